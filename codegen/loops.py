@@ -1,0 +1,200 @@
+"""Loop programs: the statements, functions and modules that codegen compiles.
+
+In: built by whoever lowers a graph (names and comments are theirs, kept to the printed text).
+Out: data for `schedule` (loop program -> loop program) and `source` (loop program -> text).
+
+The sum of squares of a vector, as it is built and as it is printed before scheduling:
+
+    For(i, n, (Accumulate(acc, "add", Call("multiply", (x_i, x_i), f64)),))
+
+    for i in range(n):
+        acc = acc + x[i] * x[i]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from codegen.expr import Expr, Var, integer
+
+
+@dataclass(frozen=True)
+class Assign:
+    """`target = value`: a scalar. A target assigned once per scope is a named value."""
+
+    target: Var
+    value: Expr
+    comment: str = ""
+
+
+@dataclass(frozen=True)
+class Store:
+    """`array[index] = value`."""
+
+    array: str
+    index: tuple[Expr, ...]
+    value: Expr
+    comment: str = ""
+
+
+@dataclass(frozen=True)
+class Accumulate:
+    """`target = combine(target, value)`, combine one of add, multiply, maximum, minimum, logical_or,
+    logical_and. The order of combination is the scheduler's: a sum may be split and vectorised.
+
+    The target is a scalar (`index is None`, `target` its name), or the element `target[index]`.
+    It was initialised (`Assign`, or `Alloc` with a fill) before the loops that it runs over.
+    """
+
+    target: str
+    index: tuple[Expr, ...] | None
+    combine: str
+    value: Expr
+    dtype: np.dtype
+    comment: str = ""
+
+
+@dataclass(frozen=True)
+class For:
+    """`for var in range(start, stop, step)`. `parallel` is the scheduler's to set.
+
+    `sequential` says that iterations depend on each other (a cumulative sum, a scan): such a loop
+    is neither reordered, fused with another at its own level, collapsed nor made parallel.
+    """
+
+    var: Var
+    stop: Expr
+    body: tuple[Statement, ...]
+    start: Expr = integer(0)
+    step: int = 1
+    sequential: bool = False
+    parallel: bool = False
+    comment: str = ""
+
+
+@dataclass(frozen=True)
+class If:
+    condition: Expr
+    then: tuple[Statement, ...]
+    orelse: tuple[Statement, ...] = ()
+    comment: str = ""
+
+
+@dataclass(frozen=True)
+class While:
+    condition: Expr
+    body: tuple[Statement, ...]
+    comment: str = ""
+
+
+@dataclass(frozen=True)
+class Alloc:
+    """A new C-contiguous array; `fill` None leaves it uninitialised.
+
+    `temporary` arrays never leave the function: the scheduler may shrink or drop them.
+    """
+
+    array: str
+    shape: tuple[Expr, ...]
+    dtype: np.dtype
+    fill: bool | int | float | None = None
+    temporary: bool = True
+    comment: str = ""
+
+
+@dataclass(frozen=True)
+class View:
+    """`array = base.reshape(shape)` or, with `axes`, `array = base.transpose(axes)`: no copy.
+
+    The base is C-contiguous for a reshape. Writes through either name are seen through the other.
+    """
+
+    array: str
+    base: str
+    shape: tuple[Expr, ...] | None = None
+    axes: tuple[int, ...] | None = None
+    comment: str = ""
+
+
+@dataclass(frozen=True)
+class LibraryCall:
+    """`outs[0] = function(*args)` for a function of `codegen.library` that fills its outputs.
+
+    `args` are array names or scalar expressions; `outs` arrays that were allocated before.
+    """
+
+    function: str
+    args: tuple[str | Expr, ...]
+    outs: tuple[str, ...]
+    comment: str = ""
+
+
+@dataclass(frozen=True)
+class Check:
+    """Raise `error(message)` (an exception class of Python's builtins) unless `condition` holds."""
+
+    condition: Expr
+    error: str
+    message: str
+    comment: str = ""
+
+
+@dataclass(frozen=True)
+class Return:
+    """Return arrays (by name) and scalars, one alone or several as a tuple."""
+
+    values: tuple[str | Expr, ...]
+    comment: str = ""
+
+
+@dataclass(frozen=True)
+class Comment:
+    """A line of its own."""
+
+    text: str
+
+
+Statement = (
+    Assign
+    | Store
+    | Accumulate
+    | For
+    | If
+    | While
+    | Alloc
+    | View
+    | LibraryCall
+    | Check
+    | Return
+    | Comment
+)
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """An argument: a C-contiguous array of that rank, or, with rank 0, a scalar."""
+
+    name: str
+    dtype: np.dtype
+    rank: int
+
+
+@dataclass(frozen=True)
+class Function:
+    name: str
+    parameters: tuple[Parameter, ...]
+    body: tuple[Statement, ...]
+    doc: str = ""
+    sizes: tuple[tuple[str, str, int], ...] = field(default=())
+    """Size variables set on entry: `(name, parameter, axis)` prints as `name = parameter.shape[axis]`."""
+
+
+@dataclass(frozen=True)
+class Module:
+    functions: tuple[Function, ...]
+    header: tuple[str, ...] = ()
+    """Comment lines above the imports."""
+    constants: tuple[tuple[str, np.ndarray], ...] = ()
+    """Module-level read-only arrays that the functions load from."""
