@@ -1,0 +1,134 @@
+"""Which function serves which NumPy name and dtype, and the text of any of them.
+
+`lookup("exp", float32)` is `exp_f32`; a function written once for a kind of dtypes is found by
+the kind: `lookup("floor", float32)` is `floor_float`, `lookup("gcd", uint8)` is `gcd_int`.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import inspect
+from collections.abc import Iterable, Iterator
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from codegen.vecmath import exact, integers, libm, primitives, special
+
+MODULES: tuple[ModuleType, ...] = (primitives, exact, integers, libm, special)
+KINDS = {"f": "float", "i": "int", "u": "int", "b": "bool"}
+SUFFIXES = ("_f64", "_f32", "_float", "_int", "_bool")
+
+ALIASES = {
+    "absolute": {"f": "fabs", "i": "abs", "u": "abs"},
+    "abs": {"f": "fabs"},
+    "float_power": {"f": "power"},
+    "divmod": {},
+    "mod": {"f": "remainder", "i": "remainder", "u": "remainder"},
+    "radians": {"f": "deg2rad"},
+    "degrees": {"f": "rad2deg"},
+    "expit": {"f": "sigmoid"},
+    "psi": {"f": "digamma"},
+}
+
+FUNCTIONS: dict[str, Any] = {
+    name: value
+    for module in MODULES
+    for name, value in vars(module).items()
+    if name.endswith(SUFFIXES) and not name.startswith("_")
+}
+
+
+def lookup(name: str, dtype: np.dtype) -> Any:
+    """The compiled scalar function for NumPy's `name` on arguments of `dtype`; LookupError if none.
+
+    Its `__name__` can be imported from `codegen.vecmath`.
+    """
+    dtype = np.dtype(dtype)
+    name = ALIASES.get(name, {}).get(dtype.kind, name)
+    for suffix in (f"{dtype.kind}{8 * dtype.itemsize}", KINDS.get(dtype.kind, "")):
+        if f"{name}_{suffix}" in FUNCTIONS:
+            return FUNCTIONS[f"{name}_{suffix}"]
+    raise LookupError(f"codegen.vecmath has no function {name!r} for dtype {dtype.name}")
+
+
+@functools.cache
+def sources() -> dict[str, str]:
+    """Name -> text of every top-level definition, in an order in which they can be executed."""
+    found: dict[str, str] = {}
+    for module in MODULES:
+        text = inspect.getsource(module)
+        for statement in ast.parse(text).body:
+            for name in defined(statement):
+                found[name] = segment(text, statement)
+    return found
+
+
+def defined(statement: ast.stmt) -> Iterator[str]:
+    """The names that a top-level function definition or assignment binds."""
+    match statement:
+        case ast.FunctionDef(name=name):
+            yield name
+        case ast.Assign(targets=targets):
+            yield from (target.id for target in targets if isinstance(target, ast.Name))
+
+
+def segment(text: str, statement: ast.stmt) -> str:
+    """The lines of a statement, with the decorators and the comment lines above it."""
+    lines = text.splitlines()
+    decorators = getattr(statement, "decorator_list", [])
+    first = min([statement.lineno, *(node.lineno for node in decorators)]) - 1
+    while first > 0 and lines[first - 1].startswith("#"):
+        first -= 1
+    return "\n".join(lines[first : statement.end_lineno])
+
+
+@functools.cache
+def callees(name: str) -> frozenset[str]:
+    """The vecmath definitions that the text of `name` mentions."""
+    tree = ast.parse(sources()[name])
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    return frozenset(used & sources().keys() - {name})
+
+
+HEADER = """import functools
+import math
+import operator
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import config, njit, types
+from numba.extending import intrinsic
+"""
+
+
+def standalone_source(names: Iterable[str]) -> str:
+    """Python text that defines these functions and all they call, importing numpy and numba only.
+
+    Under `NUMBA_DISABLE_JIT=1` the text runs as plain Python and gives the same numbers.
+    """
+    needed: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in sources():
+            raise LookupError(f"codegen.vecmath has no definition {name!r}")
+        if name not in needed:
+            needed.add(name)
+            waiting.extend(callees(name))
+    texts = dict.fromkeys(text for name, text in sources().items() if name in needed)
+    return "\n\n\n".join([HEADER.rstrip(), *texts]) + "\n"
+
+
+def fingerprint() -> str:
+    """A digest of every source text here: part of the key of a cached compilation."""
+    digest = hashlib.sha256()
+    for module in MODULES:
+        digest.update(inspect.getsource(module).encode())
+    return digest.hexdigest()
