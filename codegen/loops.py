@@ -19,6 +19,8 @@ import numpy as np
 
 from codegen.expr import Expr, Var, integer
 
+ZERO = integer(0)
+
 
 @dataclass(frozen=True)
 class Assign:
@@ -41,8 +43,9 @@ class Store:
 
 @dataclass(frozen=True)
 class Accumulate:
-    """`target = combine(target, value)`, combine one of add, multiply, maximum, minimum, logical_or,
-    logical_and. The order of combination is the scheduler's: a sum may be split and vectorised.
+    """`target = combine(target, value)`, combine one of add, multiply, maximum, minimum,
+    logical_or, logical_and. The order of combination is the scheduler's: a sum may be split and
+    vectorised.
 
     The target is a scalar (`index is None`, `target` its name), or the element `target[index]`.
     It was initialised (`Assign`, or `Alloc` with a fill) before the loops that it runs over.
@@ -67,7 +70,7 @@ class For:
     var: Var
     stop: Expr
     body: tuple[Statement, ...]
-    start: Expr = integer(0)
+    start: Expr = ZERO
     step: int = 1
     sequential: bool = False
     parallel: bool = False
@@ -188,7 +191,7 @@ class Function:
     body: tuple[Statement, ...]
     doc: str = ""
     sizes: tuple[tuple[str, str, int], ...] = field(default=())
-    """Size variables set on entry: `(name, parameter, axis)` prints as `name = parameter.shape[axis]`."""
+    """Set on entry: `(name, parameter, axis)` prints as `name = parameter.shape[axis]`."""
 
 
 @dataclass(frozen=True)

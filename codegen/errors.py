@@ -1,0 +1,13 @@
+"""What goes wrong in codegen: a program that cannot be printed, a text that numba refuses."""
+
+
+class CodegenError(Exception):
+    """A loop program that is not well-formed."""
+
+
+class CompileError(CodegenError):
+    """numba refused a generated module; `source` is its text, `__cause__` numba's error."""
+
+    def __init__(self, message: str, source: str) -> None:
+        super().__init__(message)
+        self.source = source

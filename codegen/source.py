@@ -1,0 +1,335 @@
+"""The printer: a loop program as the text of a Python module (the only place that makes text).
+
+In: a `loops.Module`, scheduled or not. Out: the text, with its imports computed from what it uses.
+
+    For(i, n, (Accumulate("acc", None, "add", x_i * x_i, f64, comment="x*x"),))
+
+    for i in range(n):
+        acc += x[i] * x[i]    # x*x
+"""
+
+from __future__ import annotations
+
+import base64
+import builtins
+import keyword
+import textwrap
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from codegen import layout, library, scalar, vecmath
+from codegen.errors import CodegenError
+from codegen.expr import Call, Const, Expr, Load, Var
+from codegen.layout import WIDTH
+from codegen.loops import (
+    Accumulate,
+    Alloc,
+    Assign,
+    Check,
+    Comment,
+    For,
+    Function,
+    If,
+    LibraryCall,
+    Module,
+    Return,
+    Statement,
+    Store,
+    View,
+    While,
+)
+from codegen.scalar import Imported
+from codegen.traverse import names
+
+ERRORS = {name for name, value in vars(builtins).items() if isinstance(value, type)}
+INLINE_CONSTANT = 64
+"""Arrays of up to so many elements are written as lists of numbers."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the text is made: `boundscheck` checks every index (slow, for debugging);
+    `standalone` writes the functions that the module uses into it instead of importing them."""
+
+    boundscheck: bool = False
+    standalone: bool = False
+
+
+@dataclass
+class Line:
+    text: str
+    comment: str = ""
+
+
+@dataclass
+class Printer:
+    """The state of printing one module: which functions it imports, and under which names."""
+
+    taken: frozenset[str]
+    imported: dict[Imported, str] = field(default_factory=dict)
+
+    def resolve(self, function: Imported) -> str:
+        if function not in self.imported:
+            name = function.name
+            while name in self.taken or name in self.imported.values():
+                name += "_"
+            self.imported[function] = name
+        return self.imported[function]
+
+    def block(self, body: Iterable[Statement], indent: int) -> list[Line]:
+        return [line for statement in body for line in self.statement(statement, indent)]
+
+    def suite(self, body: tuple[Statement, ...], indent: int) -> list[Line]:
+        """An indented block, which Python wants to have at least one statement."""
+        inside = self.block(body, indent + 4)
+        only_comments = all(isinstance(statement, Comment) for statement in body)
+        return [*inside, Line(" " * (indent + 4) + "pass")] if only_comments else inside
+
+    def write(self, expr: Expr) -> str:
+        return layout.write(scalar.legal(expr), self.resolve)
+
+    def lines(self, prefix: str, expr: Expr, suffix: str, indent: int, comment: str) -> list[Line]:
+        texts = layout.lines(prefix, scalar.legal(expr), suffix, indent, self.resolve)
+        return [Line(texts[0], comment), *(Line(text) for text in texts[1:])]
+
+    def statement(self, statement: Statement, indent: int) -> list[Line]:
+        pad = " " * indent
+        match statement:
+            case Assign(target, value, comment):
+                value = scalar.converted(value, target.dtype)
+                return self.lines(f"{target.name} = ", value, "", indent, comment)
+            case Store(array, index, value, comment):
+                target = layout.element(array, _legal(index), self.resolve)
+                return self.lines(f"{target} = ", value, "", indent, comment)
+            case Accumulate():
+                return self.accumulate(statement, indent)
+            case For():
+                return self.loop(statement, indent)
+            case If():
+                return self.branch(statement, indent, "if ")
+            case While(condition, body, comment):
+                head = self.lines("while ", scalar.truth(condition), ":", indent, comment)
+                return [*head, *self.suite(body, indent)]
+            case Alloc(comment=comment):
+                return [Line(f"{pad}{statement.array} = {self.allocation(statement)}", comment)]
+            case View(comment=comment):
+                return [Line(f"{pad}{statement.array} = {self.view(statement)}", comment)]
+            case LibraryCall(function, args, outs, comment):
+                name = self.resolve(library.imported(function))
+                parts = [arg if isinstance(arg, str) else self.write(arg) for arg in args]
+                return [Line(f"{pad}{name}({', '.join([*parts, *outs])})", comment)]
+            case Check(condition, error, message, comment):
+                test = self.lines("if ", _negated(condition), ":", indent, comment)
+                return [*test, Line(f"{pad}    raise {error}({_quoted(message)})")]
+            case Return(values, comment):
+                parts = [value if isinstance(value, str) else self.write(value) for value in values]
+                return [Line(f"{pad}return {', '.join(parts)}".rstrip(), comment)]
+            case Comment(text):
+                return [Line(f"{pad}# {line}") for line in _wrapped(text, indent + 2)]
+
+    def accumulate(self, statement: Accumulate, indent: int) -> list[Line]:
+        """`acc += value` where the update is an infix operation on the target, else in full."""
+        index = None if statement.index is None else _legal(statement.index)
+        name = statement.target
+        old: Expr = Var(name, statement.dtype)
+        if index is not None:
+            old = Load(name, index, statement.dtype)
+            name = layout.element(name, index, self.resolve)
+        value = scalar.legal(Call(statement.combine, (old, statement.value), statement.dtype))
+        prefix, indent_, comment = f"{name} = ", indent, statement.comment
+        match value:
+            case Call(function, (first, second)) if first == old:
+                match scalar.form(function, scalar.computed_in(value)):
+                    case scalar.Infix(symbol):
+                        return self.lines(f"{name} {symbol}= ", second, "", indent_, comment)
+        return self.lines(prefix, value, "", indent_, comment)
+
+    def loop(self, loop: For, indent: int) -> list[Line]:
+        bounds = [loop.start, loop.stop]
+        if loop.step != 1:
+            bounds.append(Const(loop.step, loop.var.dtype))
+        elif loop.start == Const(0, loop.var.dtype):
+            bounds = [loop.stop]
+        limits = ", ".join(self.write(bound) for bound in bounds)
+        head = f"{' ' * indent}for {loop.var.name} in range({limits}):"
+        return [Line(head, loop.comment), *self.suite(loop.body, indent)]
+
+    def branch(self, branch: If, indent: int, word: str) -> list[Line]:
+        head = self.lines(word, scalar.truth(branch.condition), ":", indent, branch.comment)
+        then = [*head, *self.suite(branch.then, indent)]
+        match branch.orelse:
+            case ():
+                return then
+            case (If() as nested,):
+                return [*then, *self.branch(nested, indent, "elif ")]
+        return [*then, Line(" " * indent + "else:"), *self.suite(branch.orelse, indent)]
+
+    def allocation(self, alloc: Alloc) -> str:
+        shape = self.shape(alloc.shape)
+        kind = "" if alloc.dtype == np.float64 else f", {_dtype(alloc.dtype)}"
+        if alloc.fill is None:
+            return f"np.empty({shape}{kind})"
+        if alloc.fill == 0 and not np.signbit(alloc.fill):
+            return f"np.zeros({shape}{kind})"
+        return f"np.full({shape}, {layout.literal(alloc.fill, alloc.dtype)}{kind})"
+
+    def view(self, view: View) -> str:
+        if view.shape is not None:
+            return f"{view.base}.reshape({self.shape(view.shape)})"
+        if view.axes == (1, 0):
+            return f"{view.base}.T"
+        return f"{view.base}.transpose({view.axes})"
+
+    def shape(self, shape: tuple[Expr, ...]) -> str:
+        parts = ", ".join(self.write(extent) for extent in shape)
+        return parts if len(shape) == 1 else f"({parts})"
+
+
+def _legal(index: tuple[Expr, ...]) -> tuple[Expr, ...]:
+    return tuple(scalar.legal(part) for part in index)
+
+
+def _dtype(dtype: np.dtype) -> str:
+    return "np.bool_" if dtype.kind == "b" else f"np.{dtype.name}"
+
+
+def _quoted(text: str) -> str:
+    return '"' + repr(text)[1:-1].replace('"', '\\"').replace("\\'", "'") + '"'
+
+
+def _negated(condition: Expr) -> Expr:
+    """`not condition`; of two integers the opposite comparison (with NaN there is none)."""
+    opposite = {"equal": "not_equal", "less": "greater_equal", "less_equal": "greater"}
+    opposite |= {value: key for key, value in opposite.items()}
+    match condition:
+        case Call(function, (a, b)) if function in opposite and a.dtype.kind == b.dtype.kind == "i":
+            return Call(opposite[function], (a, b), condition.dtype)
+    return Call("logical_not", (condition,), condition.dtype)
+
+
+def _wrapped(text: str, indent: int) -> list[str]:
+    return textwrap.wrap(text, WIDTH - indent, break_long_words=False) or [""]
+
+
+def aligned(lines: list[Line]) -> list[str]:
+    """Trailing comments of one function stand in one column; a comment that does not fit there
+    goes above its line."""
+    commented = [line for line in lines if line.comment]
+    ends = sorted(len(line.text) for line in commented)
+    room = [end for end in ends if end <= WIDTH - 30]
+    column = max(room, default=0) + 2
+    return [text for line in lines for text in _placed(line, column)]
+
+
+def _placed(line: Line, column: int) -> list[str]:
+    if not line.comment:
+        return [line.text]
+    start = max(column, len(line.text) + 2)
+    if start + 2 + len(line.comment) <= WIDTH:
+        return [f"{line.text:<{start}}# {line.comment}"]
+    pad = " " * (len(line.text) - len(line.text.lstrip()))
+    return [*(f"{pad}# {part}" for part in _wrapped(line.comment, len(pad) + 2)), line.text]
+
+
+def _sizes(function: Function) -> Iterator[str]:
+    """`n, m = x.shape` where every axis of a parameter is named, `n = x.shape[0]` otherwise."""
+    ranks = {parameter.name: parameter.rank for parameter in function.parameters}
+    for parameter in dict.fromkeys(parameter for _, parameter, _ in function.sizes):
+        named = {axis: name for name, owner, axis in function.sizes if owner == parameter}
+        if ranks[parameter] > 1 and sorted(named) == list(range(ranks[parameter])):
+            yield f"    {', '.join(named[axis] for axis in sorted(named))} = {parameter}.shape"
+        else:
+            yield from (f"    {name} = {parameter}.shape[{axis}]" for axis, name in named.items())
+
+
+def _docstring(doc: str) -> list[str]:
+    if not doc:
+        return []
+    body = doc.replace("\\", "\\\\").replace('"""', "'''").splitlines()
+    if len(body) == 1 and len(body[0]) <= WIDTH - 10:
+        return [f'    """{body[0]}"""']
+    return [f'    """{body[0]}', *(f"    {line}".rstrip() for line in body[1:]), '    """']
+
+
+def _function(function: Function, printer: Printer, options: Options) -> list[str]:
+    settings = 'error_model="numpy", nogil=True' + ", boundscheck=True" * options.boundscheck
+    parameters = [parameter.name for parameter in function.parameters]
+    head = f"def {function.name}({', '.join(parameters)}):"
+    if len(head) > WIDTH:
+        rows = textwrap.wrap(", ".join(parameters) + ",", WIDTH - 4)
+        head = "\n".join([f"def {function.name}(", *(f"    {row}" for row in rows), "):"])
+    body = aligned(printer.block(function.body, 4))
+    return [f"@njit({settings})", head, *_docstring(function.doc), *_sizes(function), *body]
+
+
+def _constant(name: str, value: np.ndarray) -> list[str]:
+    if value.size <= INLINE_CONSTANT:
+        # repr gives the shortest digits that read back exactly.
+        text = repr(value.tolist()).replace("nan", "np.nan").replace("inf", "np.inf")
+        rows = textwrap.wrap(f"{name} = np.array({text}, {_dtype(value.dtype)})", WIDTH)
+        return [rows[0], *(f"    {row}" for row in rows[1:])]
+    packed = base64.b64encode(np.ascontiguousarray(value).tobytes()).decode()
+    rows = [f'    "{packed[at : at + 88]}"' for at in range(0, len(packed), 88)]
+    dtype, shape = _dtype(value.dtype), value.shape
+    return [f"{name} = np.frombuffer(b64decode(", *rows, f"), {dtype}).reshape({shape})"]
+
+
+def _imports(printer: Printer, text: str, options: Options) -> list[str]:
+    lines = ["from base64 import b64decode", ""] if "b64decode(" in text else []
+    lines += ["import numpy as np"] if "np." in text or options.standalone else []
+    lines += ["from numba import njit"]
+    if options.standalone:
+        return lines
+    by_module: dict[str, list[str]] = {}
+    for function, name in printer.imported.items():
+        alias = "" if name == function.name else f" as {name}"
+        by_module.setdefault(function.module, []).append(function.name + alias)
+    froms = [_from(module, sorted(by_module[module])) for module in sorted(by_module)]
+    return [*lines, *([""] if froms else []), *(line for lines in froms for line in lines)]
+
+
+def _from(module: str, parts: list[str]) -> list[str]:
+    line = f"from {module} import {', '.join(parts)}"
+    if len(line) <= WIDTH:
+        return [line]
+    return [f"from {module} import (", *(f"    {part}," for part in parts), ")"]
+
+
+def _inlined(printer: Printer) -> list[str]:
+    """The text of the imported functions and of all they call, for a stand-alone module."""
+    used = list(printer.imported)
+    ours = [function.name for function in used if function.module.startswith("codegen.library")]
+    math = [function.name for function in used if not function.module.startswith("codegen.library")]
+    texts = [library.standalone_source(ours)] if ours else []
+    texts += [vecmath.standalone_source(math)] if math else []
+    renamed = [f"{n} = {f.name}" for f, n in printer.imported.items() if n != f.name]
+    blocks = [line for text in texts for line in ["", "", *text.strip().splitlines()]]
+    return [*blocks, *(["", *renamed] if renamed else [])]
+
+
+def _checked_names(module: Module) -> frozenset[str]:
+    """All names of the module. Raises CodegenError for one that would hide Python's or ours."""
+    taken = names(module)
+    hidden = {"np", "njit", "range", "min", "max", "abs", "b64decode", *ERRORS} - {"type"}
+    for name in taken:
+        if not name.isidentifier() or keyword.iskeyword(name) or name in hidden:
+            raise CodegenError(f"{name!r} cannot be used as a name in a generated module")
+    return taken
+
+
+def print_module(module: Module, options: Options = Options()) -> str:
+    """The text of `module`: comments, imports, constants, functions."""
+    printer = Printer(_checked_names(module))
+    functions = [_function(function, printer, options) for function in module.functions]
+    constants = [line for name, value in module.constants for line in _constant(name, value)]
+    body = [*constants]
+    for function in functions:
+        body += ["", "", *function]
+    header = [f"# {line}".rstrip() for line in module.header]
+    imports = _imports(printer, "\n".join(body), options)
+    inlined = _inlined(printer) if options.standalone else []
+    separator = [""] if header else []
+    start = [*header, *separator, *imports, *inlined, *([""] if constants else [])]
+    return "\n".join([*start, *body]) + "\n"

@@ -1,0 +1,173 @@
+"""Walking and rebuilding loop programs: what a statement contains, reads, writes and defines.
+
+In: statements of `codegen.loops`. Out: their parts, or the same statements over changed parts.
+For `out[i] = x[i] + s`: reads {x, s, i}, writes {out}, contains one expression beside its index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+
+from codegen.expr import Expr, Load, Var, rewrite, walk
+from codegen.loops import (
+    Accumulate,
+    Alloc,
+    Assign,
+    Check,
+    Comment,
+    For,
+    Function,
+    If,
+    LibraryCall,
+    Module,
+    Return,
+    Statement,
+    Store,
+    View,
+    While,
+)
+
+Body = tuple[Statement, ...]
+
+
+def expressions(statement: Statement) -> tuple[Expr, ...]:
+    """The expressions that stand in the statement itself, not in the blocks inside it."""
+    match statement:
+        case Assign(value=value):
+            return (value,)
+        case Store(index=index, value=value):
+            return (*index, value)
+        case Accumulate(index=index, value=value):
+            return (*(index or ()), value)
+        case For(start=start, stop=stop):
+            return (start, stop)
+        case If(condition) | While(condition) | Check(condition):
+            return (condition,)
+        case Alloc(shape=shape):
+            return shape
+        case View(shape=shape):
+            return shape or ()
+        case LibraryCall(args=values) | Return(values):
+            return tuple(value for value in values if not isinstance(value, str))
+        case Comment():
+            return ()
+
+
+def blocks(statement: Statement) -> tuple[Body, ...]:
+    match statement:
+        case For(body=body) | While(body=body):
+            return (body,)
+        case If(then=then, orelse=orelse):
+            return (then, orelse)
+    return ()
+
+
+def statements(body: Iterable[Statement]) -> Iterator[Statement]:
+    """Every statement, those inside blocks too, outer ones first."""
+    for statement in body:
+        yield statement
+        for block in blocks(statement):
+            yield from statements(block)
+
+
+def with_blocks(statement: Statement, parts: tuple[Body, ...]) -> Statement:
+    match statement:
+        case For() | While():
+            return replace(statement, body=parts[0])
+        case If():
+            return replace(statement, then=parts[0], orelse=parts[1])
+    return statement
+
+
+def map_blocks(statement: Statement, change: Callable[[Body], Body]) -> Statement:
+    """The statement with `change` applied to each block directly inside it."""
+    inside = blocks(statement)
+    return with_blocks(statement, tuple(change(block) for block in inside)) if inside else statement
+
+
+def map_expressions(statement: Statement, rule: Callable[[Expr], Expr]) -> Statement:
+    """The statement with its own expressions rewritten bottom-up by `rule`."""
+
+    def apply(expr: Expr) -> Expr:
+        return rewrite(expr, rule)
+
+    def each(parts: tuple[Expr, ...]) -> tuple[Expr, ...]:
+        return tuple(apply(part) for part in parts)
+
+    match statement:
+        case Assign(value=value):
+            return replace(statement, value=apply(value))
+        case Store(index=index, value=value):
+            return replace(statement, index=each(index), value=apply(value))
+        case Accumulate(index=index, value=value):
+            changed = None if index is None else each(index)
+            return replace(statement, index=changed, value=apply(value))
+        case For(start=start, stop=stop):
+            return replace(statement, start=apply(start), stop=apply(stop))
+        case If(condition) | While(condition) | Check(condition):
+            return replace(statement, condition=apply(condition))
+        case Alloc(shape=shape):
+            return replace(statement, shape=each(shape))
+        case View(shape=shape) if shape is not None:
+            return replace(statement, shape=each(shape))
+        case LibraryCall(args=args):
+            return replace(
+                statement, args=tuple(a if isinstance(a, str) else apply(a) for a in args)
+            )
+        case Return(values):
+            return replace(
+                statement, values=tuple(v if isinstance(v, str) else apply(v) for v in values)
+            )
+    return statement
+
+
+def deep_map(body: Body, rule: Callable[[Expr], Expr]) -> Body:
+    """`map_expressions` on every statement of a body, at every depth."""
+    return tuple(
+        map_blocks(map_expressions(statement, rule), lambda block: deep_map(block, rule))
+        for statement in body
+    )
+
+
+def substitute(body: Body, values: dict[str, Expr]) -> Body:
+    """Scalar variables replaced by expressions, wherever they are read."""
+    return deep_map(body, lambda e: values.get(e.name, e) if isinstance(e, Var) else e)
+
+
+def variables(expr: Expr) -> set[str]:
+    return {part.name for part in walk(expr) if isinstance(part, Var)}
+
+
+def arrays(expr: Expr) -> set[str]:
+    return {part.array for part in walk(expr) if isinstance(part, Load)}
+
+
+def defined(statement: Statement) -> set[str]:
+    """The names to which the statement itself gives a value (scalars, arrays, loop variables)."""
+    match statement:
+        case Assign(target=target):
+            return {target.name}
+        case Accumulate(target=target, index=None):
+            return {target}
+        case For(var=var):
+            return {var.name}
+        case Alloc(array=array) | View(array=array):
+            return {array}
+    return set()
+
+
+def names(module: Module) -> frozenset[str]:
+    """Every name that a module's text will contain."""
+    found = {name for name, _ in module.constants}
+    for function in module.functions:
+        found |= {function.name} | function_names(function)
+    return frozenset(found)
+
+
+def function_names(function: Function) -> set[str]:
+    found = {parameter.name for parameter in function.parameters}
+    found |= {name for name, _, _ in function.sizes}
+    for statement in statements(function.body):
+        found |= defined(statement)
+    return found
