@@ -1,0 +1,27 @@
+"""The errors that users see. Each says what is wrong, where, and what to do instead."""
+
+from __future__ import annotations
+
+
+class TracegradError(Exception):
+    """Base of the errors that have no closer built-in class."""
+
+
+class ShapeError(TracegradError, ValueError):
+    """Operands whose shapes do not go together."""
+
+
+class TraceError(TracegradError, TypeError):
+    """Something that a traced function cannot do with a traced value."""
+
+
+class NotDifferentiableError(TracegradError, TypeError):
+    """A gradient was asked of something that has none."""
+
+
+class UnsupportedError(TracegradError, TypeError):
+    """A function or argument outside of what tracegrad knows."""
+
+
+class CompileError(TracegradError, RuntimeError):
+    """The generated code did not compile: a defect of tracegrad; carries the dump and the source."""

@@ -1,0 +1,329 @@
+"""Sizes: integer polynomials of named symbols, and what tracing assumed about them.
+
+In: the extents of the arguments, one symbol each. Out: canonical `Dim`s that types carry, and the
+guards under which a traced program is valid.
+
+`Dim` arithmetic folds: `n*m // m` is `n`, `(n + 1) - 1` is `n`; a constant result is a plain int.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import cached_property
+
+Monomial = tuple["Atom", ...]
+
+
+@dataclass(frozen=True)
+class Quotient:
+    """`numerator // denominator` where the division does not come out even."""
+
+    numerator: Size
+    denominator: Size
+
+    def __str__(self) -> str:
+        top, bottom = _factor(self.numerator), _factor(self.denominator)
+        return f"({top}//{bottom})"
+
+
+Atom = str | Quotient
+
+
+@dataclass(frozen=True)
+class Dim:
+    """A polynomial: sorted pairs of a monomial (sorted atoms) and its non-zero coefficient."""
+
+    terms: tuple[tuple[Monomial, int], ...]
+
+    def __add__(self, other: Size) -> Size:
+        total = dict(self.terms)
+        for monomial, factor in _terms(other):
+            total[monomial] = total.get(monomial, 0) + factor
+        return _dim(total)
+
+    def __mul__(self, other: Size) -> Size:
+        total: dict[Monomial, int] = {}
+        for left, a in self.terms:
+            for right, b in _terms(other):
+                monomial = tuple(sorted(left + right, key=str))
+                total[monomial] = total.get(monomial, 0) + a * b
+        return _dim(total)
+
+    def __neg__(self) -> Size:
+        return self * -1
+
+    def __sub__(self, other: Size) -> Size:
+        return self + (other * -1)
+
+    def __rsub__(self, other: Size) -> Size:
+        return -self + other
+
+    def __floordiv__(self, other: Size) -> Size:
+        return quotient(self, other)
+
+    def __rfloordiv__(self, other: Size) -> Size:
+        return quotient(other, self)
+
+    def __mod__(self, other: Size) -> Size:
+        return self - other * quotient(self, other)
+
+    def __rmod__(self, other: Size) -> Size:
+        return other - self * quotient(other, self)
+
+    __radd__ = __add__
+    __rmul__ = __mul__
+
+    def __str__(self) -> str:
+        return self._text
+
+    __repr__ = __str__
+
+    @cached_property
+    def _text(self) -> str:
+        ordered = sorted(self.terms, key=lambda term: (not term[0], term[1] < 0, str(term[0])))
+        text = ""
+        for monomial, factor in ordered:
+            sign = ("-" if factor < 0 else "") if not text else (" - " if factor < 0 else " + ")
+            text += sign + _product_text(monomial, abs(factor))
+        return text
+
+
+Size = int | Dim
+
+
+def symbol(name: str) -> Dim:
+    return Dim((((name,), 1),))
+
+
+def _product_text(monomial: Monomial, factor: int) -> str:
+    numbers = [str(factor)] if factor != 1 or not monomial else []
+    return "*".join(numbers + [str(atom) for atom in monomial])
+
+
+def _factor(size: Size) -> str:
+    text = str(size)
+    return text if text.isidentifier() or text.isdigit() else f"({text})"
+
+
+def _terms(size: Size) -> tuple[tuple[Monomial, int], ...]:
+    if isinstance(size, Dim):
+        return size.terms
+    return (((), size),) if size else ()
+
+
+def _dim(total: Mapping[Monomial, int]) -> Size:
+    kept = {monomial: factor for monomial, factor in total.items() if factor}
+    if not kept.keys() - {()}:
+        return kept.get((), 0)
+    return Dim(tuple(sorted(kept.items(), key=lambda item: str(item[0]))))
+
+
+def quotient(a: Size, b: Size) -> Size:
+    """`a // b`, exact where the polynomial division leaves no remainder."""
+    if isinstance(a, int) and isinstance(b, int):
+        return a // b
+    exact = _exact_quotient(a, b)
+    return symbol_of(Quotient(a, b)) if exact is None else exact
+
+
+def symbol_of(atom: Atom) -> Dim:
+    return Dim((((atom,), 1),))
+
+
+def _exact_quotient(a: Size, b: Size) -> Size | None:
+    """Polynomial long division by the largest term of `b`; None if a remainder is left."""
+    if b == 0:
+        return None
+    (lead, lead_factor), result = max(_terms(b), key=_term_order), 0
+    for _ in range(len(_terms(a)) * len(_terms(b)) + 1):
+        if a == 0:
+            return result
+        monomial, factor = max(_terms(a), key=_term_order)
+        rest = _without(monomial, lead)
+        if rest is None or factor % lead_factor:
+            return None
+        part = _dim({rest: factor // lead_factor})
+        result, a = part + result, a - part * b
+    return None
+
+
+def _term_order(term: tuple[Monomial, int]) -> tuple[int, list[str]]:
+    return len(term[0]), [str(atom) for atom in term[0]]
+
+
+def _without(monomial: Monomial, part: Monomial) -> Monomial | None:
+    left = list(monomial)
+    for atom in part:
+        if atom not in left:
+            return None
+        left.remove(atom)
+    return tuple(left)
+
+
+def product(sizes: tuple[Size, ...]) -> Size:
+    result: Size = 1
+    for size in sizes:
+        result = size * result
+    return result
+
+
+def symbols(size: Size) -> Iterator[str]:
+    """The names in `size`, repeated as they occur."""
+    for monomial, _ in _terms(size):
+        for atom in monomial:
+            if isinstance(atom, str):
+                yield atom
+            else:
+                yield from symbols(atom.numerator)
+                yield from symbols(atom.denominator)
+
+
+def substitute(size: Size, known: Mapping[str, Size]) -> Size:
+    if isinstance(size, int):
+        return size
+    result: Size = 0
+    for monomial, factor in size.terms:
+        value: Size = factor
+        for atom in monomial:
+            value = value * _substitute_atom(atom, known)
+        result = value + result
+    return result
+
+
+def _substitute_atom(atom: Atom, known: Mapping[str, Size]) -> Size:
+    if isinstance(atom, str):
+        return known.get(atom, symbol(atom))
+    return quotient(substitute(atom.numerator, known), substitute(atom.denominator, known))
+
+
+def evaluate(size: Size, values: Mapping[str, int]) -> int:
+    result = substitute(size, values)
+    assert isinstance(result, int), f"no value for a symbol of {size}"
+    return result
+
+
+_RELATIONS = {
+    "==": lambda difference: difference == 0,
+    "!=": lambda difference: difference != 0,
+    "<": lambda difference: difference < 0,
+    "<=": lambda difference: difference <= 0,
+}
+_NEGATED = {"==": "!=", "!=": "==", "<": ">=", "<=": ">"}
+
+
+@dataclass(frozen=True)
+class Guard:
+    """`left relation right`: what a version takes for granted, checked on entry."""
+
+    left: Size
+    relation: str
+    right: Size
+
+    def __str__(self) -> str:
+        return f"{self.left} {self.relation} {self.right}"
+
+    def substitute(self, known: Mapping[str, Size]) -> Guard:
+        return Guard(substitute(self.left, known), self.relation, substitute(self.right, known))
+
+
+@dataclass
+class Assumptions:
+    """What one trace knows: the extents it was called with, and what it concluded from them."""
+
+    hints: dict[str, int]
+    guards: list[Guard] = field(default_factory=list)
+    known: dict[str, Size] = field(default_factory=dict)
+
+    def resolve(self, size: Size) -> Size:
+        return substitute(size, self.known) if self.known and isinstance(size, Dim) else size
+
+    def decide(self, a: Size, relation: str, b: Size) -> bool:
+        """Whether `a relation b`; a question that the symbols leave open becomes a guard."""
+        difference = self.resolve(a - b)
+        settled = _settled(difference, relation)
+        if settled is not None:
+            return settled
+        for guard in self.guards:
+            if self.resolve(guard.left - guard.right) == difference and guard.relation == relation:
+                return True
+        holds = _RELATIONS[relation](evaluate(difference, self.hints))
+        self._assume(self.resolve(a), relation if holds else _NEGATED[relation], self.resolve(b))
+        return holds
+
+    def pin(self, size: Size) -> int:
+        """The number that `size` has in this trace; from now on it is a constant."""
+        value = evaluate(self.resolve(size), self.hints)
+        self.decide(size, "==", value)
+        return value
+
+    def _assume(self, a: Size, relation: str, b: Size) -> None:
+        if relation == "==" and self._learn(a - b):
+            return
+        if relation in (">=", ">"):
+            a, b, relation = b, a, {">=": "<=", ">": "<"}[relation]
+        self.guards.append(Guard(a, relation, b))
+
+    def _learn(self, difference: Size) -> bool:
+        """From `difference == 0` express one symbol by the others, the one named last."""
+        single = [m[0] for m, f in _terms(difference) if len(m) == 1 and abs(f) == 1]
+        free = [
+            atom
+            for atom in single
+            if isinstance(atom, str) and list(symbols(difference)).count(atom) == 1
+        ]
+        if not free:
+            return False
+        name = max(free, key=list(self.hints).index)
+        factor = dict(_terms(difference))[(name,)]
+        value = symbol(name) - difference * factor
+        self.known = {k: substitute(v, {name: value}) for k, v in self.known.items()}
+        self.known[name] = value
+        return True
+
+
+def _settled(difference: Size, relation: str) -> bool | None:
+    """What the sign of the coefficients says: extents are never negative."""
+    if isinstance(difference, int):
+        return _RELATIONS[relation](difference)
+    factors = [factor for _, factor in difference.terms]
+    constant = dict(difference.terms).get((), 0)
+    if all(factor > 0 for factor in factors):
+        positive = constant > 0
+        if relation == "<" or (relation == "<=" and positive):
+            return False
+        if positive and relation in ("==", "!="):
+            return relation == "!="
+    if all(factor < 0 for factor in factors):
+        if relation == "<=" or (relation == "<" and constant < 0):
+            return True
+        if constant < 0 and relation in ("==", "!="):
+            return relation == "!="
+    return None
+
+
+_current: ContextVar[Assumptions | None] = ContextVar("assumptions", default=None)
+
+
+@contextmanager
+def assuming(assumptions: Assumptions) -> Iterator[Assumptions]:
+    token = _current.set(assumptions)
+    try:
+        yield assumptions
+    finally:
+        _current.reset(token)
+
+
+def holds(a: Size, relation: str, b: Size) -> bool:
+    """Whether `a relation b`: known, or assumed by the current trace (which then has a guard)."""
+    assumptions = _current.get()
+    if assumptions is not None:
+        return assumptions.decide(a, relation, b)
+    settled = _settled(a - b, relation)
+    return bool(settled)
+
+
+def same(a: Size, b: Size) -> bool:
+    return a is b or holds(a, "==", b)

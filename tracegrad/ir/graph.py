@@ -1,0 +1,207 @@
+"""The graph IR: a node is one operation and its one result; a graph names inputs and outputs.
+
+    y = np.exp(x) * 2.0     ->     input x | v1 = exp(x) | const 2.0 | y = multiply(v1, const)
+
+Nodes are immutable; a rewrite builds new ones through a `Builder`, which makes equal nodes once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tracegrad.ir.dims import Dim, Guard, Size, substitute
+from tracegrad.ir.types import ArrayType
+
+if TYPE_CHECKING:
+    from tracegrad.ir.op import Op
+
+_serial = count()
+
+
+@dataclass(frozen=True)
+class Source:
+    """A place in the user's program: the expression that made a value."""
+
+    file: str
+    line: int
+    function: str
+    text: str
+    columns: tuple[int, int] = (0, 0)
+    """Where `text` stands in its line: first column, and the one after the last."""
+
+
+@dataclass(frozen=True)
+class Literal:
+    """A constant array as an attribute: compared by content."""
+
+    array: np.ndarray = field(compare=False)
+    key: tuple[Any, ...] = ()
+
+    @staticmethod
+    def of(array: np.ndarray) -> Literal:
+        array = np.array(array, order="C")
+        array.flags.writeable = False
+        return Literal(array, (array.dtype.str, array.shape, array.tobytes()))
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """`name = op(*inputs, **attrs)`, of type `type`, written at `source`."""
+
+    op: Op
+    inputs: tuple[Node, ...]
+    attrs: tuple[tuple[str, Any], ...]
+    type: ArrayType
+    name: str = ""
+    source: Source | None = None
+    serial: int = field(default_factory=lambda: next(_serial))
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        return dict(self.attrs)
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(node.name or f"v{node.serial}" for node in self.inputs)
+        return f"{self.name or f'v{self.serial}'} = {self.op.name}({inputs}): {self.type}"
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A program. Every symbol of its types is the extent of an input's axis (`sizes`)."""
+
+    name: str
+    inputs: tuple[Node, ...]
+    outputs: tuple[Node, ...]
+    guards: tuple[Guard, ...] = ()
+    source: Source | None = None
+    output_names: tuple[str, ...] = ()
+
+    @cached_property
+    def nodes(self) -> tuple[Node, ...]:
+        """Inputs, then all that the outputs depend on, in the order in which it was built."""
+        reached = reachable(self.outputs)
+        inner = [node for node in reached if node not in set(self.inputs)]
+        return self.inputs + tuple(sorted(inner, key=lambda node: node.serial))
+
+    @cached_property
+    def uses(self) -> dict[Node, list[Node]]:
+        """For every node the nodes that read it, once per reading argument."""
+        found: dict[Node, list[Node]] = {node: [] for node in self.nodes}
+        for node in self.nodes:
+            for operand in node.inputs:
+                found[operand].append(node)
+        return found
+
+    @cached_property
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Each symbol's defining place: the first input axis that is that symbol alone."""
+        places: dict[str, tuple[int, int]] = {}
+        for number, node in enumerate(self.inputs):
+            for axis, size in enumerate(node.type.shape):
+                if isinstance(size, Dim) and str(size).isidentifier():
+                    places.setdefault(str(size), (number, axis))
+        return places
+
+    @cached_property
+    def entry_guards(self) -> tuple[tuple[int, int, Size], ...]:
+        """Extents that an input must have: `(input, axis, size)`, other than the defining ones."""
+        defining = set(self.sizes.values())
+        return tuple(
+            (number, axis, size)
+            for number, node in enumerate(self.inputs)
+            for axis, size in enumerate(node.type.shape)
+            if (number, axis) not in defining
+        )
+
+
+def reachable(outputs: Iterable[Node]) -> set[Node]:
+    seen: set[Node] = set()
+    stack = list(outputs)
+    while stack:
+        node = stack.pop()
+        if node not in seen:
+            seen.add(node)
+            stack.extend(node.inputs)
+    return seen
+
+
+class Builder:
+    """Makes nodes; equal ones (same op, operands and attributes) are one node."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple, Node] = {}
+
+    def node(
+        self,
+        op: Op,
+        inputs: tuple[Node, ...],
+        attrs: tuple[tuple[str, Any], ...],
+        name: str = "",
+        source: Source | None = None,
+    ) -> Node:
+        key = (op, tuple(node.serial for node in inputs), attrs)
+        found = self._made.get(key)
+        if found is None:
+            type = op.infer(*(node.type for node in inputs), **dict(attrs))
+            found = self._made[key] = Node(op, inputs, attrs, type, name, source)
+        return found
+
+
+def rebuild(
+    graph: Graph,
+    rule: Callable[[Builder, Node, tuple[Node, ...]], Node] | None = None,
+    known: Mapping[str, Size] | None = None,
+) -> Graph:
+    """`graph` made anew: every node through `rule`, every size through the substitution `known`.
+
+    Types are inferred again, so a rebuild is also a check of the graph.
+    """
+    known = known or {}
+    builder, new = Builder(), {}
+    for node in graph.inputs:
+        new[node] = replace(node, type=node.type.substitute(known), serial=next(_serial))
+    for node in graph.nodes[len(graph.inputs) :]:
+        operands = tuple(new[operand] for operand in node.inputs)
+        moved = replace(node, inputs=operands, attrs=substitute_attrs(node.attrs, known))
+        new[node] = (rule or _copy)(builder, moved, operands)
+    return replace(
+        graph,
+        inputs=tuple(new[node] for node in graph.inputs),
+        outputs=tuple(new[node] for node in graph.outputs),
+        guards=tuple(guard.substitute(known) for guard in graph.guards),
+    )
+
+
+def _copy(builder: Builder, node: Node, operands: tuple[Node, ...]) -> Node:
+    return builder.node(node.op, operands, node.attrs, node.name, node.source)
+
+
+def substitute_attrs(
+    attrs: tuple[tuple[str, Any], ...], known: Mapping[str, Size]
+) -> tuple[tuple[str, Any], ...]:
+    return tuple((name, _substitute_value(value, known)) for name, value in attrs)
+
+
+def _substitute_value(value: Any, known: Mapping[str, Size]) -> Any:
+    if isinstance(value, Dim):
+        return substitute(value, known)
+    if isinstance(value, tuple):
+        return tuple(_substitute_value(item, known) for item in value)
+    return value
+
+
+def attr_sizes(attrs: tuple[tuple[str, Any], ...]) -> Iterator[Dim]:
+    """The symbolic sizes among the attributes."""
+    stack: list[Any] = [value for _, value in attrs]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, Dim):
+            yield value
+        elif isinstance(value, tuple):
+            stack.extend(value)

@@ -1,0 +1,84 @@
+"""What an operation is: one class holds everything that the system knows about it.
+
+In a family file of `tracegrad.ops` a subclass gives, next to each other, the shape and dtype rule, the NumPy
+reference, the text in dumps, one derivative rule, the lowering, and sample inputs for the tests:
+
+    class Transpose(Op):
+        def infer(self, x, *, axes): ...            # ArrayType -> ArrayType
+        def reference(self, x, *, axes): ...        # ndarray -> ndarray
+        def text(self, x, *, axes): ...             # dump: "np.transpose(x, (1, 0))"
+        def transpose(self, ct, x, *, axes): ...    # linear: cotangent of the result -> of the operand
+        def element(self, read, index, node): ...   # its value at an index
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tracegrad.ir.types import ArrayType
+
+if TYPE_CHECKING:
+    from codegen.expr import Expr
+    from tracegrad.ir.graph import Node
+
+Array = Any
+"""What rules compute with: traced arrays, eager tensors; they have operators and a `type`."""
+
+
+class Op:
+    """An operation. Instances are singletons: two nodes have the same op if `is` says so."""
+
+    name: str = ""
+    linear: tuple[int, ...] = ()
+    """The arguments in which the op is (jointly) linear: `transpose` gives their cotangents."""
+    weight: float = 0
+    """Cost of one result element in flops; views and copies cost nothing."""
+
+    def infer(self, *types: ArrayType, **attrs: Any) -> ArrayType:
+        """The result's type; raises `ShapeError` or `TypeError` in the user's terms."""
+        raise NotImplementedError
+
+    def reference(self, *arrays: np.ndarray, **attrs: Any) -> Any:
+        """The result, by NumPy."""
+        raise NotImplementedError
+
+    def text(self, *args: str, **attrs: Any) -> str:
+        """The op as a Python expression over NumPy. `args` are already in parentheses if need be."""
+        raise NotImplementedError
+
+    def transpose(self, ct: Array, *inputs: Array, **attrs: Any) -> tuple[Array | None, ...]:
+        """Linear ops: the cotangents of the arguments in `linear`, in that order.
+
+        Linear arguments come without a value (only `type`), the others with it.
+        """
+        raise NotImplementedError
+
+    def jvp(self, tangents: tuple[Array | None, ...], out: Array, *inputs: Array, **attrs: Any):
+        """The result's tangent. `None` among `tangents` is zero; at least one is not."""
+        raise NotImplementedError
+
+    def vjp(self, ct: Array, out: Array, *inputs: Array, **attrs: Any):
+        """The cotangent of each argument (`None`: zero)."""
+        raise NotImplementedError
+
+    def element(self, read: Callable[..., Expr], index: tuple[Expr, ...], node: Node) -> Expr:
+        """The result's value at `index`; `read(k, index)` is the k-th operand's value at an index."""
+        raise NotImplementedError
+
+    def kernel(self, lowering: Any, node: Node) -> None:
+        """Ops that are not a value at an index: append the statements that fill `node`'s array."""
+        raise NotImplementedError
+
+    def samples(self) -> Iterable[tuple[tuple[Any, ...], dict[str, Any]]]:
+        """Arguments and attributes to test the op on, as given to its public function."""
+        return ()
+
+    def has(self, rule: str) -> bool:
+        """Whether this op's class gives the rule (`"jvp"`, `"vjp"`, `"element"`, ...)."""
+        return getattr(type(self), rule) is not getattr(Op, rule)
+
+    def __repr__(self) -> str:
+        return self.name

@@ -1,0 +1,52 @@
+"""The type of a value: dtype and shape, written `f64[n, m]`; a Python scalar's type is `weak`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from tracegrad.ir.dims import Size, product, substitute
+
+_PREFIX = {"f": "f", "i": "i", "u": "u", "c": "c"}
+
+
+@dataclass(frozen=True)
+class ArrayType:
+    """`weak` marks what stands for a Python number: it takes the other operand's dtype (NEP 50)."""
+
+    dtype: np.dtype
+    shape: tuple[Size, ...] = ()
+    weak: bool = False
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+    @cached_property
+    def size(self) -> Size:
+        return product(self.shape)
+
+    @property
+    def is_float(self) -> bool:
+        return self.dtype.kind == "f"
+
+    def with_shape(self, shape: tuple[Size, ...]) -> ArrayType:
+        return ArrayType(self.dtype, shape)
+
+    def substitute(self, known: Mapping[str, Size]) -> ArrayType:
+        shape = tuple(substitute(size, known) for size in self.shape)
+        return ArrayType(self.dtype, shape, self.weak)
+
+    def __str__(self) -> str:
+        shape = ", ".join(str(size) for size in self.shape)
+        return f"{dtype_text(self.dtype)}[{shape}]" if self.shape else dtype_text(self.dtype)
+
+
+def dtype_text(dtype: np.dtype) -> str:
+    """`f64`, `i32`, `bool`."""
+    if dtype.kind in _PREFIX:
+        return f"{_PREFIX[dtype.kind]}{dtype.itemsize * 8}"
+    return str(dtype)

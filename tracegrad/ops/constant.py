@@ -1,0 +1,158 @@
+"""Values without operands: constants, sizes as values, counting; and the conversion of dtypes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from codegen.expr import Call, Cast, Const, Expr, Load
+from tracegrad.ir.dims import Size
+from tracegrad.ir.graph import Literal
+from tracegrad.ir.op import Array, Op
+from tracegrad.ir.types import ArrayType
+from tracegrad.ops.op import (
+    WEAK,
+    SizeValue,
+    as_operand,
+    bind,
+    public,
+    register,
+    supported_dtype,
+    type_of,
+)
+
+
+class Input(Op):
+    """An argument of the graph; its type is given, not inferred."""
+
+    name = "input"
+
+    def __init__(self, type: ArrayType | None = None) -> None:
+        self.type = type
+
+    def infer(self) -> ArrayType:
+        assert self.type is not None
+        return self.type
+
+
+class Constant(Op):
+    """A number or an array that is part of the program."""
+
+    name = "constant"
+
+    def infer(self, *, value: Literal, weak: bool = False) -> ArrayType:
+        return ArrayType(value.array.dtype, value.array.shape, weak)
+
+    def reference(self, *, value: Literal, weak: bool = False) -> np.ndarray:
+        return value.array
+
+    def text(self, *, value: Literal, weak: bool = False) -> str:
+        array = value.array
+        if array.ndim == 0:
+            return scalar_text(array)
+        data = np.array2string(array, separator=", ", threshold=int(array.size) + 1, floatmode="unique")
+        return f"np.array({' '.join(data.split())}, dtype=np.{array.dtype.name})"
+
+    def element(self, read: Callable[..., Expr], index: tuple[Expr, ...], node: Any) -> Expr:
+        array = node.attributes["value"].array
+        if array.ndim == 0:
+            return Const(array.item(), array.dtype)
+        raise AssertionError("constant arrays are loaded from the module")
+
+
+def scalar_text(array: np.ndarray) -> str:
+    """A literal of this value: floats by `repr`, other dtypes than Python's spelled out."""
+    value = array.item()
+    if array.dtype.kind == "f":
+        text = {np.inf: "np.inf", -np.inf: "-np.inf"}.get(value, "np.nan" if value != value else "")
+        return text or (repr(value) if array.dtype == np.float64 else str(array[()]))
+    return repr(value)
+
+
+class SizeOf(Op):
+    """An extent as an integer value: `x.shape[0]` where a number is needed."""
+
+    name = "size"
+
+    def infer(self, *, size: Size) -> ArrayType:
+        return ArrayType(WEAK[int], (), weak=True)
+
+    def reference(self, *, size: int) -> Any:
+        return np.int64(size)
+
+    def text(self, *, size: Size) -> str:
+        text = str(size)
+        return text if text.isidentifier() or text.isdigit() else f"({text})"
+
+
+class Astype(Op):
+    """`y = x.astype(dtype)`; between floats it is linear, `d_x = d_y.astype(x.dtype)`."""
+
+    name = "astype"
+    weight = 0.5
+    linear = (0,)
+
+    def infer(self, x: ArrayType, *, dtype: np.dtype) -> ArrayType:
+        return ArrayType(supported_dtype(dtype), x.shape)
+
+    def reference(self, x: np.ndarray, *, dtype: np.dtype) -> Any:
+        return np.asarray(x).astype(dtype)[()]
+
+    def text(self, x: str, *, dtype: np.dtype) -> str:
+        return f"np.asarray({x}).astype(np.{dtype.name})"
+
+    def transpose(self, ct: Array, x: Array, *, dtype: np.dtype) -> tuple[Array | None, ...]:
+        return (astype(ct, x.type.dtype),) if x.type.is_float else (None,)
+
+    def element(self, read: Callable[..., Expr], index: tuple[Expr, ...], node: Any) -> Expr:
+        return Cast(read(0, index), node.type.dtype)
+
+
+class Arange(Op):
+    """`0, 1, ..., size - 1` as int64."""
+
+    name = "arange"
+
+    def infer(self, *, size: Size) -> ArrayType:
+        return ArrayType(np.dtype(np.int64), (size,))
+
+    def reference(self, *, size: int) -> np.ndarray:
+        return np.arange(size, dtype=np.int64)
+
+    def text(self, *, size: Size) -> str:
+        return f"np.arange({size})"
+
+    def element(self, read: Callable[..., Expr], index: tuple[Expr, ...], node: Any) -> Expr:
+        return index[0]
+
+
+INPUT = Input()
+CONSTANT = register(Constant())
+SIZE = register(SizeOf())
+ASTYPE = register(Astype())
+ARANGE = register(Arange())
+
+
+@public(name="astype")
+def astype(x: Any, dtype: Any, *, copy: bool = True) -> Any:
+    """`x` converted to `dtype` (a no-op if it has it). Shape as `x`."""
+    del copy
+    dtype = supported_dtype(dtype)
+    x = as_operand(x)
+    type = type_of(x)
+    if isinstance(x, SizeValue) or type.dtype != dtype:
+        if isinstance(x, bool | int | float):
+            return _python_scalar(x, dtype)
+        return bind(ASTYPE, x, dtype=dtype) if not (type.weak and type.dtype == dtype) else x
+    return x
+
+
+def _python_scalar(value: bool | int | float, dtype: np.dtype) -> np.generic:
+    """A Python number in the dtype of its partner; too large an integer is an OverflowError."""
+    return np.asarray(value, dtype=dtype)[()]
+
+
+def int64(expr: Expr) -> Expr:
+    return expr if isinstance(expr, Const | Call | Load) else Cast(expr, WEAK[int])

@@ -1,0 +1,149 @@
+"""The registry, and the one door through which an operation is applied: `bind`.
+
+Everything that lists operations reads `REGISTRY` (ops by name), `PUBLIC` (functions of the `tg` namespace) and
+`NUMPY` (which NumPy function means which of ours).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+import numpy as np
+
+from tracegrad.errors import UnsupportedError
+from tracegrad.ir.dims import Dim
+from tracegrad.ir.graph import attr_sizes
+from tracegrad.ir.op import Op
+from tracegrad.ir.types import ArrayType
+
+REGISTRY: dict[str, Op] = {}
+PUBLIC: dict[str, Callable[..., Any]] = {}
+NUMPY: dict[Any, Callable[..., Any]] = {}
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+WEAK = {bool: np.dtype(bool), int: np.dtype(np.int64), float: np.dtype(np.float64)}
+
+
+def register(op: Op) -> Op:
+    assert op.name and op.name not in REGISTRY, f"op {op.name!r} is registered twice"
+    REGISTRY[op.name] = op
+    return op
+
+
+def public(*numpy_functions: Any, name: str = "") -> Callable[[F], F]:
+    """Make a function part of `tg`, and what those NumPy functions do to traced or eager arrays."""
+
+    def add(function: F) -> F:
+        PUBLIC[name or function.__name__] = function
+        for numpy_function in numpy_functions:
+            NUMPY[numpy_function] = function
+        return function
+
+    return add
+
+
+class Bindable:
+    """A value whose operations are recorded: the traced array and the eager tensor."""
+
+    type: ArrayType
+    dispatch_rank = 0
+    """Among mixed operands the class with the highest rank records the operation."""
+
+    @classmethod
+    def bind(cls, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+        raise NotImplementedError
+
+
+class SizeValue:
+    """A traced extent, as the user sees it: an integer that is the `dim` of a type."""
+
+    dim: Dim
+
+
+recording: ContextVar[type[Bindable] | None] = ContextVar("recording", default=None)
+"""While a function is traced: the class that records operations without a recorded operand."""
+
+
+def bind(op: Op, *args: Any, **attrs: Any) -> Any:
+    """Apply `op`: recorded if an operand is traced or eager, at once by NumPy if none is."""
+    args = tuple(as_operand(arg) for arg in args)
+    owner = recorder(args, attrs)
+    if owner is not None:
+        return owner.bind(op, args, attrs)
+    return op.reference(*args, **attrs)
+
+
+def recorder(args: Iterable[Any], attrs: dict[str, Any] | None = None) -> type[Bindable] | None:
+    """Who records an operation on `args`: the highest class among them, or the current trace."""
+    kinds = [type(arg) for arg in args if isinstance(arg, Bindable)]
+    if kinds:
+        return max(kinds, key=lambda kind: kind.dispatch_rank)
+    sizes = any(isinstance(arg, SizeValue) for arg in args)
+    if sizes or (attrs and next(attr_sizes(tuple(attrs.items())), None) is not None):
+        return recording.get()
+    return None
+
+
+def as_operand(value: Any) -> Any:
+    """`value` as something with a type: lists and object arrays of traced values are stacked."""
+    if isinstance(value, Bindable | SizeValue | bool | int | float | np.generic):
+        return value
+    if isinstance(value, list | tuple) or (
+        isinstance(value, np.ndarray) and value.dtype == object
+    ):
+        return _from_items(value)
+    if type(value) is np.ndarray:
+        return value
+    raise UnsupportedError(
+        f"{type(value).__name__} is not an array: pass a NumPy array, a number, or nested lists of these"
+    )
+
+
+def _from_items(value: Any) -> Any:
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        return as_operand(value.item())
+    items = [as_operand(item) for item in value]
+    if any(isinstance(item, Bindable | SizeValue) for item in items):
+        return PUBLIC["stack"](items)
+    return np.asarray(value if not isinstance(value, np.ndarray) else value.tolist())
+
+
+def type_of(value: Any) -> ArrayType:
+    """The type of an operand: of a Python number the weak one."""
+    if isinstance(value, Bindable):
+        return value.type
+    if isinstance(value, SizeValue):
+        return ArrayType(WEAK[int], (), weak=True)
+    if type(value) in WEAK:
+        return ArrayType(WEAK[type(value)], (), weak=True)
+    if isinstance(value, np.ndarray | np.generic):
+        return ArrayType(value.dtype, value.shape)
+    return type_of(as_operand(value))
+
+
+def weak_or_dtype(type: ArrayType) -> Any:
+    """What NumPy's promotion functions take for an operand of this type."""
+    if not type.weak:
+        return type.dtype
+    return {"b": bool, "i": int, "f": float}[type.dtype.kind]
+
+
+def supported_dtype(dtype: Any) -> np.dtype:
+    """`dtype` if kernels can hold it: native float32/64, integers of any width, bool."""
+    dtype = np.dtype(dtype)
+    if dtype.kind in "biu" or dtype in (np.float32, np.float64):
+        return dtype
+    advice = {
+        "f": "use float32 or float64",
+        "c": "complex numbers are not supported yet: pass real and imaginary part as two arrays",
+        "O": "object arrays hold Python objects: convert with .astype(float)",
+    }.get(dtype.kind, "convert it to a number type first")
+    raise UnsupportedError(f"dtype {dtype} is not supported: {advice}")
+
+
+def signature_of(function: Callable[..., Any]) -> str:
+    return f"{function.__name__}{inspect.signature(function)}"

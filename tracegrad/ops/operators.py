@@ -1,0 +1,191 @@
+"""What traced arrays and eager tensors have in common: operators, methods, NumPy's protocols.
+
+Each spells a public function of the `tg` namespace; nothing is computed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import Any, NoReturn
+
+import numpy as np
+
+from tracegrad.errors import UnsupportedError
+from tracegrad.ops.op import NUMPY, PUBLIC, Bindable
+
+_UFUNC_REDUCTIONS = {
+    np.add: "sum",
+    np.multiply: "prod",
+    np.maximum: "max",
+    np.minimum: "min",
+    np.logical_and: "all",
+    np.logical_or: "any",
+}
+
+
+def numpy_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: dict[str, Any]):
+    """NumPy's `__array_ufunc__`: the ufunc, or its `reduce`, on traced or eager operands."""
+    out = options.pop("out", None)
+    if method == "__call__" and ufunc in NUMPY:
+        result = _call_ufunc(ufunc, inputs, options)
+    elif method == "reduce" and ufunc in _UFUNC_REDUCTIONS:
+        options.setdefault("axis", 0)
+        result = PUBLIC[_UFUNC_REDUCTIONS[ufunc]](*inputs, **options)
+    elif method == "__call__":
+        unsupported(f"np.{ufunc.__name__}", ufunc.__name__)
+    else:
+        unsupported(f"np.{ufunc.__name__}.{method}", ufunc.__name__)
+    return result if out is None else _into(out[0], result)
+
+
+def _call_ufunc(ufunc: np.ufunc, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    dtype = options.pop("dtype", None)
+    where = options.pop("where", True)
+    if options or where is not True:
+        names = [*options, *(["where"] if where is not True else [])]
+        raise UnsupportedError(
+            f"np.{ufunc.__name__}: the option {', '.join(names)} is not supported; use np.where(condition, a, b)"
+        )
+    if dtype is not None:
+        inputs = tuple(PUBLIC["astype"](value, dtype) for value in inputs)
+    return NUMPY[ufunc](*inputs)
+
+
+def _into(out: Any, result: Any) -> Any:
+    if not isinstance(out, Bindable):
+        raise UnsupportedError(
+            "out= is a NumPy array but the result is traced: use the returned value instead of out="
+        )
+    out[...] = result  # type: ignore[index]
+    return out
+
+
+def numpy_function(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """NumPy's `__array_function__`."""
+    ours = NUMPY.get(function)
+    if ours is None:
+        module = function.__module__ or "numpy"
+        unsupported(f"{module.replace('numpy', 'np')}.{function.__name__}", function.__name__)
+    out = kwargs.pop("out", None)
+    result = ours(*args, **kwargs)
+    return result if out is None else _into(out, result)
+
+
+def unsupported(spelling: str, name: str) -> NoReturn:
+    near = get_close_matches(name, PUBLIC, n=1, cutoff=0.0)
+    hint = f"; the nearest supported function is tg.{near[0]}" if near else ""
+    raise UnsupportedError(f"{spelling} is not supported on traced or eager arrays{hint}")
+
+
+def _binary(name: str) -> Callable[[Any, Any], Any]:
+    def method(self: Any, other: Any) -> Any:
+        if not _is_operand(other):
+            return NotImplemented
+        return PUBLIC[name](self, other)
+
+    return method
+
+
+def _reflected(name: str) -> Callable[[Any, Any], Any]:
+    def method(self: Any, other: Any) -> Any:
+        if not _is_operand(other):
+            return NotImplemented
+        return PUBLIC[name](other, self)
+
+    return method
+
+
+def _is_operand(value: Any) -> bool:
+    return value is not None and not isinstance(value, str | bytes | dict | set)
+
+
+def _unary(name: str) -> Callable[[Any], Any]:
+    def method(self: Any) -> Any:
+        return PUBLIC[name](self)
+
+    return method
+
+
+def _method(name: str) -> Callable[..., Any]:
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return PUBLIC[name](self, *args, **kwargs)
+
+    method.__name__ = name
+    return method
+
+
+class ArrayMethods(Bindable):
+    """Operators, methods and NumPy protocols of traced arrays and tensors."""
+
+    __hash__ = object.__hash__
+
+    __add__, __radd__ = _binary("add"), _reflected("add")
+    __sub__, __rsub__ = _binary("subtract"), _reflected("subtract")
+    __mul__, __rmul__ = _binary("multiply"), _reflected("multiply")
+    __truediv__, __rtruediv__ = _binary("divide"), _reflected("divide")
+    __floordiv__, __rfloordiv__ = _binary("floor_divide"), _reflected("floor_divide")
+    __mod__, __rmod__ = _binary("remainder"), _reflected("remainder")
+    __pow__, __rpow__ = _binary("power"), _reflected("power")
+    __matmul__, __rmatmul__ = _binary("matmul"), _reflected("matmul")
+    __and__, __rand__ = _binary("bitwise_and"), _reflected("bitwise_and")
+    __or__, __ror__ = _binary("bitwise_or"), _reflected("bitwise_or")
+    __xor__, __rxor__ = _binary("bitwise_xor"), _reflected("bitwise_xor")
+    __lshift__, __rlshift__ = _binary("left_shift"), _reflected("left_shift")
+    __rshift__, __rrshift__ = _binary("right_shift"), _reflected("right_shift")
+    __eq__, __ne__ = _binary("equal"), _binary("not_equal")  # type: ignore[assignment]
+    __lt__, __le__ = _binary("less"), _binary("less_equal")
+    __gt__, __ge__ = _binary("greater"), _binary("greater_equal")
+    __neg__, __abs__, __invert__ = _unary("negative"), _unary("abs"), _unary("invert")
+
+    def __pos__(self) -> Any:
+        return self
+
+    def __divmod__(self, other: Any) -> Any:
+        return self // other, self % other
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        return numpy_ufunc(ufunc, method, inputs, options)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        del types
+        return numpy_function(function, args, kwargs)
+
+    sum, mean, prod, max, min = map(_method, ("sum", "mean", "prod", "max", "min"))
+    var, std, any, all = map(_method, ("var", "std", "any", "all"))
+    argmax, argmin, cumsum, cumprod = map(_method, ("argmax", "argmin", "cumsum", "cumprod"))
+    ravel, squeeze, swapaxes, repeat = map(_method, ("ravel", "squeeze", "swapaxes", "repeat"))
+    diagonal, trace, clip, round = map(_method, ("diagonal", "trace", "clip", "round"))
+    dot, take, astype, flatten = map(_method, ("dot", "take", "astype", "ravel"))
+
+    def reshape(self, *shape: Any, order: str = "C") -> Any:
+        return PUBLIC["reshape"](self, shape[0] if len(shape) == 1 else shape, order)
+
+    def transpose(self, *axes: Any) -> Any:
+        if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], tuple | list)):
+            axes = axes[0]
+        return PUBLIC["transpose"](self, axes or None)
+
+    def copy(self, order: str = "C") -> Any:
+        del order
+        return PUBLIC["copy"](self)
+
+    @property
+    def T(self) -> Any:  # noqa: N802
+        return PUBLIC["transpose"](self)
+
+    @property
+    def mT(self) -> Any:  # noqa: N802
+        return PUBLIC["matrix_transpose"](self)
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.type.dtype
+
+    @property
+    def ndim(self) -> int:
+        return self.type.rank
+
+    @property
+    def itemsize(self) -> int:
+        return self.type.dtype.itemsize

@@ -1,0 +1,158 @@
+"""Shape operations: each result element is one operand element, so lowering is index arithmetic."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from codegen.expr import Expr, integer
+from tracegrad.errors import ShapeError
+from tracegrad.ir.dims import Dim, Size, holds, product, quotient, same
+from tracegrad.ir.op import Array, Op
+from tracegrad.ir.types import ArrayType
+from tracegrad.ops.broadcast import Shape
+from tracegrad.ops.op import SizeValue, as_operand, bind, public, register, type_of
+
+Reader = Callable[..., Expr]
+
+
+class Reshape(Op):
+    """The elements in row-major order under another shape  =>  `d_x = reshape(d_y, x.shape)`."""
+
+    name = "reshape"
+    linear = (0,)
+
+    def infer(self, x: ArrayType, *, shape: Shape) -> ArrayType:
+        if not same(x.size, product(shape)):
+            raise ShapeError(f"cannot reshape {x} to {shape_text(shape)}: {x.size} elements do not fit")
+        return x.with_shape(shape)
+
+    def reference(self, x: np.ndarray, *, shape: tuple[int, ...]) -> np.ndarray:
+        return np.reshape(x, shape)
+
+    def text(self, x: str, *, shape: Shape) -> str:
+        return f"np.reshape({x}, {shape_text(shape)})"
+
+    def transpose(self, ct: Array, x: Array, *, shape: Shape) -> tuple[Array | None, ...]:
+        return (bind(RESHAPE, ct, shape=x.type.shape),)
+
+    def element(self, read: Reader, index: tuple[Expr, ...], node: Any) -> Expr:
+        """Only for a change of unit axes; other reshapes are views of a materialised operand."""
+        kept = [
+            position for position, extent in zip(index, node.type.shape, strict=True) if extent != 1
+        ]
+        kept = iter(kept)
+        return read(
+            0, tuple(integer(0) if e == 1 else next(kept) for e in node.inputs[0].type.shape)
+        )
+
+
+class Transpose(Op):
+    """Axes permuted, `y = x.transpose(axes)`  =>  `d_x = d_y` permuted back."""
+
+    name = "transpose"
+    linear = (0,)
+
+    def infer(self, x: ArrayType, *, axes: tuple[int, ...]) -> ArrayType:
+        return x.with_shape(tuple(x.shape[axis] for axis in axes))
+
+    def reference(self, x: np.ndarray, *, axes: tuple[int, ...]) -> np.ndarray:
+        return np.transpose(x, axes)
+
+    def text(self, x: str, *, axes: tuple[int, ...]) -> str:
+        return f"{x}.T" if axes == (1, 0) else f"np.transpose({x}, {axes})"
+
+    def transpose(self, ct: Array, x: Array, *, axes: tuple[int, ...]) -> tuple[Array | None, ...]:
+        return (bind(TRANSPOSE, ct, axes=inverse(axes)),)
+
+    def element(self, read: Reader, index: tuple[Expr, ...], node: Any) -> Expr:
+        return read(0, tuple(index[place] for place in inverse(node.attributes["axes"])))
+
+
+RESHAPE = register(Reshape())
+TRANSPOSE = register(Transpose())
+
+
+def inverse(axes: Sequence[int]) -> tuple[int, ...]:
+    places = [0] * len(axes)
+    for place, axis in enumerate(axes):
+        places[axis] = place
+    return tuple(places)
+
+
+def shape_text(shape: Shape) -> str:
+    """`(n, 3)` as Python source."""
+    inner = ", ".join(str(size) for size in shape)
+    return f"({inner},)" if len(shape) == 1 else f"({inner})"
+
+
+def as_size(value: Any) -> Size:
+    """A user's extent: an int, or a traced size."""
+    if isinstance(value, SizeValue):
+        return value.dim
+    return value if isinstance(value, Dim) else operator.index(value)
+
+
+def as_shape(shape: Any) -> Shape:
+    return tuple(as_size(size) for size in (shape if isinstance(shape, tuple | list) else (shape,)))
+
+
+def normal_axis(axis: Any, rank: int) -> int:
+    axis = operator.index(axis)
+    if not -rank <= axis < rank:
+        raise np.exceptions.AxisError(axis, rank)
+    return axis % rank
+
+
+def normal_axes(axis: Any, rank: int) -> tuple[int, ...]:
+    """None means all axes; negative ones count from the end; sorted, without repeats."""
+    if axis is None:
+        return tuple(range(rank))
+    found = [
+        normal_axis(item, rank) for item in (axis if isinstance(axis, tuple | list) else (axis,))
+    ]
+    if len(set(found)) != len(found):
+        raise ValueError("duplicate value in 'axis'")
+    return tuple(sorted(found))
+
+
+@public(np.reshape)
+def reshape(x: Any, /, shape: Any = None, order: str = "C", *, copy: Any = None) -> Any:
+    """The elements of `x`, in row-major order, as an array of `shape`; one extent may be -1."""
+    if order != "C":
+        raise ValueError("reshape: only row-major order ('C') is supported; transpose first")
+    x = as_operand(x)
+    type = type_of(x)
+    wanted = as_shape(shape)
+    open_axes = [axis for axis, size in enumerate(wanted) if isinstance(size, int) and size == -1]
+    if len(open_axes) > 1:
+        raise ValueError("can only specify one unknown dimension")
+    if open_axes:
+        wanted = _complete(type, wanted, open_axes[0])
+    return x if type.shape == wanted else bind(RESHAPE, x, shape=wanted)
+
+
+def _complete(type: ArrayType, wanted: Shape, axis: int) -> Shape:
+    rest = product(wanted[:axis] + wanted[axis + 1 :])
+    if isinstance(rest, int) and rest == 0:
+        raise ShapeError(f"cannot reshape {type} to {shape_text(wanted)}: -1 is not determined")
+    if not holds(type.size % rest, "==", 0):
+        raise ShapeError(f"cannot reshape {type} to {shape_text(wanted)}: sizes do not divide")
+    return (*wanted[:axis], quotient(type.size, rest), *wanted[axis + 1 :])
+
+
+@public(np.transpose)
+def transpose(a: Any, axes: Any = None) -> Any:
+    """`a` with its axes in the order `axes` (default: reversed)."""
+    a = as_operand(a)
+    rank = type_of(a).rank
+    if axes is None:
+        order = tuple(reversed(range(rank)))
+    else:
+        order = tuple(normal_axis(axis, rank) for axis in axes)
+        if sorted(order) != list(range(rank)):
+            raise ValueError("axes don't match array")
+    return a if order == tuple(range(rank)) else bind(TRANSPOSE, a, axes=order)

@@ -1,0 +1,100 @@
+"""Where in the user's program a value was made: the frame, the exact expression, the assigned name.
+
+Sub-expression positions come from `code.co_positions()` (Python >= 3.11); the name from the store instruction
+that follows the call. Where either is missing the line serves, then nothing.
+"""
+
+from __future__ import annotations
+
+import dis
+import linecache
+import sys
+from functools import lru_cache
+from pathlib import Path
+from types import CodeType, FrameType, TracebackType
+
+import numpy as np
+
+from tracegrad.ir.graph import Source
+
+_LIBRARY = (str(Path(__file__).resolve().parents[1]), str(Path(np.__file__).resolve().parent))
+
+
+@lru_cache(maxsize=4096)
+def is_user_file(file: str) -> bool:
+    return not file.startswith(_LIBRARY)
+
+
+def user_frame() -> tuple[FrameType | None, FrameType | None]:
+    """The innermost frame of user code, and the library frame that it called."""
+    outer, frame = None, sys._getframe(1)
+    while frame is not None and not is_user_file(frame.f_code.co_filename):
+        outer, frame = frame, frame.f_back
+    return frame, outer
+
+
+def source_of(code: CodeType, offset: int) -> Source | None:
+    """The expression whose instruction stands at `offset`."""
+    position = _positions(code).get(offset)
+    if position is None:
+        return None
+    line, end_line, start, end = position
+    text = linecache.getline(code.co_filename, line).rstrip("\n")
+    if not text or start is None or end is None:
+        return Source(code.co_filename, line, code.co_name, text.strip())
+    encoded = text.encode()
+    if end_line != line:
+        end = len(encoded)
+    piece = encoded[start:end].decode(errors="replace").strip()
+    columns = (len(encoded[:start].decode(errors="replace")), len(encoded[:end].decode(errors="replace")))
+    return Source(code.co_filename, line, code.co_name, piece, columns)
+
+
+@lru_cache(maxsize=512)
+def _positions(code: CodeType) -> dict[int, tuple[int, int, int | None, int | None]]:
+    found = {}
+    for number, (line, end_line, start, end) in enumerate(code.co_positions()):
+        if line is not None:
+            found[2 * number] = (line, end_line or line, start, end)
+    return found
+
+
+def assigned_name(code: CodeType, offset: int) -> str:
+    """The variable that the expression at `offset` is assigned to; empty if it is to none."""
+    return _stores(code).get(offset, "")
+
+
+@lru_cache(maxsize=512)
+def _stores(code: CodeType) -> dict[int, str]:
+    instructions = [i for i in dis.get_instructions(code) if i.opname not in ("CACHE", "COPY")]
+    found = {}
+    for before, after in zip(instructions, instructions[1:], strict=False):
+        if after.opname.startswith(("STORE_FAST", "STORE_NAME", "STORE_DEREF", "STORE_GLOBAL")):
+            name = after.argval[0] if isinstance(after.argval, tuple) else after.argval
+            found[before.offset] = str(name)
+    return found
+
+
+def raised_at(traceback: TracebackType | None) -> Source | None:
+    """The innermost expression of user code on the way to where an error was raised."""
+    found = None
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        if is_user_file(code.co_filename):
+            found = source_of(code, traceback.tb_lasti) or found
+        traceback = traceback.tb_next
+    return found
+
+
+def point_at(source: Source) -> str:
+    """The user's line with the expression underlined, as errors show it."""
+    line = linecache.getline(source.file, source.line).rstrip("\n")
+    start, end = source.columns
+    where = f"  {Path(source.file).name}:{source.line}, in {source.function}"
+    if not line:
+        return where
+    indent = len(line) - len(line.lstrip())
+    text = f"{where}\n    {line.strip()}"
+    if end > start:
+        text += "\n    " + " " * (start - indent) + "^" * (end - start)
+    return text

@@ -1,0 +1,107 @@
+"""Pytrees: nested tuples, lists, dicts and dataclasses of leaves, flattened with a name per leaf.
+
+    flatten("params", {"w": w, "b": [b0, b1]})  ->  leaves w, b0, b1 named params_w, params_b_0, params_b_1
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """The place of one array."""
+
+
+@dataclass(frozen=True)
+class Static:
+    """A value that is part of the structure: an int, a string, None, a function."""
+
+    value: Any
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Static) and (
+            type(self.value) is type(other.value) and bool(self.value == other.value)
+        )
+
+    def __hash__(self) -> int:
+        return hash((type(self.value), self.value))
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A container: `kind` makes it again from `children`, `keys` names them."""
+
+    kind: type
+    keys: tuple[Any, ...]
+    children: tuple[Tree, ...]
+
+
+Tree = Leaf | Static | Branch
+LEAF = Leaf()
+
+
+def flatten(
+    name: str, value: Any, is_leaf: Callable[[Any], bool], leaves: list[tuple[str, Any]]
+) -> Tree:
+    """The structure of `value`; its leaves are appended to `leaves` with their names."""
+    if is_leaf(value):
+        leaves.append((name, value))
+        return LEAF
+    keys, items = _parts(value)
+    if keys is None:
+        try:
+            hash(value)
+        except TypeError:
+            raise TypeError(
+                f"argument {name or 'value'} is a {type(value).__name__}, which is neither an array, a number, "
+                "nor a tuple, list, dict or dataclass of these"
+            ) from None
+        return Static(value)
+    children = tuple(
+        flatten(f"{name}_{key}" if name else str(key), item, is_leaf, leaves)
+        for key, item in zip(keys, items, strict=True)
+    )
+    return Branch(type(value), tuple(keys), children)
+
+
+def _parts(value: Any) -> tuple[list[Any] | None, list[Any]]:
+    if isinstance(value, dict):
+        return list(value.keys()), list(value.values())
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return list(value._fields), list(value)  # type: ignore[attr-defined]
+    if isinstance(value, list | tuple):
+        return list(range(len(value))), list(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = [field.name for field in dataclasses.fields(value)]
+        return names, [getattr(value, name) for name in names]
+    return None, []
+
+
+def unflatten(tree: Tree, leaves: Iterator[Any]) -> Any:
+    """The value of that structure with these leaves, taken in order."""
+    match tree:
+        case Leaf():
+            return next(leaves)
+        case Static(value):
+            return value
+    items = [unflatten(child, leaves) for child in tree.children]
+    if issubclass(tree.kind, dict):
+        return tree.kind(zip(tree.keys, items, strict=True))
+    if issubclass(tree.kind, list | tuple) and not hasattr(tree.kind, "_fields"):
+        return tree.kind(items)
+    if hasattr(tree.kind, "_fields"):
+        return tree.kind(*items)
+    return tree.kind(**dict(zip(tree.keys, items, strict=True)))
+
+
+def count_leaves(tree: Tree) -> int:
+    match tree:
+        case Leaf():
+            return 1
+        case Static():
+            return 0
+    return sum(count_leaves(child) for child in tree.children)
