@@ -1,33 +1,30 @@
 """A small compiler: from loop programs (`loops`, `expr`) to compiled functions in a Python file.
 
 `build(module)` compiles, `print_module(module)` shows the text, `export_source(module)` gives a
-text that needs only numpy and numba.
+text that needs only numpy and numba. The data types load at once; what needs numba loads when it is first asked for.
 """
 
-from codegen import expr, loops, source
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from codegen import expr, loops
 from codegen.errors import CodegenError, CompileError
-from codegen.loops import Module
-from codegen.module import Built, Options, build
+
+_LAZY = {
+    "Built": "codegen.module",
+    "Options": "codegen.module",
+    "build": "codegen.module",
+    "print_module": "codegen.module",
+    "export_source": "codegen.module",
+}
 
 
-def print_module(module: Module) -> str:
-    """The text of the module that `build` compiles."""
-    return source.print_module(module)
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'codegen' has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name]), name)
 
 
-def export_source(module: Module) -> str:
-    """The text of a module that imports only numpy and numba; runs with NUMBA_DISABLE_JIT=1 too."""
-    return source.print_module(module, source.Options(standalone=True))
-
-
-__all__ = [
-    "Built",
-    "CodegenError",
-    "CompileError",
-    "Options",
-    "build",
-    "export_source",
-    "expr",
-    "loops",
-    "print_module",
-]
+__all__ = ["CodegenError", "CompileError", "expr", "loops"]

@@ -104,3 +104,13 @@ def build(module: Module, *, options: Options = Options()) -> Built:
     return Built(
         functions, text, path, timings={"print": printed - start, "compile": done - printed}
     )
+
+
+def print_module(module: Module) -> str:
+    """The text of the module that `build` compiles."""
+    return source.print_module(module)
+
+
+def export_source(module: Module) -> str:
+    """The text of a module that imports only numpy and numba; runs with NUMBA_DISABLE_JIT=1 too."""
+    return source.print_module(module, source.Options(standalone=True))

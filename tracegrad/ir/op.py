@@ -37,6 +37,9 @@ class Op:
     weight: float = 0
     """Cost of one result element in flops; views and copies cost nothing."""
 
+    stored: tuple[int, ...] = ()
+    """The operands that the kernel reads as arrays in memory; `(-1,)` means all."""
+
     def infer(self, *types: ArrayType, **attrs: Any) -> ArrayType:
         """The result's type; raises `ShapeError` or `TypeError` in the user's terms."""
         raise NotImplementedError

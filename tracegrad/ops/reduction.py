@@ -29,6 +29,8 @@ class Reduction(Op):
     """
 
     combine = "add"
+    short = "sum"
+    """What the accumulator is called in generated code: `row_sum`."""
     weight = 1
 
     def identity(self, dtype: np.dtype) -> Any:

@@ -1,0 +1,83 @@
+"""The pipeline on one screen: graph -> passes -> loop program -> compiled function, and its one runner.
+
+    trace -> simplify -> [differentiate] -> simplify -> dead code -> plan -> lower -> codegen.build
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from typing import Any
+
+from tracegrad.ir.dims import Assumptions, assuming
+from tracegrad.ir.graph import Graph, rebuild
+from tracegrad.lower import lower
+from tracegrad.passes.simplify import simplify
+
+Pass = Callable[[Graph], Graph]
+
+PASSES: tuple[tuple[str, Pass], ...] = (("simplify", simplify),)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What one pass made of the graph, and the seconds it took."""
+
+    name: str
+    graph: Graph
+    seconds: float
+
+
+def optimise(graph: Graph) -> tuple[Stage, ...]:
+    """Run every pass; each result is verified (its types are inferred again) and kept."""
+    stages = [Stage("trace", graph, 0.0)]
+    for name, transform in PASSES:
+        start = time.perf_counter()
+        graph = transform(graph)
+        verify(graph)
+        stages.append(Stage(name, graph, time.perf_counter() - start))
+    return tuple(stages)
+
+
+def verify(graph: Graph) -> None:
+    """Every node's type is what its op infers from its operands' types."""
+    with assuming(Assumptions({}, list(graph.guards))):
+        again = rebuild(graph)
+    for before, after in zip(graph.outputs, again.outputs, strict=True):
+        assert before.type.shape == after.type.shape, f"{before}: inferred {after.type}"
+
+
+@dataclass
+class Program:
+    """One graph and, once something is run, its compiled function."""
+
+    graph: Graph
+    name: str
+
+    @cached_property
+    def stages(self) -> tuple[Stage, ...]:
+        return optimise(self.graph)
+
+    @property
+    def final(self) -> Graph:
+        return self.stages[-1].graph
+
+    @cached_property
+    def module(self) -> Any:
+        return lower(self.final, self.name)
+
+    @cached_property
+    def built(self) -> Any:
+        """The compiled module; numba is loaded here, at the first need."""
+        return import_module("codegen.module").build(self.module)
+
+    @cached_property
+    def function(self) -> Any:
+        """The numba dispatcher."""
+        return self.built.functions[self.name]
+
+    def run(self, arguments: Sequence[Any]) -> Any:
+        return self.function(*arguments)

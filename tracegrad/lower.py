@@ -1,0 +1,292 @@
+"""Lowering: a graph becomes a loop program, "the value at an index" of every stored node in a loop nest.
+
+    v1 = x + 1.0; y = sum(v1)      =>      for i in range(n): for j in range(m): y += x[i, j] + 1.0
+
+Nothing here knows how loops are ordered, fused or vectorised: codegen's scheduler does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from codegen import expr as ex
+from codegen import loops
+from codegen.expr import Const, Expr, Load, Var
+from tracegrad.ir.dims import Dim, Quotient, Size
+from tracegrad.ir.graph import Graph, Node
+from tracegrad.ops.reduction import Reduction
+from tracegrad.passes.plan import is_view, plan
+from tracegrad.tracing.naming import LOOP_LETTERS, Namer
+
+Index = tuple[Expr, ...]
+
+
+@dataclass
+class Scope:
+    """The straight-line statements of one loop body, and what they already computed."""
+
+    statements: list[loops.Statement] = field(default_factory=list)
+    known: dict[tuple[Node, Index], Expr] = field(default_factory=dict)
+
+
+def lower(graph: Graph, name: str, header: tuple[str, ...] = ()) -> loops.Module:
+    """The loop program of `graph` as a module with one function, `name`."""
+    return Lowering(graph, name).module(header)
+
+
+class Lowering:
+    """What ops' `kernel` methods write into."""
+
+    def __init__(self, graph: Graph, name: str) -> None:
+        self.graph, self.name = graph, name
+        self.stored = plan(graph).stored
+        sizes = {symbol for node in graph.nodes for s in node.type.shape for symbol in _names(s)}
+        self.namer = Namer(sizes | set(graph.sizes) | {node.name for node in graph.nodes})
+        self.body: list[loops.Statement] = []
+        self.scopes: list[Scope] = [Scope(self.body)]
+        self.constants: list[tuple[str, np.ndarray]] = []
+        self.arrays: dict[Node, str] = {}
+        self.scalars: dict[Node, Expr] = {}
+        self._depth = 0
+
+    def module(self, header: tuple[str, ...]) -> loops.Module:
+        graph = self.graph
+        for guard in graph.guards:
+            self.body.append(self._guard(guard.left, guard.relation, guard.right))
+        for number, axis, size in graph.entry_guards:
+            parameter = graph.inputs[number].name
+            extent = Var(f"{parameter}.shape[{axis}]")
+            message = f"{self.name}: {parameter}.shape[{axis}] must be {size}"
+            check = ex.Call("equal", (extent, self.size(size)), ex.BOOL)
+            self.body.append(loops.Check(check, "ValueError", message))
+        for node in graph.nodes:
+            if node in self.stored:
+                self._emit(node)
+        self.body.append(loops.Return(tuple(self.result(node) for node in graph.outputs)))
+        parameters = tuple(
+            loops.Parameter(node.name, node.type.dtype, node.type.rank) for node in graph.inputs
+        )
+        sizes = tuple((s, graph.inputs[n].name, axis) for s, (n, axis) in graph.sizes.items())
+        function = loops.Function(self.name, parameters, tuple(self.body), self._doc(), sizes)
+        return loops.Module((function,), header, tuple(self.constants))
+
+    def _doc(self) -> str:
+        given = ", ".join(f"{node.name}: {node.type}" for node in self.graph.inputs)
+        made = ", ".join(f"{node.name or node.type}: {node.type}" for node in self.graph.outputs)
+        return f"{given}  ->  {made}"
+
+    def _guard(self, left: Size, relation: str, right: Size) -> loops.Check:
+        function = {"==": "equal", "!=": "not_equal", "<": "less", "<=": "less_equal"}[relation]
+        condition = ex.Call(function, (self.size(left), self.size(right)), ex.BOOL)
+        message = f"{self.name}: compiled for {left} {relation} {right}"
+        return loops.Check(condition, "ValueError", message)
+
+    def _emit(self, node: Node) -> None:
+        if node.op.name == "input":
+            if node.type.rank:
+                self.arrays[node] = node.name
+            else:
+                self.scalars[node] = Var(node.name, node.type.dtype)
+        elif node.op.name == "constant":
+            self.arrays[node] = self.namer.unique("table")
+            self.constants.append((self.arrays[node], node.attributes["value"].array))
+        elif node.op.has("kernel"):
+            node.op.kernel(self, node)
+        elif isinstance(node.op, Reduction):
+            self._reduce(node, node.op)
+        elif is_view(node):
+            self._view(node)
+        elif node.type.rank == 0:
+            self._scalar(node)
+        else:
+            array = self.allocate(node)
+            with self.nest(node.type.shape) as index:
+                value = self.value(node, index, inside=True)
+                self.append(loops.Store(array, index, value, comment(node)))
+
+    def result(self, node: Node) -> str | Expr:
+        """What the function returns for an output: never the memory of an argument."""
+        if node.type.rank == 0:
+            return self.value(node, ())
+        return self.arrays[node]
+
+    def append(self, statement: loops.Statement) -> None:
+        self.scopes[-1].statements.append(statement)
+
+    def allocate(self, node: Node, fill: Any = None) -> str:
+        """A new array for `node`'s value."""
+        self.arrays[node] = node.name
+        shape = tuple(self.size(size) for size in node.type.shape)
+        temporary = node not in self.graph.outputs
+        self.append(
+            loops.Alloc(node.name, shape, node.type.dtype, fill, temporary, comment(node, value=False))
+        )
+        return node.name
+
+    @contextmanager
+    def nest(self, shape: tuple[Size, ...], sequential: tuple[int, ...] = ()) -> Iterator[Index]:
+        """Loops over `shape`; inside, statements go to the innermost body."""
+        depth = self._depth
+        variables = [self._loop_variable(depth + axis) for axis in range(len(shape))]
+        self._depth += len(shape)
+        self.scopes.append(Scope())
+        try:
+            yield tuple(variables)
+        finally:
+            self._depth = depth
+            body = tuple(self.scopes.pop().statements)
+        for axis in reversed(range(len(shape))):
+            body = (
+                loops.For(
+                    variables[axis], self.size(shape[axis]), body, sequential=axis in sequential
+                ),
+            )
+        for statement in body:
+            self.append(statement)
+
+    def _loop_variable(self, depth: int) -> Var:
+        letters = len(LOOP_LETTERS)
+        return Var(LOOP_LETTERS[depth % letters] + (str(depth // letters) if depth >= letters else ""))
+
+    def size(self, size: Size) -> Expr:
+        """An extent as an index expression."""
+        if not isinstance(size, Dim):
+            return ex.integer(size)
+        total: Expr = ex.integer(0)
+        for monomial, factor in sorted(size.terms, key=lambda term: not term[0]):
+            product: Expr = ex.integer(abs(factor))
+            for atom in monomial:
+                product = ex.multiply(product, self._atom(atom))
+            total = ex.add(total, product) if factor > 0 else ex.subtract(total, product)
+        return total
+
+    def _atom(self, atom: str | Quotient) -> Expr:
+        if isinstance(atom, str):
+            return Var(atom)
+        return ex.floor_divide(self.size(atom.numerator), self.size(atom.denominator))
+
+    def value(self, node: Node, index: Index, *, inside: bool = False, guarded: bool = False) -> Expr:
+        """The element of `node` at `index`, by the cheapest road: loaded if stored, else computed.
+
+        `inside`: compute it even though the node is stored (it is just being stored). `guarded`: the value
+        stands in one branch of a `Select`, so nothing may be computed ahead of it.
+        """
+        if not inside and (node in self.arrays):
+            return Load(self.arrays[node], index, node.type.dtype)
+        if not inside and node in self.scalars:
+            return self.scalars[node]
+        if node.op.name == "size":
+            return self.size(node.attributes["size"])
+        for scope in reversed(self.scopes):
+            if (node, index) in scope.known:
+                return scope.known[node, index]
+
+        def read(number: int, at: Index, guarded_read: bool = False) -> Expr:
+            return self.value(node.inputs[number], at, guarded=guarded or guarded_read)
+
+        found = node.op.element(read, index, node)
+        if guarded or inside or isinstance(found, Const | Var | Load):
+            return found
+        scope = self.scopes[-1]
+        if self._deserves_a_name(node):
+            variable = Var(self.namer.unique(node.name) if self._named_twice(node) else node.name, node.type.dtype)
+            self.append(loops.Assign(variable, found, comment(node)))
+            found = variable
+        scope.known[node, index] = found
+        return found
+
+    def _deserves_a_name(self, node: Node) -> bool:
+        return bool(node.name) and (len(self.graph.uses[node]) > 1 or not _is_numbered(node.name))
+
+    def _named_twice(self, node: Node) -> bool:
+        """Whether this body already has a variable of that name, for another index."""
+        return any(known is node for known, _ in self.scopes[-1].known)
+
+    def _scalar(self, node: Node) -> None:
+        found = self.value(node, (), inside=True)
+        variable = Var(node.name, node.type.dtype)
+        self.append(loops.Assign(variable, found, comment(node)))
+        self.scalars[node] = variable
+
+    def _view(self, node: Node) -> None:
+        shape = tuple(self.size(size) for size in node.type.shape)
+        self.append(loops.View(node.name, self.arrays[node.inputs[0]], shape, comment=comment(node)))
+        self.arrays[node] = node.name
+
+    def _reduce(self, node: Node, op: Reduction) -> None:
+        operand, axis = node.inputs[0], node.attributes["axis"]
+        kept = tuple(at for at in range(operand.type.rank) if at not in axis)
+        if kept and max(kept) > min(axis):
+            self._reduce_into_array(node, op, axis, kept)
+        else:
+            self._reduce_rows(node, op, kept)
+
+    def _reduce_rows(self, node: Node, op: Reduction, kept: tuple[int, ...]) -> None:
+        """The reduced axes are the inner ones: one accumulator, stored when they are done."""
+        operand, dtype = node.inputs[0], node.type.dtype
+        shape = operand.type.shape
+        identity = Const(op.identity(dtype), dtype)
+        if not kept:
+            self.append(loops.Assign(Var(node.name, dtype), identity, ""))
+            self._accumulate(node, op, shape, (), node.name, None)
+            self.scalars[node] = Var(node.name, dtype)
+            return
+        array = self.allocate(node)
+        with self.nest(shape[: len(kept)]) as outer:
+            total = self.namer.unique(f"{node.name}_{op.short}")
+            self.append(loops.Assign(Var(total, dtype), identity, ""))
+            self._accumulate(node, op, shape[len(kept) :], outer, total, None)
+            self.append(loops.Store(array, outer, Var(total, dtype), comment(node)))
+
+    def _reduce_into_array(
+        self, node: Node, op: Reduction, axis: tuple[int, ...], kept: tuple[int, ...]
+    ) -> None:
+        """Kept axes lie inside reduced ones: the result's elements are the accumulators."""
+        operand = node.inputs[0]
+        array = self.allocate(node, fill=op.identity(node.type.dtype))
+        with self.nest(operand.type.shape) as index:
+            value = self.value(operand, index)
+            target = tuple(index[at] for at in kept)
+            self.append(
+                loops.Accumulate(array, target, op.combine, value, node.type.dtype, comment(node))
+            )
+
+    def _accumulate(
+        self,
+        node: Node,
+        op: Reduction,
+        shape: tuple[Size, ...],
+        outer: Index,
+        target: str,
+        at: Index | None,
+    ) -> None:
+        with self.nest(shape) as inner:
+            value = self.value(node.inputs[0], outer + inner)
+            self.append(
+                loops.Accumulate(target, at, op.combine, value, node.type.dtype, comment(node))
+            )
+
+
+def comment(node: Node, value: bool = True) -> str:
+    """`3│ np.mean(x)`: the user's line and text."""
+    if node.source is None or not value:
+        return ""
+    return f"{node.source.line}│ {' '.join(node.source.text.split())}"
+
+
+def _is_numbered(name: str) -> bool:
+    return name[:1] == "v" and name[1:].isdigit()
+
+
+def _names(size: Size) -> Iterator[str]:
+    if isinstance(size, Dim):
+        from_terms = [atom for monomial, _ in size.terms for atom in monomial]
+        yield from (atom for atom in from_terms if isinstance(atom, str))
+
+
+Emit = Callable[[Lowering, Node], None]

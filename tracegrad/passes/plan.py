@@ -1,0 +1,92 @@
+"""Which values get memory of their own; all others are computed where they are used (fusion by substitution).
+
+A value is *stored* if it is a result, if an op reads it as an array (a matrix product), if it is a reduction, or
+if computing it again at every use would cost more than keeping it. What is stored but used only inside one
+loop nest is shrunk to a register or a row by codegen's scheduler; storing here is not yet memory traffic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tracegrad.ir.graph import Graph, Node
+from tracegrad.ops.reduction import Reduction
+from tracegrad.tracing.naming import UNNAMED
+
+RECOMPUTE_LIMIT = 6.0
+"""Flops per element up to which a value is computed again instead of stored (a load costs about 4)."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`stored`: nodes with a variable of their own (an array, or a scalar of the function)."""
+
+    stored: frozenset[Node]
+
+
+def plan(graph: Graph) -> Plan:
+    stored = {node for node in graph.nodes if _must_be_stored(node)}
+    stored |= {node for node in graph.outputs if node.op.name not in UNNAMED}
+    for node in graph.nodes:
+        stored |= {node.inputs[number] for number in array_operands(node)}
+    stored = {node for node in stored if node.op.name not in UNNAMED or node.type.rank}
+    costs = _inline_costs(graph, stored)
+    roots: dict[Node, set[Node]] = {}
+    for node in reversed(graph.nodes):
+        readers = graph.uses[node]
+        roots[node] = set().union(*({r} if r in stored else roots[r] for r in readers))
+        if node in stored or node.op.name in UNNAMED:
+            continue
+        if costs[node] > RECOMPUTE_LIMIT and len(roots[node]) > 1 or _is_stretched(node, readers):
+            stored.add(node)
+    return Plan(frozenset(stored))
+
+
+def array_operands(node: Node) -> tuple[int, ...]:
+    """The operands that the op reads as arrays in memory."""
+    if is_view(node):
+        return (0,)
+    return node.op.stored if node.op.stored != (-1,) else tuple(range(len(node.inputs)))
+
+
+def is_view(node: Node) -> bool:
+    """A reshape that changes more than unit axes: the same memory under another shape."""
+    if node.op.name != "reshape":
+        return False
+    kept = tuple(size for size in node.type.shape if size != 1)
+    return kept != tuple(size for size in node.inputs[0].type.shape if size != 1)
+
+
+def _must_be_stored(node: Node) -> bool:
+    if node.op.name in ("input", *UNNAMED):
+        return bool(node.type.rank) or node.op.name == "input"
+    return (
+        node.type.rank == 0
+        or isinstance(node.op, Reduction)
+        or node.op.has("kernel")
+        or is_view(node)
+    )
+
+
+def _inline_costs(graph: Graph, stored: set[Node]) -> dict[Node, float]:
+    """Flops to compute one element of a node where nothing but `stored` is at hand."""
+    costs: dict[Node, float] = {}
+    for node in graph.nodes:
+        inner = [costs[operand] for operand in set(node.inputs) if operand not in stored]
+        costs[node] = node.op.weight + sum(inner)
+    return costs
+
+
+def _is_stretched(node: Node, readers: list[Node]) -> bool:
+    """Whether a value that costs something is repeated by broadcasting in one of its uses."""
+    if node.op.weight < 1:
+        return False
+    return any(
+        reader.type.rank > node.type.rank
+        or any(
+            have == 1 and want != 1
+            for have, want in zip(node.type.shape, reader.type.shape, strict=False)
+        )
+        for reader in readers
+        if not isinstance(reader.op, Reduction)
+    )

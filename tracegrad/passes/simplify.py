@@ -1,0 +1,147 @@
+"""Simplification: algebra that changes no value, constants folded, copies dropped.
+
+    x * 1.0 -> x      astype(x, x.dtype) -> x      transpose(transpose(x)) -> x      copy(x) -> x
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from tracegrad.ir.graph import Builder, Graph, Literal, Node, attr_sizes, rebuild
+from tracegrad.ops.constant import CONSTANT
+from tracegrad.ops.reduction import BROADCAST_TO
+from tracegrad.ops.shape import RESHAPE, TRANSPOSE
+
+FOLD_LIMIT = 4096
+"""Largest constant, in elements, that folding may create."""
+
+Rule = Callable[[Builder, Node], Node | None]
+
+
+def simplify(graph: Graph) -> Graph:
+    """The graph with every rule applied wherever it fits, operands first."""
+    return rebuild(graph, _simplified)
+
+
+def _simplified(builder: Builder, node: Node, operands: tuple[Node, ...]) -> Node:
+    del operands
+    for rule in RULES.get(node.op.name, ()):
+        found = rule(builder, node)
+        if found is not None:
+            return found
+    folded = _fold(builder, node)
+    if folded is not None:
+        return folded
+    return builder.node(node.op, node.inputs, node.attrs, node.name, node.source)
+
+
+def _fold(builder: Builder, node: Node) -> Node | None:
+    """An op on constants alone is computed now."""
+    constant = node.inputs and all(operand.op is CONSTANT for operand in node.inputs)
+    if not constant or next(attr_sizes(node.attrs), None) is not None:
+        return None
+    if not isinstance(node.type.size, int) or node.type.size > FOLD_LIMIT:
+        return None
+    with np.errstate(all="ignore"):
+        value = node.op.reference(
+            *(operand.attributes["value"].array for operand in node.inputs), **node.attributes
+        )
+    value = np.asarray(value).astype(node.type.dtype)
+    return constant_node(builder, value, node.type.weak)
+
+
+def constant_node(builder: Builder, value: np.ndarray, weak: bool = False) -> Node:
+    attrs = (("value", Literal.of(value)),)
+    return builder.node(CONSTANT, (), (*attrs, ("weak", True)) if weak else attrs)
+
+
+def scalar_constant(node: Node) -> float | None:
+    """The number that `node` is everywhere, if it is a constant (or one broadcast)."""
+    while node.op is BROADCAST_TO:
+        node = node.inputs[0]
+    if node.op is CONSTANT and node.type.rank == 0:
+        return node.attributes["value"].array.item()
+    return None
+
+
+def _same_type(node: Node, operand: Node) -> Node | None:
+    """`operand` in the place of `node`, if it has its type; a name of the user's moves along."""
+    same = operand.type.shape == node.type.shape and operand.type.dtype == node.type.dtype
+    return operand if same else None
+
+
+def _drop_one(builder: Builder, node: Node) -> Node | None:
+    """`x * 1 -> x`."""
+    left, right = node.inputs
+    if scalar_constant(right) == 1:
+        return _same_type(node, left)
+    return _same_type(node, right) if scalar_constant(left) == 1 else None
+
+
+def _divide_one(builder: Builder, node: Node) -> Node | None:
+    return _same_type(node, node.inputs[0]) if scalar_constant(node.inputs[1]) == 1 else None
+
+
+def _minus_zero(builder: Builder, node: Node) -> Node | None:
+    """`x - 0 -> x` (not `x + 0`, which turns -0 into +0)."""
+    zero = scalar_constant(node.inputs[1])
+    return _same_type(node, node.inputs[0]) if zero == 0 and not np.signbit(zero) else None
+
+
+def _double_negative(builder: Builder, node: Node) -> Node | None:
+    (inner,) = node.inputs
+    return inner.inputs[0] if inner.op is node.op else None
+
+
+def _copy(builder: Builder, node: Node) -> Node | None:
+    return node.inputs[0]
+
+
+def _astype(builder: Builder, node: Node) -> Node | None:
+    return _same_type(node, node.inputs[0])
+
+
+def _transpose(builder: Builder, node: Node) -> Node | None:
+    (inner,) = node.inputs
+    if inner.op is not TRANSPOSE:
+        return None
+    outer_axes, axes = node.attributes["axes"], inner.attributes["axes"]
+    combined = tuple(axes[axis] for axis in outer_axes)
+    if combined == tuple(range(len(combined))):
+        return inner.inputs[0]
+    return builder.node(
+        TRANSPOSE, inner.inputs, (("axes", combined),), node.name, node.source
+    )
+
+
+def _reshape(builder: Builder, node: Node) -> Node | None:
+    (inner,) = node.inputs
+    if inner.type.shape == node.type.shape:
+        return inner
+    if inner.op is RESHAPE:
+        return builder.node(RESHAPE, inner.inputs, node.attrs, node.name, node.source)
+    return None
+
+
+def _broadcast(builder: Builder, node: Node) -> Node | None:
+    (inner,) = node.inputs
+    if inner.type.shape == node.type.shape:
+        return inner
+    if inner.op is BROADCAST_TO:
+        return builder.node(BROADCAST_TO, inner.inputs, node.attrs, node.name, node.source)
+    return None
+
+
+RULES: dict[str, tuple[Rule, ...]] = {
+    "multiply": (_drop_one,),
+    "divide": (_divide_one,),
+    "subtract": (_minus_zero,),
+    "negative": (_double_negative,),
+    "copy": (_copy,),
+    "astype": (_astype,),
+    "transpose": (_transpose,),
+    "reshape": (_reshape,),
+    "broadcast_to": (_broadcast,),
+}
