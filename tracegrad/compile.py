@@ -16,10 +16,11 @@ from tracegrad.ir.dims import Assumptions, assuming
 from tracegrad.ir.graph import Graph, rebuild
 from tracegrad.lower import lower
 from tracegrad.passes.simplify import simplify
+from tracegrad.tracing.naming import name_nodes
 
 Pass = Callable[[Graph], Graph]
 
-PASSES: tuple[tuple[str, Pass], ...] = (("simplify", simplify),)
+PASSES: tuple[tuple[str, Pass], ...] = (("simplify", simplify), ("name", name_nodes))
 
 
 @dataclass(frozen=True)

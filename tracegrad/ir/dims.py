@@ -48,7 +48,7 @@ class Dim:
         total: dict[Monomial, int] = {}
         for left, a in self.terms:
             for right, b in _terms(other):
-                monomial = tuple(sorted(left + right, key=str))
+                monomial = tuple(sorted(left + right, key=_atom_order))
                 total[monomial] = total.get(monomial, 0) + a * b
         return _dim(total)
 
@@ -96,6 +96,12 @@ Size = int | Dim
 
 def symbol(name: str) -> Dim:
     return Dim((((name,), 1),))
+
+
+def _atom_order(atom: Atom) -> tuple[int, str]:
+    """`n*m`, not `m*n`: n and m are the first letters that extents get."""
+    text = str(atom)
+    return ("nm".find(text[0]) if text[0] in "nm" else 2, text)
 
 
 def _product_text(monomial: Monomial, factor: int) -> str:

@@ -13,7 +13,7 @@ reference, the text in dumps, one derivative rule, the lowering, and sample inpu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,10 +74,6 @@ class Op:
     def kernel(self, lowering: Any, node: Node) -> None:
         """Ops that are not a value at an index: append the statements that fill `node`'s array."""
         raise NotImplementedError
-
-    def samples(self) -> Iterable[tuple[tuple[Any, ...], dict[str, Any]]]:
-        """Arguments and attributes to test the op on, as given to its public function."""
-        return ()
 
     def has(self, rule: str) -> bool:
         """Whether this op's class gives the rule (`"jvp"`, `"vjp"`, `"element"`, ...)."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,9 +24,31 @@ REGISTRY: dict[str, Op] = {}
 PUBLIC: dict[str, Callable[..., Any]] = {}
 NUMPY: dict[Any, Callable[..., Any]] = {}
 
+SAMPLES: list[Sample] = []
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 WEAK = {bool: np.dtype(bool), int: np.dtype(np.int64), float: np.dtype(np.float64)}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A plain NumPy program that the tests run by NumPy, traced and eager, with its derivatives.
+
+    `shapes` are those of its arguments, drawn from `domain`; `kinds` the dtype kinds to try it with ("f": both
+    float widths, "i" integers, "u" unsigned, "b" bool). `smooth=False`: values are checked, derivatives are not.
+    """
+
+    program: Callable[..., Any]
+    shapes: tuple[tuple[int, ...], ...]
+    domain: tuple[float, float] = (-2.0, 2.0)
+    kinds: str = "f"
+    smooth: bool = True
+
+
+def sample(program: Callable[..., Any], *shapes: tuple[int, ...], **options: Any) -> None:
+    """Register a program that shows an op at work; every op occurs in at least one."""
+    SAMPLES.append(Sample(program, shapes, **options))
 
 
 def register(op: Op) -> Op:

@@ -72,6 +72,40 @@ class Transpose(Op):
         return read(0, tuple(index[place] for place in inverse(node.attributes["axes"])))
 
 
+class Copy(Op):
+    """`y = x`, a value of its own: `np.copy`, and the arguments that a transformation separates."""
+
+    name = "copy"
+    linear = (0,)
+
+    def infer(self, x: ArrayType) -> ArrayType:
+        return x
+
+    def reference(self, x: np.ndarray) -> Any:
+        return np.copy(x)[()]
+
+    def text(self, x: str) -> str:
+        return f"np.copy({x})"
+
+    def transpose(self, ct: Array, x: Array) -> tuple[Array | None, ...]:
+        return (ct,)
+
+    def element(self, read: Reader, index: tuple[Expr, ...], node: Any) -> Expr:
+        return read(0, index)
+
+
+class StopGradient(Copy):
+    """`y = x`, a constant for differentiation."""
+
+    name = "stop_gradient"
+    linear = ()
+
+    def transpose(self, ct: Array, x: Array) -> tuple[Array | None, ...]:
+        return ()
+
+
+COPY = register(Copy())
+STOP_GRADIENT = register(StopGradient())
 RESHAPE = register(Reshape())
 TRANSPOSE = register(Transpose())
 
@@ -156,3 +190,15 @@ def transpose(a: Any, axes: Any = None) -> Any:
         if sorted(order) != list(range(rank)):
             raise ValueError("axes don't match array")
     return a if order == tuple(range(rank)) else bind(TRANSPOSE, a, axes=order)
+
+
+@public(np.copy)
+def copy(a: Any, order: str = "K", subok: bool = False) -> Any:
+    """`a` as an array of its own; writes into it leave `a` as it is."""
+    return bind(COPY, a)
+
+
+@public()
+def stop_gradient(x: Any) -> Any:
+    """`x` as a constant for differentiation. Shape and dtype as `x`."""
+    return bind(STOP_GRADIENT, x)

@@ -140,6 +140,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "subtract": (_minus_zero,),
     "negative": (_double_negative,),
     "copy": (_copy,),
+    "stop_gradient": (_copy,),
     "astype": (_astype,),
     "transpose": (_transpose,),
     "reshape": (_reshape,),

@@ -40,21 +40,42 @@ class Namer:
                 return self.unique(f"v{self._count}")
 
 
-def name_nodes(
+def label_nodes(
     graph: Graph, given: Mapping[Node, str], derived: Mapping[Node, tuple[str, Node]]
 ) -> Graph:
-    """`graph` with every value named; the arguments keep their names whatever happens."""
-    namer = Namer()
+    """What each value is to be called: the user's name, `d_x`, or a number yet to come, `%7`, `d_%7`."""
     names: dict[Node, str] = {}
-    for node in (*graph.inputs, *graph.nodes[len(graph.inputs) :]):
+    for node in graph.nodes:
         if node.op.name in UNNAMED:
             continue
         wanted = given.get(node) or node.name
         if not wanted and node in derived:
             prefix, about = derived[node]
-            about_name = names.get(about) or given.get(about) or about.name
-            wanted = prefix + about_name if about_name else ""
-        names[node] = namer.unique(wanted) if wanted else namer.numbered()
+            wanted = prefix + (given.get(about) or about.name or names.get(about, f"%{about.serial}"))
+        names[node] = wanted or f"%{node.serial}"
+    return with_names(graph, names)
+
+
+def name_nodes(graph: Graph) -> Graph:
+    """Every label made a name of its own: `%7` numbered in order of appearance, repeats told apart."""
+    namer = Namer()
+    numbers: dict[str, str] = {}
+    names: dict[Node, str] = {}
+    for node in graph.nodes:
+        if node.op.name in UNNAMED:
+            continue
+        label = node.name or f"%{node.serial}"
+        prefix, mark, number = label.partition("%")
+        if not mark:
+            names[node] = namer.unique(label)
+        elif prefix:
+            about = numbers[number] if number in numbers else namer.numbered()
+            numbers[number] = about
+            names[node] = namer.unique(prefix + about)
+        else:
+            known = number in numbers
+            names[node] = namer.unique(numbers[number]) if known else namer.numbered()
+            numbers.setdefault(number, names[node])
     return with_names(graph, names)
 
 

@@ -22,7 +22,7 @@ from tracegrad.ir.op import Op
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.constant import CONSTANT, SIZE, Input
 from tracegrad.ops.op import Bindable, SizeValue, recording, supported_dtype
-from tracegrad.tracing.naming import name_nodes
+from tracegrad.tracing.naming import label_nodes
 from tracegrad.tracing.source import assigned_name, source_of, user_frame
 
 LETTERS = "nmpqrstuvw"
@@ -103,6 +103,14 @@ class Trace:
             self._last = (outer, node)
         return node
 
+    def record_new(self, op: Op, inputs: tuple[Node, ...], name: str) -> Node:
+        """A node that is never merged with an equal one."""
+        type = op.infer(*(node.type for node in inputs))
+        node = Node(op, inputs, (), type)
+        if name:
+            self.names[node] = name
+        return node
+
     def _end_of_call(self, outer: FrameType | None) -> None:
         """The user's name belongs to the last of the operations that one library call records."""
         frame, node = self._last
@@ -117,7 +125,7 @@ class Trace:
         graph = Graph(
             self.name, tuple(self.inputs), tuple(outputs), tuple(self.assumptions.guards), source
         )
-        settled = name_nodes(graph, self.names, self.cotangents)
+        settled = label_nodes(graph, self.names, self.cotangents)
         return rebuild(rebuild(settled, None, known), None, _lettered(settled, known))
 
 
