@@ -1,7 +1,8 @@
 """A small compiler: from loop programs (`loops`, `expr`) to compiled functions in a Python file.
 
 `build(module)` compiles, `print_module(module)` shows the text, `export_source(module)` gives a
-text that needs only numpy and numba. The data types load at once; what needs numba loads when it is first asked for.
+text that needs only numpy and numba. The data types load at once; what needs numba loads when it is
+first asked for.
 """
 
 from __future__ import annotations

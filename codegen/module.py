@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,6 +23,7 @@ from numba.core.errors import NumbaError
 from codegen import source
 from codegen.errors import CompileError
 from codegen.loops import Function, Module, Parameter
+from codegen.schedule import optimize
 
 _LOCK = threading.RLock()
 """numba's compiler is not safe against itself: one compilation at a time."""
@@ -89,7 +90,9 @@ def build(module: Module, *, options: Options = Options()) -> Built:
     """
     with _LOCK:
         start = time.perf_counter()
-        text = source.print_module(module, source.Options(boundscheck=options.boundscheck))
+        text = source.print_module(
+            scheduled(module), source.Options(boundscheck=options.boundscheck)
+        )
         printed = time.perf_counter()
         path = _written(module.functions[0].name, text)
         loaded = _imported(path)
@@ -106,11 +109,16 @@ def build(module: Module, *, options: Options = Options()) -> Built:
     )
 
 
+def scheduled(module: Module) -> Module:
+    """The module with every function's loops in their final order."""
+    return replace(module, functions=tuple(optimize(f) for f in module.functions))
+
+
 def print_module(module: Module) -> str:
     """The text of the module that `build` compiles."""
-    return source.print_module(module)
+    return source.print_module(scheduled(module))
 
 
 def export_source(module: Module) -> str:
     """The text of a module that imports only numpy and numba; runs with NUMBA_DISABLE_JIT=1 too."""
-    return source.print_module(module, source.Options(standalone=True))
+    return source.print_module(scheduled(module), source.Options(standalone=True))

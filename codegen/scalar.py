@@ -133,8 +133,9 @@ def form(function: str, dtype: np.dtype) -> Form:
     for table in tables:
         if function in table:
             return table[function]
-    compiled = vecmath.lookup(function, dtype)
-    return Imported(compiled.py_func.__module__, compiled.__name__)
+    if function == "rounding_error":
+        return Imported("codegen.library", f"rounding_error_f{8 * dtype.itemsize}")
+    return Imported("codegen.vecmath", vecmath.lookup(function, dtype).__name__)
 
 
 def computed_in(call: Call) -> np.dtype:

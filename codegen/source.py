@@ -117,7 +117,7 @@ class Printer:
             case View(comment=comment):
                 return [Line(f"{pad}{statement.array} = {self.view(statement)}", comment)]
             case LibraryCall(function, args, outs, comment):
-                name = self.resolve(library.imported(function))
+                name = self.resolve(library_function(function))
                 parts = [arg if isinstance(arg, str) else self.write(arg) for arg in args]
                 return [Line(f"{pad}{name}({', '.join([*parts, *outs])})", comment)]
             case Check(condition, error, message, comment):
@@ -185,6 +185,12 @@ class Printer:
     def shape(self, shape: tuple[Expr, ...]) -> str:
         parts = ", ".join(self.write(extent) for extent in shape)
         return parts if len(shape) == 1 else f"({parts})"
+
+
+def library_function(name: str) -> Imported:
+    if name not in library.FUNCTIONS:
+        raise LookupError(f"codegen.library has no function {name!r}")
+    return Imported("codegen.library", name)
 
 
 def _legal(index: tuple[Expr, ...]) -> tuple[Expr, ...]:
@@ -300,8 +306,8 @@ def _from(module: str, parts: list[str]) -> list[str]:
 def _inlined(printer: Printer) -> list[str]:
     """The text of the imported functions and of all they call, for a stand-alone module."""
     used = list(printer.imported)
-    ours = [function.name for function in used if function.module.startswith("codegen.library")]
-    math = [function.name for function in used if not function.module.startswith("codegen.library")]
+    ours = [function.name for function in used if function.module == "codegen.library"]
+    math = [function.name for function in used if function.module != "codegen.library"]
     texts = [library.standalone_source(ours)] if ours else []
     texts += [vecmath.standalone_source(math)] if math else []
     renamed = [f"{n} = {f.name}" for f, n in printer.imported.items() if n != f.name]

@@ -135,6 +135,49 @@ def substitute(body: Body, values: dict[str, Expr]) -> Body:
     return deep_map(body, lambda e: values.get(e.name, e) if isinstance(e, Var) else e)
 
 
+def renamed(body: Body, new: dict[str, str]) -> Body:
+    """Scalars and arrays under new names, where they are defined as well as where they are used."""
+    return tuple(_renamed_statement(statement, new) for statement in body) if new else body
+
+
+def renamed_expr(expr: Expr, new: dict[str, str]) -> Expr:
+    def rule(part: Expr) -> Expr:
+        match part:
+            case Var(name) if name in new:
+                return replace(part, name=new[name])
+            case Load(array) if array in new:
+                return replace(part, array=new[array])
+        return part
+
+    return rewrite(expr, rule)
+
+
+def _renamed_statement(statement: Statement, new: dict[str, str]) -> Statement:
+    def of(name: str) -> str:
+        return new.get(name, name)
+
+    statement = map_blocks(statement, lambda block: renamed(block, new))
+    statement = map_expressions(statement, lambda part: renamed_expr(part, new))
+    match statement:
+        case Assign(target) if target.name in new:
+            return replace(statement, target=replace(target, name=of(target.name)))
+        case Store(array) | Alloc(array):
+            return replace(statement, array=of(array))
+        case Accumulate(target):
+            return replace(statement, target=of(target))
+        case For(var) if var.name in new:
+            return replace(statement, var=replace(var, name=of(var.name)))
+        case View(array, base):
+            return replace(statement, array=of(array), base=of(base))
+        case LibraryCall(args=args, outs=outs):
+            args = tuple(of(arg) if isinstance(arg, str) else arg for arg in args)
+            return replace(statement, args=args, outs=tuple(of(out) for out in outs))
+        case Return(values):
+            values = tuple(of(value) if isinstance(value, str) else value for value in values)
+            return replace(statement, values=values)
+    return statement
+
+
 def variables(expr: Expr) -> set[str]:
     return {part.name for part in walk(expr) if isinstance(part, Var)}
 

@@ -1,0 +1,24 @@
+"""Loop order: the passes that turn a loop program as it was lowered into one that runs fast.
+
+In: a `loops.Function` with a loop nest per operation or group. Out: the same function with fewer
+nests, smaller temporaries and sums that are fast and accurate. Each pass is a plain function;
+`PASSES` is the whole pipeline, in order.
+"""
+
+from __future__ import annotations
+
+from codegen.loops import Function
+from codegen.schedule.contraction import contract
+from codegen.schedule.fusion import fuse
+from codegen.schedule.registers import promote
+from codegen.schedule.sums import accurate
+from codegen.schedule.tidy import tidy
+
+PASSES = (tidy, fuse, contract, tidy, promote, accurate)
+
+
+def optimize(function: Function) -> Function:
+    """`function` after all passes."""
+    for step in PASSES:
+        function = step(function)
+    return function

@@ -1,0 +1,204 @@
+"""Loop fusion: loops over the same range become one, where no value is needed before it is there.
+
+In: a function. Out: the same function with fewer, larger loops; allocations and scalars that
+stood between loops stand before them.
+
+    for i in range(n):               for i in range(n):
+        t[i] = x[i] + 1.0                t[i] = x[i] + 1.0
+    for k in range(n):          =>       y[i] = t[i] * t[i]
+        y[k] = t[k] * t[k]
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+
+from codegen.loops import Alloc, Assign, Comment, For, Function, Statement, View, While
+from codegen.schedule.dependence import (
+    Effects,
+    Names,
+    aliases,
+    assigned,
+    effects,
+    exposure,
+    fusible,
+    ordered,
+    used,
+)
+from codegen.traverse import Body, function_names, map_blocks, renamed, substitute
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What holds for the whole function: roots of views, and every name in use."""
+
+    roots: dict[str, str]
+    taken: set[str]
+
+    def named(self, name: str) -> str:
+        """`name`, or one made from it if it is taken."""
+        if name in self.taken:
+            return self.fresh(name)
+        self.taken.add(name)
+        return name
+
+    def fresh(self, name: str) -> str:
+        number = 2
+        while f"{name}_{number}" in self.taken:
+            number += 1
+        self.taken.add(f"{name}_{number}")
+        return f"{name}_{number}"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A statement with the comment lines above it."""
+
+    comments: tuple[Comment, ...]
+    statement: Statement
+    effects: Effects
+
+
+def fuse(function: Function) -> Function:
+    scope = Scope(aliases(function), function_names(function))
+    return replace(function, body=fused(function.body, frozenset(), scope))
+
+
+def fused(body: Body, live: Names, scope: Scope) -> Body:
+    """`body` with its loops fused at every depth; `live` are the names that are read after it."""
+    clusters: list[Unit] = []
+    for unit in units(body, live, scope):
+        place(unit, clusters, scope)
+    clusters = sunk(clusters)
+    flat = tuple(s for unit in clusters for s in (*unit.comments, unit.statement))
+    after = lives(flat, live)
+    return tuple(
+        map_blocks(
+            statement, lambda block, s=statement, end=later: fused(block, inner(s, end), scope)
+        )
+        for statement, later in zip(flat, after, strict=True)
+    )
+
+
+def lives(body: Body, live: Names) -> list[Names]:
+    """For each statement of the body the names that are read after it."""
+    found: list[Names] = []
+    for statement in reversed(body):
+        found.append(live)
+        needs, sure = exposure((statement,))
+        live = (live - sure) | needs
+    return found[::-1]
+
+
+def inner(statement: Statement, live: Names) -> Names:
+    """The names that are live at the end of a block of the statement: a loop comes round again."""
+    if isinstance(statement, For | While):
+        return live | exposure(statement.body)[0] | used(statement)
+    return live
+
+
+def units(body: Body, live: Names, scope: Scope) -> list[Unit]:
+    found: list[Unit] = []
+    comments: tuple[Comment, ...] = ()
+    for statement, later in zip(body, lives(body, live), strict=True):
+        if isinstance(statement, Comment):
+            comments += (statement,)
+            continue
+        found.append(Unit(comments, statement, effects(statement, scope.roots, later)))
+        comments = ()
+    return found
+
+
+def place(unit: Unit, clusters: list[Unit], scope: Scope) -> None:
+    """Fuse `unit` with the nearest loop that it can reach, or put it where it may stand: what is
+    only a definition as early as possible (out of the way), anything else at the end."""
+    at = len(clusters)
+    while at > 0:
+        other = clusters[at - 1]
+        match other.statement, unit.statement:
+            case For() as a, For() as b if fusible(a, b, other.effects, unit.effects):
+                clusters[at - 1] = merged(other, unit, scope)
+                return
+        if ordered(other.effects, unit.effects):
+            break
+        at -= 1
+    clusters.insert(at if light(unit.statement) else len(clusters), unit)
+
+
+def light(statement: Statement) -> bool:
+    return isinstance(statement, Assign | Alloc | View)
+
+
+def sunk(clusters: list[Unit]) -> list[Unit]:
+    """Definitions moved down again, to just before the first statement that needs them."""
+    placed: list[Unit] = []
+    for unit in reversed(clusters):
+        at = 0
+        if light(unit.statement):
+            while at < len(placed) and not ordered(unit.effects, placed[at].effects):
+                at += 1
+            at = 0 if at == len(placed) else at
+        placed.insert(at, unit)
+    return placed
+
+
+def merged(first: Unit, second: Unit, scope: Scope) -> Unit:
+    a, b = first.statement, second.statement
+    assert isinstance(a, For) and isinstance(b, For)
+    theirs = substitute(b.body, {b.var.name: a.var}) if a.var != b.var else b.body
+    local = second.effects.local
+    body = (*a.body, *disjoint(a.body, theirs, local, scope))
+    remarks = dict.fromkeys(remark for remark in (a.comment, b.comment) if remark)
+    loop = replace(a, body=body, comment="; ".join(remarks))
+    live = (first.effects.writes - first.effects.local) | (second.effects.writes - local)
+    comments = tuple(dict.fromkeys((*first.comments, *second.comments)))
+    return Unit(comments, loop, effects(loop, scope.roots, live))
+
+
+def disjoint(a: Body, b: Body, local: Names, scope: Scope) -> Body:
+    """`b`, to follow `a` in one body: what both compute under one name is computed once, and other
+    names of `b` that `a` uses too are changed."""
+    seen_a, seen_b = visible(a), visible(b)
+    all_a = {name for statement in a for name in assigned(statement)}
+    times_b = Counter(name for statement in b for name in assigned(statement))
+    shared = (seen_a & set(times_b)) | (seen_b & all_a & set(times_b))
+    result: list[Statement] = []
+    waiting = list(b)
+    while waiting:
+        statement, *waiting = waiting
+        match statement:
+            case Assign(target) if target.name in shared and times_b[target.name] == 1:
+                if same_value(statement, (*a, *result), scope.roots):
+                    shared.discard(target.name)
+                    continue
+        clash = sorted(set(assigned(statement)) & shared & local)
+        if clash:
+            new = {name: scope.fresh(name) for name in clash}
+            statement, *waiting = renamed((statement, *waiting), new)
+            shared -= set(clash)
+        result.append(statement)
+    return tuple(result)
+
+
+def visible(body: Body) -> set[str]:
+    """Names that mean something at the level of the body itself."""
+    exposed, sure = exposure(body)
+    return exposed | sure
+
+
+def same_value(assign: Assign, before: Body, roots: dict[str, str]) -> bool:
+    """Whether an earlier statement already gave the target this very value, still valid."""
+    earlier = [at for at, s in enumerate(before) if assign.target.name in set(assigned(s))]
+    if len(earlier) != 1:
+        return False
+    match before[earlier[0]]:
+        case Assign(target, value) if (target, value) == (assign.target, assign.value):
+            needs = effects(assign, roots, frozenset())
+            loaded = {access.root for access in needs.accesses}
+            following = [effects(s, roots, frozenset()) for s in before[earlier[0] + 1 :]]
+            return not any(
+                needs.reads & later.writes or loaded & {a.root for a in later.accesses if a.writes}
+                for later in following
+            )
+    return False

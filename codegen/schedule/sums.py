@@ -1,0 +1,165 @@
+"""Sums: fast, and as accurate as a pairwise sum, in a fixed order.
+
+In: a function with scalar accumulations in loops. Out: the same sums taken over blocks. Inside a
+block the order is free (`add_reassoc`), so that it is vectorised; the sums of the blocks are added
+with the rounding error of each addition collected beside them (Neumaier 1974, "Rundungsfehler-
+analyse einiger Verfahren zur Summation endlicher Summen"; the error by Knuth's TwoSum).
+
+    s = 0.0                        s = 0.0
+    for i in range(n):             s_lost = 0.0
+        s += x[i]            =>    for i_block in range(0, n, 1024):
+                                       s_part = 0.0
+                                       for i in range(i_block, min(i_block + 1024, n)):
+                                           s_part = add_reassoc_f64(s_part, x[i])
+                                       s_lost += rounding_error(s, s_part)
+                                       s += s_part
+                                   s += s_lost
+
+The sums of an outer loop keep one `s`, `s_lost` pair over all of its levels. The error of a sum of
+n terms is at most that of one block plus one rounding: it does not grow with n.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from codegen.expr import INT, Call, Const, Var, add, integer
+from codegen.loops import Accumulate, Assign, For, Function, Statement
+from codegen.schedule.dependence import aliases, assigned, used
+from codegen.schedule.fusion import Scope
+from codegen.traverse import Body, expressions, function_names, map_blocks, statements, variables
+
+BLOCK = 1024
+"""Terms of a block: enough that its end costs little, few enough that its error is small."""
+UNBLOCKED = 64
+"""A loop of a constant extent up to this is one block."""
+
+
+@dataclass(frozen=True)
+class Total:
+    """The names of a sum: the total so far, the rounding errors so far, the sum of a block."""
+
+    total: Var
+    lost: Var
+    part: Var
+
+    def added(self, comment: str) -> Body:
+        """The block's sum added to the total, and what that lost to the errors."""
+        error = Call("rounding_error", (self.total, self.part), self.total.dtype)
+        return (
+            Accumulate(self.lost.name, None, "add", error, self.total.dtype),
+            Accumulate(self.total.name, None, "add", self.part, self.total.dtype, comment),
+        )
+
+
+def accurate(function: Function) -> Function:
+    scope = Scope(aliases(function), function_names(function))
+    return replace(function, body=summed(function.body, {}, scope))
+
+
+def summed(body: Body, active: dict[str, Total], scope: Scope) -> Body:
+    """`body` with its sums in blocks; `active` are those of the loops around it."""
+    found: list[Statement] = []
+    for statement in body:
+        match statement:
+            case For() if not statement.sequential:
+                found += whole(statement, active, scope)
+            case Accumulate(target, None, "add", value, _, comment) if target in active:
+                part = Assign(active[target].part, value)
+                found += [part, *active[target].added(comment)]
+            case For():
+                found.append(statement)
+            case _:
+                found.append(map_blocks(statement, lambda block: summed(block, active, scope)))
+    return tuple(found)
+
+
+def whole(loop: For, active: dict[str, Total], scope: Scope) -> Body:
+    """The loop, with the start and the end of the sums of which it is the outermost loop."""
+    new = {name: total(name, loop, scope) for name in sums(loop) if name not in active}
+    start = [zero(t.lost) for t in new.values()]
+    end = [Accumulate(t.total.name, None, "add", t.lost, t.total.dtype) for t in new.values()]
+    inside = active | new
+    mine = {u.target: inside[u.target] for u in updates(loop) if u.target in inside}
+    innermost = not any(isinstance(s, For) for s in statements(loop.body))
+    if mine and innermost:
+        return (*start, *blocked(loop, mine, scope), *end)
+    return (*start, replace(loop, body=summed(loop.body, inside, scope)), *end)
+
+
+def updates(loop: For) -> Iterator[Accumulate]:
+    """The float sums into scalars in the loop, at any depth."""
+    for statement in statements(loop.body):
+        match statement:
+            case Accumulate(_, None, "add", _, dtype) if dtype.kind == "f":
+                yield statement
+
+
+def sums(loop: For) -> list[str]:
+    """Scalars that come into the loop with a value, are only added to in it, and not looked at."""
+    fresh = {name for s in loop.body for name in assigned_by_value(s)}
+    looked_at = {name for s in statements(loop.body) for name in read(s)}
+    sequential = {u.target for s in statements(loop.body) if isinstance(s, For) and s.sequential
+                  for u in updates(s)}  # fmt: skip
+    names = dict.fromkeys(update.target for update in updates(loop))
+    return [name for name in names if name not in fresh | looked_at | sequential]
+
+
+def assigned_by_value(statement: Statement) -> set[str]:
+    """Names that the statement gives a value otherwise than by adding to them."""
+    return {
+        name
+        for part in statements((statement,))
+        if not (isinstance(part, Accumulate) and part.combine == "add")
+        for name in assigned(replace_blocks(part))
+    }
+
+
+def replace_blocks(statement: Statement) -> Statement:
+    return map_blocks(statement, lambda block: ())
+
+
+def read(statement: Statement) -> set[str]:
+    if isinstance(statement, Accumulate):
+        return {name for expr in expressions(statement) for name in variables(expr)}
+    return used(statement)
+
+
+def total(name: str, loop: For, scope: Scope) -> Total:
+    dtype = next(update.dtype for update in updates(loop) if update.target == name)
+    lost, part = scope.named(f"{name}_lost"), scope.named(f"{name}_part")
+    return Total(Var(name, dtype), Var(lost, dtype), Var(part, dtype))
+
+
+def zero(variable: Var, comment: str = "") -> Assign:
+    return Assign(variable, Const(0.0, variable.dtype), comment)
+
+
+def blocked(loop: For, mine: dict[str, Total], scope: Scope) -> Body:
+    """An innermost loop over blocks of its range, or over all of it if that is short."""
+    body = relaxed(loop.body, mine)
+    start = [zero(t.part) for t in mine.values()]
+    end = [s for name, t in mine.items() for s in t.added("")]
+    if isinstance(loop.stop, Const) and loop.stop.value <= UNBLOCKED * loop.step:
+        return (*start, replace(loop, body=body), *end)
+    block = Var(scope.named(f"{loop.var.name}_block"))
+    size = integer(BLOCK * loop.step)
+    stop = Call("minimum", (add(block, size), loop.stop), INT)
+    inner = replace(loop, start=block, stop=stop, body=body, comment="")
+    outer = For(block, loop.stop, (*start, inner, *end), start=loop.start, step=BLOCK * loop.step,
+                comment=loop.comment)  # fmt: skip
+    return (outer,)
+
+
+def relaxed(body: Body, mine: dict[str, Total]) -> Body:
+    """Additions to the totals as additions, in any order, to the sums of the block."""
+    return tuple(map_blocks(relaxed_one(s, mine), lambda block: relaxed(block, mine)) for s in body)
+
+
+def relaxed_one(statement: Statement, mine: dict[str, Total]) -> Statement:
+    match statement:
+        case Accumulate(target, None, "add", value, dtype, comment) if target in mine:
+            part = mine[target].part
+            return Assign(part, Call("add_reassoc", (part, value), dtype), comment)
+    return statement
