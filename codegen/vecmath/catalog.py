@@ -16,9 +16,27 @@ from typing import Any
 
 import numpy as np
 
-from codegen.vecmath import exact, integers, libm, primitives, special
+from codegen.vecmath import (
+    exact,
+    exponential,
+    floating,
+    integers,
+    libm,
+    logarithm,
+    primitives,
+    special,
+)
 
-MODULES: tuple[ModuleType, ...] = (primitives, exact, integers, libm, special)
+MODULES: tuple[ModuleType, ...] = (
+    primitives,
+    floating,
+    exact,
+    integers,
+    exponential,
+    logarithm,
+    libm,
+    special,
+)
 KINDS = {"f": "float", "i": "int", "u": "int", "b": "bool"}
 SUFFIXES = ("_f64", "_f32", "_float", "_int", "_bool")
 

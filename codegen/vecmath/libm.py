@@ -11,76 +11,6 @@ from codegen.vecmath.primitives import cast_like, scalar
 
 
 @scalar
-def exp_f64(x: Any) -> Any:
-    return cast_like(np.exp(x), x)
-
-
-@scalar
-def exp_f32(x: Any) -> Any:
-    return cast_like(np.exp(x), x)
-
-
-@scalar
-def expm1_f64(x: Any) -> Any:
-    return cast_like(np.expm1(x), x)
-
-
-@scalar
-def expm1_f32(x: Any) -> Any:
-    return cast_like(np.expm1(x), x)
-
-
-@scalar
-def exp2_f64(x: Any) -> Any:
-    return cast_like(np.exp2(x), x)
-
-
-@scalar
-def exp2_f32(x: Any) -> Any:
-    return cast_like(np.exp2(x), x)
-
-
-@scalar
-def log_f64(x: Any) -> Any:
-    return cast_like(np.log(x), x)
-
-
-@scalar
-def log_f32(x: Any) -> Any:
-    return cast_like(np.log(x), x)
-
-
-@scalar
-def log1p_f64(x: Any) -> Any:
-    return cast_like(np.log1p(x), x)
-
-
-@scalar
-def log1p_f32(x: Any) -> Any:
-    return cast_like(np.log1p(x), x)
-
-
-@scalar
-def log2_f64(x: Any) -> Any:
-    return cast_like(np.log2(x), x)
-
-
-@scalar
-def log2_f32(x: Any) -> Any:
-    return cast_like(np.log2(x), x)
-
-
-@scalar
-def log10_f64(x: Any) -> Any:
-    return cast_like(np.log10(x), x)
-
-
-@scalar
-def log10_f32(x: Any) -> Any:
-    return cast_like(np.log10(x), x)
-
-
-@scalar
 def sin_f64(x: Any) -> Any:
     return cast_like(np.sin(x), x)
 
@@ -128,16 +58,6 @@ def cosh_f64(x: Any) -> Any:
 @scalar
 def cosh_f32(x: Any) -> Any:
     return cast_like(np.cosh(x), x)
-
-
-@scalar
-def tanh_f64(x: Any) -> Any:
-    return cast_like(np.tanh(x), x)
-
-
-@scalar
-def tanh_f32(x: Any) -> Any:
-    return cast_like(np.tanh(x), x)
 
 
 @scalar
@@ -238,46 +158,6 @@ def power_f64(a: Any, b: Any) -> Any:
 @scalar
 def power_f32(a: Any, b: Any) -> Any:
     return cast_like(a**b, a)
-
-
-@scalar
-def logaddexp_f64(a: Any, b: Any) -> Any:
-    return cast_like(np.logaddexp(a, b), a)
-
-
-@scalar
-def logaddexp_f32(a: Any, b: Any) -> Any:
-    return cast_like(np.logaddexp(a, b), a)
-
-
-@scalar
-def logaddexp2_f64(a: Any, b: Any) -> Any:
-    return cast_like(np.logaddexp2(a, b), a)
-
-
-@scalar
-def logaddexp2_f32(a: Any, b: Any) -> Any:
-    return cast_like(np.logaddexp2(a, b), a)
-
-
-@scalar
-def sigmoid_f64(x: Any) -> Any:
-    return cast_like(1.0 / (1.0 + np.exp(-np.float64(x))), x)
-
-
-@scalar
-def sigmoid_f32(x: Any) -> Any:
-    return cast_like(1.0 / (1.0 + np.exp(-np.float64(x))), x)
-
-
-@scalar
-def softplus_f64(x: Any) -> Any:
-    return cast_like(np.logaddexp(np.float64(0.0), np.float64(x)), x)
-
-
-@scalar
-def softplus_f32(x: Any) -> Any:
-    return cast_like(np.logaddexp(np.float64(0.0), np.float64(x)), x)
 
 
 @scalar

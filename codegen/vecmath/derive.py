@@ -1,0 +1,122 @@
+"""Where the coefficients come from: minimax polynomials by Remez' exchange algorithm in mpmath.
+
+`python codegen/vecmath/derive.py NAME` prints the tuple NAME as it stands in the sources and the
+largest error of the rounded polynomial. Not imported by the package (mpmath is a test extra).
+The weight w turns the error of the polynomial p into the error of the function that uses it:
+p minimises max |w(x) (p(x) - f(x))|. (E. Remez, C. R. Acad. Sci. Paris 199, 1934.)
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import mpmath as mp
+
+Real = Callable[[mp.mpf], mp.mpf]
+
+
+@dataclass(frozen=True)
+class Polynomial:
+    """What is approximated, where, by which degree, with which weight."""
+
+    function: Real
+    low: float
+    high: float
+    degree: int
+    weight: Real
+
+
+def remez(target: Polynomial, rounds: int = 12) -> tuple[list[mp.mpf], mp.mpf]:
+    """Coefficients, constant term first, and the largest weighted error."""
+    terms = target.degree + 1
+    middle, radius = (target.low + target.high) / mp.mpf(2), (target.high - target.low) / mp.mpf(2)
+    nodes = [middle - radius * mp.cos(mp.pi * k / terms) for k in range(terms + 1)]
+    grid = [middle - radius * mp.cos(mp.pi * k / (40 * terms)) for k in range(40 * terms + 1)]
+    values = [(x, target.function(x), target.weight(x)) for x in grid]
+    coefficients: list[mp.mpf] = []
+    worst = mp.mpf(0)
+    for _ in range(rounds):
+        rows = [[*(x**k for k in range(terms)), (-1) ** i / nonzero(target.weight(x))]
+                for i, x in enumerate(nodes)]  # fmt: skip
+        solution = mp.lu_solve(mp.matrix(rows), mp.matrix([target.function(x) for x in nodes]))
+        coefficients = list(solution[:terms])
+        errors = [(x, nonzero(w) * (mp.polyval(coefficients[::-1], x) - f)) for x, f, w in values]
+        nodes, worst = extrema(errors, terms + 1, nodes)
+        if worst < abs(solution[terms]) * mp.mpf("1.01"):
+            break
+    return coefficients, worst
+
+
+def nonzero(weight: mp.mpf) -> mp.mpf:
+    return max(abs(weight), mp.mpf(10) ** -6)
+
+
+def extrema(errors: list[tuple[mp.mpf, mp.mpf]], count: int, old: list[mp.mpf]) -> tuple:
+    """The `count` alternating extrema of the error, and the largest magnitude."""
+    peaks: list[tuple[mp.mpf, mp.mpf]] = []
+    for x, error in errors:
+        if peaks and (peaks[-1][1] > 0) == (error > 0):
+            if abs(error) > abs(peaks[-1][1]):
+                peaks[-1] = (x, error)
+        else:
+            peaks.append((x, error))
+    while len(peaks) > count:
+        peaks = peaks[1:] if abs(peaks[0][1]) < abs(peaks[-1][1]) else peaks[:-1]
+    worst = max(abs(error) for _, error in errors)
+    return ([x for x, _ in peaks] if len(peaks) == count else old), worst
+
+
+def ratio(function: Real, at_zero: object) -> Real:
+    """`function` with its removable singularity at 0 filled in."""
+    return lambda x: function(x) if abs(x) > mp.mpf(10) ** -15 else mp.mpf(at_zero)
+
+
+def main(name: str) -> None:
+    target = POLYNOMIALS[name]
+    coefficients, worst = remez(target)
+    print(f"{name}: weighted error 2^{float(mp.log(worst, 2)):.2f}")
+    print(f"{name} = (")
+    for coefficient in reversed(coefficients):
+        print(f"    {float(coefficient)!r},")
+    print(")")
+
+
+mp.mp.dps = 50
+HALF_LN2 = float(mp.log(2) / 2) * 1.001
+
+EXP_TAIL = ratio(lambda x: (mp.expm1(x) - x) / x**2, 0.5)
+EXP2_TAIL = ratio(lambda x: mp.expm1(x * mp.log(2)) / x, mp.log(2))
+ATANH_TAIL = ratio(
+    lambda z: (2 * mp.atanh(mp.sqrt(z)) / mp.sqrt(z) - 2) / z, mp.mpf(2) / 3
+)
+LOG1P_TAIL = ratio(lambda x: (mp.log1p(x) - x + x**2 / 2) / x**3, mp.mpf(1) / 3)
+SIN_TAIL = ratio(lambda z: (mp.sin(mp.sqrt(z)) / mp.sqrt(z) - 1) / z, mp.mpf(-1) / 6)
+TAN_TAIL = ratio(lambda z: (mp.tan(mp.sqrt(z)) / mp.sqrt(z) - 1) / z, mp.mpf(1) / 3)
+ATAN_TAIL = ratio(lambda z: (mp.atan(mp.sqrt(z)) / mp.sqrt(z) - 1) / z, mp.mpf(-1) / 3)
+ASIN_TAIL = ratio(lambda z: (mp.asin(mp.sqrt(z)) / mp.sqrt(z) - 1) / z, mp.mpf(1) / 6)
+
+POLYNOMIALS = {
+    "EXP": Polynomial(EXP_TAIL, -HALF_LN2, HALF_LN2, 9, lambda x: x**2),
+    "EXP_F32": Polynomial(EXP_TAIL, -HALF_LN2, HALF_LN2, 4, lambda x: x**2),
+    "EXPM1": Polynomial(EXP_TAIL, -HALF_LN2, HALF_LN2, 10, lambda x: x),
+    "EXPM1_F32": Polynomial(EXP_TAIL, -HALF_LN2, HALF_LN2, 5, lambda x: x),
+    "EXP2": Polynomial(EXP2_TAIL, -0.5, 0.5, 10, lambda x: x),
+    "EXP2_F32": Polynomial(EXP2_TAIL, -0.5, 0.5, 5, lambda x: x),
+    "LOG": Polynomial(ATANH_TAIL, 0, 0.0296, 6, lambda z: z),
+    "LOG_F32": Polynomial(LOG1P_TAIL, -0.2929, 0.4143, 7, lambda x: x**2),
+    "ATANH": Polynomial(ATANH_TAIL, 0, 0.0420, 7, lambda z: z),
+    "SIN": Polynomial(SIN_TAIL, 0, 2.4675, 7, lambda z: z),
+    "SIN_F32": Polynomial(SIN_TAIL, 0, 2.4675, 3, lambda z: z),
+    "TAN": Polynomial(TAN_TAIL, 0, 0.1543, 8, lambda z: z),
+    "TAN_F32": Polynomial(TAN_TAIL, 0, 0.1543, 3, lambda z: z),
+    "ATAN": Polynomial(ATAN_TAIL, 0, 0.1716, 10, lambda z: z),
+    "ATAN_F32": Polynomial(ATAN_TAIL, 0, 0.1716, 4, lambda z: z),
+    "ASIN": Polynomial(ASIN_TAIL, 0, 0.25, 12, lambda z: z),
+    "ASIN_F32": Polynomial(ASIN_TAIL, 0, 0.25, 4, lambda z: z),
+}
+
+if __name__ == "__main__":
+    for name in sys.argv[1:] or POLYNOMIALS:
+        main(name)

@@ -1,0 +1,116 @@
+"""Floats taken apart: scaling by a power of two, exponent and significand, exact small sums.
+
+    x = significand(x) * 2 ** exponent(x)      with sqrt(1/2) <= significand(x) < sqrt(2)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+
+from codegen.vecmath.primitives import instruction
+
+# Mantissa bits, exponent bias, the bits of sqrt(1/2), and 1.5 * 2**mantissa bits: adding that to a
+# small integer leaves the integer in the low bits of the sum, on every instruction set.
+FORMATS = {
+    64: (52, 1023, 0x3FE6A09E667F3BCD, 6755399441055744.0),
+    32: (23, 127, 0x3F3504F3, 12582912.0),
+}
+
+
+def integer_of(x: Any) -> np.integer:
+    return x.view(np.int32 if isinstance(x, np.float32) else np.int64)
+
+
+def whole(builder: Any, n: Any) -> Any:
+    """LLVM code for the integer value of an integer-valued float of small magnitude."""
+    width = 64 if n.type == ir.DoubleType() else 32
+    magic = ir.Constant(n.type, FORMATS[width][3])
+    integer = ir.IntType(width)
+    moved = builder.bitcast(builder.fadd(n, magic), integer)
+    return builder.sub(moved, builder.bitcast(magic, integer))
+
+
+def two_to_integer(builder: Any, count: Any, target: Any) -> Any:
+    """LLVM code for the float 2**count, which must be normal."""
+    mantissa, bias, _, _ = FORMATS[count.type.width]
+    biased = builder.add(count, ir.Constant(count.type, bias))
+    return builder.bitcast(builder.shl(biased, ir.Constant(count.type, mantissa)), target)
+
+
+@instruction(lambda n: np.ldexp(type(n)(1), int(n)) if np.isfinite(n) else n)
+def two_to(typing: Any, n: types.Type) -> Any:
+    """`2**n` for an integer-valued float n with a normal result (anything if n is NaN)."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return two_to_integer(builder, whole(builder, args[0]), args[0].type)
+
+    return (n(n), generate) if isinstance(n, types.Float) else None
+
+
+@instruction(lambda x, n: np.ldexp(x, int(n)) if np.isfinite(n) else x)
+def scale(typing: Any, x: types.Type, n: types.Type) -> Any:
+    """`x * 2**n` for an integer-valued float n, in two exact steps and one rounding.
+
+    Right while half of n is a normal exponent: |n| <= 2044 (float64), 252 (float32). Where n is
+    NaN x must be NaN too.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        value, power = args
+        count = whole(builder, power)
+        half = builder.ashr(count, ir.Constant(count.type, 1))
+        for part in (half, builder.sub(count, half)):
+            value = builder.fmul(value, two_to_integer(builder, part, value.type))
+        return value
+
+    return (x(x, x), generate) if isinstance(x, types.Float) and x == n else None
+
+
+def exponent_plain(x: Any) -> Any:
+    mantissa, _, root_half, _ = FORMATS[8 * x.itemsize]
+    return type(x)((int(integer_of(x)) - root_half) >> mantissa)
+
+
+@instruction(exponent_plain)
+def exponent(typing: Any, x: types.Type) -> Any:
+    """The integer e, as a float, for which `x / 2**e` is in [sqrt(1/2), sqrt(2)); x normal, > 0."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        (value,) = args
+        width = x.bitwidth
+        mantissa, _, root_half, magic = FORMATS[width]
+        integer = ir.IntType(width)
+        offset = builder.sub(builder.bitcast(value, integer), ir.Constant(integer, root_half))
+        count = builder.ashr(offset, ir.Constant(integer, mantissa))
+        start = ir.Constant(value.type, magic)
+        moved = builder.bitcast(builder.add(count, builder.bitcast(start, integer)), value.type)
+        return builder.fsub(moved, start)
+
+    return (x(x), generate) if isinstance(x, types.Float) else None
+
+
+def significand_plain(x: Any) -> Any:
+    mantissa, bias, root_half, _ = FORMATS[8 * x.itemsize]
+    offset = (int(integer_of(x)) - root_half) & ((1 << mantissa) - 1)
+    return np.array(offset + root_half, integer_of(x).dtype).view(x.dtype)[()]
+
+
+@instruction(significand_plain)
+def significand(typing: Any, x: types.Type) -> Any:
+    """`x / 2**exponent(x)`, in [sqrt(1/2), sqrt(2)); x normal, > 0."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        (value,) = args
+        width = x.bitwidth
+        mantissa, _, root_half, _ = FORMATS[width]
+        integer = ir.IntType(width)
+        offset = builder.sub(builder.bitcast(value, integer), ir.Constant(integer, root_half))
+        kept = builder.and_(offset, ir.Constant(integer, (1 << mantissa) - 1))
+        whole = builder.add(kept, ir.Constant(integer, root_half))
+        return builder.bitcast(whole, value.type)
+
+    return (x(x), generate) if isinstance(x, types.Float) else None

@@ -1,0 +1,248 @@
+"""log and its relatives: log1p, log2, log10, softplus, logaddexp, arctanh, arcsinh, arccosh.
+
+x = 2**e m with m in [sqrt(1/2), sqrt(2)); log(1 + f) of f = m - 1 goes through s = f / (2 + f):
+log(1 + f) = 2 atanh(s) = f - s (f - s**2 P(s**2)) in float64, a plain polynomial in float32.
+
+    log_f64(8.0) = 2.0794415416798357
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from codegen.vecmath.exact import fabs_float
+from codegen.vecmath.exponential import (
+    HALF_F32,
+    LN2_HIGH,
+    LN2_HIGH_F32,
+    LN2_LOW,
+    LN2_LOW_F32,
+    ONE_F32,
+    ZERO_F32,
+    exp2_f32,
+    exp2_f64,
+    exp_f32,
+    exp_f64,
+)
+from codegen.vecmath.floating import exponent, significand, two_to
+from codegen.vecmath.primitives import fma, horner, scalar
+
+LN2 = 0.6931471805599453
+# 1 / log 2, 1 / log 10 and log10(2), each as a sum of two floats.
+LOG2_E_HIGH, LOG2_E_LOW = 1.4426950408889634, 2.0355273740931033e-17
+LOG10_E_HIGH, LOG10_E_LOW = 0.4342944819032518, 1.098319650216765e-17
+LOG10_2_HIGH, LOG10_2_LOW = 0.30102999566361177, 3.694239077158931e-13
+
+INFINITY_F32, NAN_F32 = np.float32(np.inf), np.float32(np.nan)
+LN2_F32 = np.float32(LN2)
+LOG2_E_HIGH_F32, LOG2_E_LOW_F32 = np.float32(1.442695), np.float32(1.925963033500011e-08)
+LOG10_E_HIGH_F32, LOG10_E_LOW_F32 = np.float32(0.4342945), np.float32(-1.010305e-08)
+LOG10_2_F32, LOG10_2_LOW_F32 = np.float32(0.30103), np.float32(-1.4320989e-08)
+SMALLEST_NORMAL_F32, LIFT_F32 = np.float32(2.0**-126), np.float32(2.0**24)
+LIFT_POWER_F32, LARGE_POWER_F32 = np.float32(24.0), np.float32(100.0)
+ROOT_F32 = np.float32(0.41421357)
+
+# derive.py: (2 atanh(s) - 2 s) / s**3 in s**2, twice; (log(1 + f) - f + f**2 / 2) / f**3
+LOG = (
+    0.14804478694728154,
+    0.15313245616476145,
+    0.18183593825839506,
+    0.22222198045628674,
+    0.2857142874711296,
+    0.39999999999395425,
+    0.6666666666666737,
+)
+ATANH = (
+    0.1395325969467525,
+    0.13156787843332546,
+    0.1539214617541674,
+    0.18181633059831473,
+    0.22222224865512644,
+    0.28571428550585354,
+    0.40000000000079405,
+    0.6666666666666656,
+)
+LOG_F32 = (
+    -0.07856844424994743,
+    0.12880713242630878,
+    -0.13129309167235564,
+    0.14181357493545313,
+    -0.16624519106063648,
+    0.20002277952359204,
+    -0.250008110500628,
+    0.33333316826014925,
+)
+
+
+@scalar
+def log_near_one_f64(f: Any) -> Any:
+    """log(1 + f) for 1 + f in [sqrt(1/2), sqrt(2)]."""
+    s = f / (2.0 + f)
+    z = s * s
+    return f - s * (f - z * horner(z, LOG))
+
+
+@scalar
+def log_near_one_f32(f: Any) -> Any:
+    return fma(f * f, fma(f, horner(f, LOG_F32), -HALF_F32), f)
+
+
+@scalar
+def log_special_f64(x: Any) -> Any:
+    """log of 0, infinity, NaN and negative numbers."""
+    return -np.inf if x == 0.0 else (x if x > 0.0 else np.nan)
+
+
+@scalar
+def log_special_f32(x: Any) -> Any:
+    return -INFINITY_F32 if x == 0 else (x if x > 0 else NAN_F32)
+
+
+@scalar
+def log_f64(x: Any) -> Any:
+    small = x < 2.2250738585072014e-308
+    lifted = x * 18014398509481984.0 if small else x
+    e = exponent(lifted) - (54.0 if small else 0.0)
+    f = significand(lifted) - 1.0
+    s = f / (2.0 + f)
+    z = s * s
+    rest = fma(e, LN2_LOW, s * (z * horner(z, LOG) - f))
+    return fma(e, LN2_HIGH, f + rest) if (x > 0.0) & (x < np.inf) else log_special_f64(x)
+
+
+@scalar
+def log_f32(x: Any) -> Any:
+    small = x < SMALLEST_NORMAL_F32
+    lifted = x * LIFT_F32 if small else x
+    e = exponent(lifted) - (LIFT_POWER_F32 if small else ZERO_F32)
+    f = significand(lifted) - ONE_F32
+    rest = fma(f * f, fma(f, horner(f, LOG_F32), -HALF_F32), e * LN2_LOW_F32)
+    inside = (x > 0) & (x < INFINITY_F32)
+    return fma(e, LN2_HIGH_F32, f + rest) if inside else log_special_f32(x)
+
+
+@scalar
+def log2_f64(x: Any) -> Any:
+    small = x < 2.2250738585072014e-308
+    lifted = x * 18014398509481984.0 if small else x
+    e = exponent(lifted) - (54.0 if small else 0.0)
+    y = log_near_one_f64(significand(lifted) - 1.0)
+    result = fma(y, LOG2_E_HIGH, fma(y, LOG2_E_LOW, e))
+    return result if (x > 0.0) & (x < np.inf) else log_special_f64(x)
+
+
+@scalar
+def log2_f32(x: Any) -> Any:
+    small = x < SMALLEST_NORMAL_F32
+    lifted = x * LIFT_F32 if small else x
+    e = exponent(lifted) - (LIFT_POWER_F32 if small else ZERO_F32)
+    y = log_near_one_f32(significand(lifted) - ONE_F32)
+    result = fma(y, LOG2_E_HIGH_F32, fma(y, LOG2_E_LOW_F32, e))
+    return result if (x > 0) & (x < INFINITY_F32) else log_special_f32(x)
+
+
+@scalar
+def log10_f64(x: Any) -> Any:
+    small = x < 2.2250738585072014e-308
+    lifted = x * 18014398509481984.0 if small else x
+    e = exponent(lifted) - (54.0 if small else 0.0)
+    y = log_near_one_f64(significand(lifted) - 1.0)
+    rest = fma(y, LOG10_E_HIGH, fma(y, LOG10_E_LOW, e * LOG10_2_LOW))
+    result = fma(e, LOG10_2_HIGH, rest)
+    return result if (x > 0.0) & (x < np.inf) else log_special_f64(x)
+
+
+@scalar
+def log10_f32(x: Any) -> Any:
+    small = x < SMALLEST_NORMAL_F32
+    lifted = x * LIFT_F32 if small else x
+    e = exponent(lifted) - (LIFT_POWER_F32 if small else ZERO_F32)
+    y = log_near_one_f32(significand(lifted) - ONE_F32)
+    rest = fma(y, LOG10_E_HIGH_F32, fma(y, LOG10_E_LOW_F32, e * LOG10_2_LOW_F32))
+    result = fma(e, LOG10_2_F32, rest)
+    return result if (x > 0) & (x < INFINITY_F32) else log_special_f32(x)
+
+
+@scalar
+def log1p_f64(x: Any) -> Any:
+    """log(1 + x): what 1 + x loses to rounding is added to f at the scale of f."""
+    whole = 1.0 + x
+    lost = x - (whole - 1.0) if x < 1.0 else 1.0 - (whole - x)
+    e = exponent(whole)
+    f = (significand(whole) - 1.0) + lost * two_to(-(1000.0 if e > 1000.0 else e))
+    s = f / (2.0 + f)
+    z = s * s
+    rest = fma(e, LN2_LOW, s * (z * horner(z, LOG) - f))
+    inside = (x > -1.0) & (x < np.inf) & (x != 0.0)
+    special = -np.inf if x == -1.0 else (x if x >= 0.0 else np.nan)
+    return fma(e, LN2_HIGH, f + rest) if inside else special
+
+
+@scalar
+def log1p_f32(x: Any) -> Any:
+    whole = ONE_F32 + x
+    lost = x - (whole - ONE_F32) if x < 1 else ONE_F32 - (whole - x)
+    e = exponent(whole)
+    f = (significand(whole) - ONE_F32) + lost * two_to(
+        -(LARGE_POWER_F32 if e > LARGE_POWER_F32 else e)
+    )
+    rest = fma(f * f, fma(f, horner(f, LOG_F32), -HALF_F32), e * LN2_LOW_F32)
+    inside = (x > -1) & (x < INFINITY_F32) & (x != 0)
+    special = -INFINITY_F32 if x == -1 else (x if x >= 0 else NAN_F32)
+    return fma(e, LN2_HIGH_F32, f + rest) if inside else special
+
+
+@scalar
+def log1p_unit_f64(e: Any) -> Any:
+    """log(1 + e) for 0 <= e <= 1: directly up to 1/2, above that log 2 + log((1 + e) / 2)."""
+    above = e > 0.5
+    f = fma(0.5, e, -0.5) if above else e
+    s = f / (2.0 + f)
+    z = s * s
+    return (f + s * (z * horner(z, ATANH) - f)) + (LN2 if above else 0.0)
+
+
+@scalar
+def log1p_unit_f32(e: Any) -> Any:
+    above = e > ROOT_F32
+    f = fma(HALF_F32, e, -HALF_F32) if above else e
+    return log_near_one_f32(f) + (LN2_F32 if above else ZERO_F32)
+
+
+@scalar
+def softplus_f64(x: Any) -> Any:
+    """log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|))."""
+    return (x if x > 0.0 else 0.0) + log1p_unit_f64(exp_f64(-fabs_float(x)))
+
+
+@scalar
+def softplus_f32(x: Any) -> Any:
+    return (x if x > 0 else ZERO_F32) + log1p_unit_f32(exp_f32(-fabs_float(x)))
+
+
+@scalar
+def logaddexp_f64(a: Any, b: Any) -> Any:
+    """log(exp(a) + exp(b)) = max(a, b) + log(1 + exp(-|a - b|)); equal infinities stay."""
+    gap = 0.0 if a == b else fabs_float(a - b)
+    return (a if a > b else b) + log1p_unit_f64(exp_f64(-gap))
+
+
+@scalar
+def logaddexp_f32(a: Any, b: Any) -> Any:
+    gap = ZERO_F32 if a == b else fabs_float(a - b)
+    return (a if a > b else b) + log1p_unit_f32(exp_f32(-gap))
+
+
+@scalar
+def logaddexp2_f64(a: Any, b: Any) -> Any:
+    """log2(2**a + 2**b)."""
+    gap = 0.0 if a == b else fabs_float(a - b)
+    return (a if a > b else b) + log1p_unit_f64(exp2_f64(-gap)) * LOG2_E_HIGH
+
+
+@scalar
+def logaddexp2_f32(a: Any, b: Any) -> Any:
+    gap = ZERO_F32 if a == b else fabs_float(a - b)
+    return (a if a > b else b) + log1p_unit_f32(exp2_f32(-gap)) * LOG2_E_HIGH_F32
