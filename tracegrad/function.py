@@ -130,9 +130,7 @@ class Function:
                 if source is not None and "\n" not in str(error):
                     error.args = (f"{error.args[0]}\n\n{point_at(source)}", *error.args[1:])
                 raise
-        hints = dict(trace.assumptions.hints)
         graph = trace.finish(outputs)
-        del hints
         extents = {
             name: np.shape(values[number])[axis] for name, (number, axis) in graph.sizes.items()
         }
@@ -140,16 +138,12 @@ class Function:
 
     def _named(self, tree: Tree, values: Sequence[Any]) -> list[tuple[str, Any]]:
         """The leaves with names made from the parameters they were passed as."""
-        args, kwargs = unflatten(tree, iter(values))
-        bound = self._signature.bind(*args, **kwargs)
-        order: dict[int, list[str]] = {}
         placed: list[tuple[str, Any]] = []
         boxes = [_Box(value) for value in values]
         args, kwargs = unflatten(tree, iter(boxes))
         bound = self._signature.bind(*args, **kwargs)
         for parameter, value in bound.arguments.items():
             flatten(parameter, value, lambda item: isinstance(item, _Box), placed)
-        del order
         names = {id(box): name for name, box in placed}
         return [(names[id(box)], box.value) for box in boxes]
 
@@ -159,6 +153,9 @@ class Function:
         nodes = []
         for _, value in leaves:
             nodes.append(value.node if isinstance(value, Traced) else trace.lift(value))
+        for node in nodes:
+            if node not in trace.cotangents:
+                trace.names.setdefault(node, "y")
         return nodes, tree
 
 

@@ -49,7 +49,7 @@ def vjp(
         trace.attributed = saved
     for node, ct in zip(wrt, found, strict=True):
         if ct is not None:
-            trace.cotangents.setdefault(ct.node, ("d_", node))
+            trace.cotangents[ct.node] = ("d_", node)
     return found
 
 
