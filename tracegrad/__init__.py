@@ -17,7 +17,7 @@ from tracegrad.errors import (
 )
 from tracegrad.function import Function, trace
 from tracegrad.ops import PUBLIC
-from tracegrad.transforms import grad, jvp, stop_gradient, value_and_grad, vjp
+from tracegrad.transforms import grad, jvp, value_and_grad, vjp
 
 __version__ = "0.1.0"
 
@@ -33,7 +33,6 @@ __all__ = [
     "UnsupportedError",
     "grad",
     "jvp",
-    "stop_gradient",
     "trace",
     "value_and_grad",
     "vjp",

@@ -1,74 +1,39 @@
-"""The traced function: what `@tg.trace` makes, its versions, and the road of a call."""
+"""The traced function: what `@tg.trace` makes, and the road of a call.
+
+    f(x)  ->  the last version if its compiled code takes x as it is; else: flatten, normalise, look up or trace
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import update_wrapper
 from typing import Any
 
 import numpy as np
 
-from tracegrad.compile import Program
-from tracegrad.errors import TracegradError, UnsupportedError
-from tracegrad.ir.graph import Graph, Node
+from tracegrad.autodiff import derived
+from tracegrad.autodiff.derived import Argnums, name_of
+from tracegrad.errors import TracegradError
+from tracegrad.ir.graph import Node
 from tracegrad.ir.interpret import fits
-from tracegrad.ops.op import Bindable, supported_dtype
+from tracegrad.leaves import argument, is_leaf, kind, leaves_of, normalised
 from tracegrad.ops.operators import ArrayMethods
-from tracegrad.tracing.array import Traced, TracedSize
+from tracegrad.tracing.array import Traced
 from tracegrad.tracing.source import point_at, raised_at
-from tracegrad.tracing.trace import Argument, Trace, tracing
-from tracegrad.tree import Tree, flatten, unflatten
+from tracegrad.tracing.trace import Trace, tracing
+from tracegrad.tree import LEAF, Tree, flatten, unflatten
+from tracegrad.version import Version
 
 
-def is_leaf(value: Any) -> bool:
-    """Arrays and floating numbers are values; everything else is structure."""
-    return isinstance(value, np.ndarray | np.generic | float | complex | Bindable | TracedSize)
+@dataclass(frozen=True)
+class FastRoad:
+    """The last version, for positional arguments that are plain arrays and floats of these types."""
 
-
-def normalised(name: str, value: Any) -> Any:
-    """An argument as kernels take it: a scalar, or a C-contiguous, aligned, native ndarray."""
-    if isinstance(value, float):
-        return value
-    if isinstance(value, np.ma.MaskedArray):
-        raise UnsupportedError(f"argument {name} is a masked array: pass x.filled(value) or x.data")
-    if isinstance(value, np.matrix):
-        raise UnsupportedError(f"argument {name} is a numpy.matrix: pass np.asarray({name})")
-    if not isinstance(value, np.ndarray | np.generic):
-        raise UnsupportedError(f"argument {name} is a {type(value).__name__}: pass a NumPy array")
-    dtype = value.dtype
-    if not dtype.isnative:
-        value = value.astype(dtype.newbyteorder("="))
-    try:
-        supported_dtype(value.dtype)
-    except UnsupportedError as error:
-        raise UnsupportedError(f"argument {name}: {error}") from None
-    if value.ndim == 0:
-        return value[()] if isinstance(value, np.ndarray) else value
-    array = np.ascontiguousarray(value.view(np.ndarray))
-    if not array.flags.writeable or not array.flags.aligned:
-        array = array.copy()
-    return array
-
-
-@dataclass
-class Version:
-    """One traced specialisation: valid for a key (dtypes, ranks, statics) and its guards."""
-
-    graph: Graph
-    output_tree: Tree
-    extents: dict[str, int]
-    programs: dict[Any, Program] = field(default_factory=dict)
-
-    @property
-    def primal(self) -> Program:
-        return self.program("primal", lambda: Program(self.graph, self.graph.name))
-
-    def program(self, kind: Any, make: Callable[[], Program]) -> Program:
-        if kind not in self.programs:
-            self.programs[kind] = make()
-        return self.programs[kind]
+    types: tuple[type, ...]
+    run: Callable[..., Any]
+    pack: Callable[[Any], Any]
 
 
 class Function:
@@ -76,60 +41,103 @@ class Function:
 
     def __init__(self, python: Callable[..., Any], name: str = "") -> None:
         self.python = python
-        self.name = name or getattr(python, "__name__", "function")
-        if not self.name.isidentifier():
-            self.name = "function"
+        self.name = name or name_of(python)
         self._signature = inspect.signature(python)
         self._versions: dict[Any, list[Version]] = {}
+        self._derived: dict[Any, Function] = {}
+        self._fast: FastRoad | None = None
+        self.latest: Version | None = None
         update_wrapper(self, python)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        leaves: list[tuple[str, Any]] = []
-        tree = flatten("", (args, kwargs), is_leaf, leaves)
-        kinds = [type(value) for _, value in leaves if isinstance(value, ArrayMethods)]
-        if kinds:
-            if Traced in kinds:
-                return self.python(*args, **kwargs)
-            return max(kinds, key=lambda kind: kind.dispatch_rank).call(  # type: ignore[attr-defined]
-                self, args, kwargs
-            )
-        values = [normalised(name, value) for name, value in leaves]
-        version = self.version(tree, values)
-        results = version.primal.run(values)
-        return packed(version, results)
+        fast = self._fast
+        if fast is not None and not kwargs and tuple(map(type, args)) == fast.types:
+            try:
+                return fast.pack(fast.run(*args))
+            except (TypeError, ValueError):
+                # Not the types it was compiled for, or a guard that does not hold: the long
+                # road finds another version, or raises what is to be raised.
+                self._fast = None
+        return self._call(args, kwargs)
 
-    def version(self, tree: Tree, values: Sequence[Any]) -> Version:
-        """The version for these arguments: a known one whose guards hold, or a new one."""
-        key = (tree, tuple(_kind(value) for value in values))
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        leaves, tree = leaves_of((args, kwargs))
+        kinds = [type(value) for value in leaves if isinstance(value, ArrayMethods)]
+        if Traced in kinds:
+            return self.python(*args, **kwargs)
+        if kinds:
+            return kinds[0].call(self, args, kwargs)  # type: ignore[attr-defined]
+        version, values = self.version_for(args, kwargs)
+        result = version.pack(version.primal.function(*values))
+        flat = not kwargs and all(child is LEAF for child in tree.children[0].children)  # type: ignore[union-attr]
+        if flat:
+            self._fast = FastRoad(
+                tuple(map(type, values)), version.primal.function, version.pack
+            )
+        return result
+
+    def version_for(self, args: tuple[Any, ...], kwargs: Any) -> tuple[Version, list[Any]]:
+        """The version for these arguments, known or new, and their normalised leaves."""
+        leaves, tree = leaves_of((args, kwargs))
+        try:
+            values = [normalised("", value) for value in leaves]
+        except TracegradError:
+            values = [normalised(name, leaf) for name, leaf in self._named(tree, leaves)]
+        key = (tree, tuple(kind(value) for value in values))
         versions = self._versions.setdefault(key, [])
         for version in versions:
             if fits(version.graph, values):
-                return version
-        version = self._trace(tree, values)
-        versions.insert(0, version)
-        return version
+                self.latest = version
+                return version, values
+        self.latest = self._trace(tree, values)
+        versions.insert(0, self.latest)
+        return self.latest, values
 
     @property
     def versions(self) -> list[Version]:
+        """The compiled versions with their guards, latest first."""
         return [version for found in self._versions.values() for version in found]
+
+    def derived(self, what: str, argnums: Argnums = 0, has_aux: bool = False) -> Function:
+        """The function of the gradient (`what="grad"`), or of value and gradient; made once."""
+        argnums = argnums if isinstance(argnums, int) else tuple(argnums)
+        key = (what, argnums, has_aux)
+        if key not in self._derived:
+
+            def value_and_grad(*args: Any, **kwargs: Any) -> Any:
+                return derived.value_and_grad(self, argnums, has_aux, args, kwargs)
+
+            def grad(*args: Any, **kwargs: Any) -> Any:
+                value, gradient = value_and_grad(*args, **kwargs)
+                return (gradient, value[1]) if has_aux else gradient
+
+            python = grad if what == "grad" else value_and_grad
+            python.__wrapped__ = self.python  # type: ignore[attr-defined]
+            self._derived[key] = Function(python, f"{self.name}_{what}")
+        return self._derived[key]
+
+    @property
+    def grad(self) -> Function:
+        """The gradient with respect to the first argument; `tg.grad` has the options."""
+        return self.derived("grad")
+
+    @property
+    def value_and_grad(self) -> Function:
+        """`(value, gradient)` with respect to the first argument; `tg.value_and_grad` has the options."""
+        return self.derived("value_and_grad")
 
     def _trace(self, tree: Tree, values: Sequence[Any]) -> Version:
         trace = Trace(self.name)
         with tracing(trace, Traced):
-            named = self._named(tree, values)
             leaves = [
                 Traced(trace, trace.add_input(argument(name, value)), argument=name)
-                for name, value in named
+                for name, value in self._named(tree, values)
             ]
             args, kwargs = unflatten(tree, iter(leaves))
             try:
-                result = self.python(*args, **kwargs)
-                outputs, output_tree = self._outputs(trace, result)
+                outputs, output_tree = self._outputs(trace, self.python(*args, **kwargs))
             except TracegradError as error:
-                source = raised_at(error.__traceback__)
-                if source is not None and "\n" not in str(error):
-                    error.args = (f"{error.args[0]}\n\n{point_at(source)}", *error.args[1:])
-                raise
+                raise located(error) from None
         graph = trace.finish(outputs)
         extents = {
             name: np.shape(values[number])[axis] for name, (number, axis) in graph.sizes.items()
@@ -138,11 +146,10 @@ class Function:
 
     def _named(self, tree: Tree, values: Sequence[Any]) -> list[tuple[str, Any]]:
         """The leaves with names made from the parameters they were passed as."""
-        placed: list[tuple[str, Any]] = []
         boxes = [_Box(value) for value in values]
         args, kwargs = unflatten(tree, iter(boxes))
-        bound = self._signature.bind(*args, **kwargs)
-        for parameter, value in bound.arguments.items():
+        placed: list[tuple[str, Any]] = []
+        for parameter, value in self._signature.bind(*args, **kwargs).arguments.items():
             flatten(parameter, value, lambda item: isinstance(item, _Box), placed)
         names = {id(box): name for name, box in placed}
         return [(names[id(box)], box.value) for box in boxes]
@@ -150,44 +157,26 @@ class Function:
     def _outputs(self, trace: Trace, result: Any) -> tuple[list[Node], Tree]:
         leaves: list[tuple[str, Any]] = []
         tree = flatten("", result, is_leaf, leaves)
-        nodes = []
-        for _, value in leaves:
-            nodes.append(value.node if isinstance(value, Traced) else trace.lift(value))
-        for node in nodes:
+        nodes = [derived.as_traced(trace, value).node for _, value in leaves]
+        for (name, _), node in zip(leaves, nodes, strict=True):
             if node not in trace.cotangents:
-                trace.names.setdefault(node, "y")
+                trace.names.setdefault(node, f"y_{name}" if name else "y")
         return nodes, tree
 
 
-@dataclass
+@dataclass(eq=False)
 class _Box:
     """A leaf in its place among the arguments, to find out what it is called."""
 
     value: Any
 
 
-def argument(name: str, value: Any) -> Argument:
-    weak = type(value) is float
-    dtype = np.dtype(np.float64) if weak else value.dtype
-    return Argument(name, dtype, np.shape(value), weak)
-
-
-def _kind(value: Any) -> Any:
-    return "float" if type(value) is float else (value.dtype, value.ndim)
-
-
-def packed(version: Version, results: Any) -> Any:
-    """The function's results in the structure that it returned."""
-    outputs = version.graph.outputs
-    if len(outputs) == 1:
-        results = (results,)
-    return unflatten(version.output_tree, _as_numpy(outputs, results))
-
-
-def _as_numpy(outputs: Sequence[Node], results: Sequence[Any]) -> Iterator[Any]:
-    """Scalars come back from compiled code as Python numbers; users get NumPy's."""
-    for node, result in zip(outputs, results, strict=True):
-        yield result if node.type.rank else node.type.dtype.type(result)
+def located(error: TracegradError) -> TracegradError:
+    """The error with the user's line below its message; only their own frames stay interesting."""
+    source = raised_at(error.__traceback__)
+    if source is not None and "\n" not in str(error):
+        error.args = (f"{error.args[0]}\n\n{point_at(source)}", *error.args[1:])
+    return error
 
 
 def trace(function: Callable[..., Any]) -> Function:

@@ -153,6 +153,16 @@ class Builder:
         return found
 
 
+def adopted(nodes: Iterable[Node]) -> Builder:
+    """A builder that already knows these nodes."""
+    builder = Builder()
+    for node in nodes:
+        builder._made.setdefault(
+            (node.op, tuple(operand.serial for operand in node.inputs), node.attrs), node
+        )
+    return builder
+
+
 def rebuild(
     graph: Graph,
     rule: Callable[[Builder, Node, tuple[Node, ...]], Node] | None = None,

@@ -17,7 +17,16 @@ import numpy as np
 
 from tracegrad.errors import TraceError
 from tracegrad.ir.dims import Assumptions, Dim, Size, assuming, symbol, symbols
-from tracegrad.ir.graph import Builder, Graph, Literal, Node, Source, attr_sizes, rebuild
+from tracegrad.ir.graph import (
+    Builder,
+    Graph,
+    Literal,
+    Node,
+    Source,
+    adopted,
+    attr_sizes,
+    rebuild,
+)
 from tracegrad.ir.op import Op
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.constant import CONSTANT, SIZE, Input
@@ -63,6 +72,23 @@ class Trace:
         self._fresh = size_names()
         self._last: tuple[FrameType | None, Node | None] = (None, None)
 
+    @staticmethod
+    def resume(graph: Graph, extents: dict[str, int]) -> Trace:
+        """A trace that goes on where `graph` ended, for a call with these extents."""
+        trace = Trace(graph.name)
+        trace.builder = adopted(graph.nodes[len(graph.inputs) :])
+        trace.assumptions = Assumptions(dict(extents), list(graph.guards))
+        trace.inputs = list(graph.inputs)
+        trace.names = {node: node.name for node in graph.nodes}
+        return trace
+
+    def add_node(self, type: ArrayType, name: str) -> Node:
+        """An input whose type is already known in the trace's symbols."""
+        node = Node(Input(type), (), (), type, name)
+        self.inputs.append(node)
+        self.names[node] = name
+        return node
+
     def add_input(self, argument: Argument) -> Node:
         shape: list[Size] = []
         for extent in argument.shape:
@@ -70,10 +96,7 @@ class Trace:
             self.assumptions.hints[name] = extent
             shape.append(symbol(name))
         type = ArrayType(supported_dtype(argument.dtype), tuple(shape), argument.weak)
-        node = Node(Input(type), (), (), type, argument.name)
-        self.inputs.append(node)
-        self.names[node] = argument.name
-        return node
+        return self.add_node(type, argument.name)
 
     def lift(self, value: Any) -> Node:
         """An operand of a recorded operation as a node: constants are copied into the program."""

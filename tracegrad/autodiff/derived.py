@@ -1,0 +1,172 @@
+"""Derivatives of Python functions inside a trace: what `grad`, `vjp` and `jvp` run while they are traced.
+
+    value_and_grad(f)(x):  x' = copy(x);  y = f(x');  d_x = reverse pass from y to x';  return y, d_x
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tracegrad.autodiff import traced
+from tracegrad.errors import NotDifferentiableError
+from tracegrad.ir.types import ArrayType
+from tracegrad.leaves import leaves_of
+from tracegrad.ops.constant import astype
+from tracegrad.ops.reduction import broadcast_to
+from tracegrad.ops.shape import COPY
+from tracegrad.tracing.array import Traced
+from tracegrad.tracing.trace import Trace, current_trace
+from tracegrad.tree import Tree, unflatten
+
+Argnums = int | Sequence[int]
+
+
+class Region:
+    """`fun` applied inside the current trace, to copies of the arguments to differentiate in.
+
+    The copies separate the arguments from other uses of the same values outside of `fun`.
+    """
+
+    def __init__(
+        self, fun: Callable[..., Any], argnums: Sequence[int], args: Sequence[Any], kwargs: Any
+    ) -> None:
+        trace = current_trace()
+        assert trace is not None
+        self.trace: Trace = trace
+        self.trees: list[Tree] = []
+        self.wrt: list[Traced] = []
+        args = list(args)
+        for number in argnums:
+            args[number] = self._separate(args[number])
+        self.result = fun(*args, **kwargs)
+
+    def _separate(self, argument: Any) -> Any:
+        leaves, tree = leaves_of(argument)
+        copies = [separated(self.trace, leaf) for leaf in leaves]
+        self.trees.append(tree)
+        self.wrt.extend(copies)
+        return unflatten(tree, iter(copies))
+
+    def gradients(self, value: Any, ct: Any) -> tuple[Any, ...]:
+        """The cotangents of the separated arguments, in their structures, from that of `value`."""
+        outputs, cts = leaves_of(value)[0], leaves_of(ct)[0]
+        if len(cts) != len(outputs):
+            raise TypeError(f"vjp: {len(outputs)} arrays in the result, {len(cts)} cotangents")
+        nodes, given = [], []
+        for result, d in zip(outputs, cts, strict=True):
+            y = as_traced(self.trace, result)
+            if y.type.is_float:
+                self.trace.names.setdefault(y.node, "y")
+                nodes.append(y.node)
+                given.append(self._like(d, y.type))
+        found = traced.vjp(self.trace, nodes, given, [x.node for x in self.wrt])
+        filled = iter([self._or_zero(x, g) for x, g in zip(self.wrt, found, strict=True)])
+        return tuple(unflatten(tree, filled) for tree in self.trees)
+
+    def tangents(self, given: Sequence[Any]) -> Any:
+        """The tangent of the result from those of the separated arguments, in its structure."""
+        if len(given) != len(self.wrt):
+            raise TypeError(
+                f"jvp: {len(self.wrt)} arrays among the primals, {len(given)} among the tangents"
+            )
+        named = {
+            x.node: self._like(t, x.type)
+            for x, t in zip(self.wrt, given, strict=True)
+            if x.type.is_float
+        }
+        leaves, tree = leaves_of(self.result)
+        outputs = [as_traced(self.trace, leaf) for leaf in leaves]
+        found = traced.jvp(self.trace, [y.node for y in outputs], named)
+        filled = [self._or_zero(y, t) for y, t in zip(outputs, found, strict=True)]
+        return unflatten(tree, iter(filled))
+
+    def _like(self, value: Any, type: ArrayType) -> Traced:
+        return as_traced(self.trace, broadcast_to(astype(value, type.dtype), type.shape))
+
+    def _or_zero(self, x: Traced, derivative: Any) -> Traced:
+        if derivative is not None:
+            return derivative
+        return self._like(0.0, x.type if x.type.is_float else ArrayType(FLOAT, x.type.shape))
+
+
+FLOAT = np.dtype(np.float64)
+
+
+def value_and_grad(
+    fun: Callable[..., Any], argnums: Argnums, has_aux: bool, args: tuple[Any, ...], kwargs: Any
+) -> tuple[Any, Any]:
+    """`(result, gradient)`; the gradient has the structure of the argument(s) `argnums`."""
+    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    for number in numbers:
+        if not -len(args) <= number < len(args):
+            raise TypeError(
+                f"argnums={number}, but {name_of(fun)} was called with {len(args)} positional arguments"
+            )
+    numbers = tuple(number % len(args) for number in numbers)
+    region = Region(fun, numbers, args, kwargs)
+    _check_arguments(fun, [args[number] for number in numbers], region)
+    y = _scalar(region.trace, split_aux(region.result, has_aux)[0], fun)
+    gradients = region.gradients(y, np.ones((), y.type.dtype)[()])
+    return region.result, gradients[0] if isinstance(argnums, int) else gradients
+
+
+def _check_arguments(fun: Any, arguments: Sequence[Any], region: Region) -> None:
+    for x in region.wrt:
+        if not x.type.is_float:
+            raise NotDifferentiableError(
+                f"the gradient of {name_of(fun)} with respect to an argument of dtype {x.type.dtype}: only floating "
+                "arguments have gradients; convert it with .astype(float), or leave it out of argnums"
+            )
+    if not region.wrt:
+        kinds = ", ".join(type(argument).__name__ for argument in arguments)
+        raise NotDifferentiableError(
+            f"the gradient of {name_of(fun)} with respect to an argument without floating values ({kinds}): Python "
+            "ints are static; write a float, 3.0 instead of 3"
+        )
+
+
+def _scalar(trace: Trace, value: Any, fun: Any) -> Traced:
+    leaves, _ = leaves_of(value)
+    if len(leaves) != 1:
+        raise NotDifferentiableError(
+            f"the gradient of {name_of(fun)}: it returns {len(leaves)} arrays; return one scalar, or use has_aux=True "
+            "for further results"
+        )
+    y = as_traced(trace, leaves[0])
+    if y.type.rank:
+        raise NotDifferentiableError(
+            f"the gradient of {name_of(fun)}: its result is {y.type}, not a scalar; reduce it (np.sum, np.mean), or "
+            "use tg.vjp"
+        )
+    if not y.type.is_float:
+        raise NotDifferentiableError(
+            f"the gradient of {name_of(fun)}: its result is {y.type}; only floating results have gradients"
+        )
+    return y
+
+
+def split_aux(result: Any, has_aux: bool) -> tuple[Any, Any]:
+    if not has_aux:
+        return result, None
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise TypeError("has_aux=True: the function must return a pair (value, aux)")
+    return result[0], result[1]
+
+
+def separated(trace: Trace, value: Any) -> Traced:
+    """A copy of a value as a node of its own, so that it can be differentiated in."""
+    node = as_traced(trace, value).node
+    return Traced(trace, trace.record_new(COPY, (node,), trace.names.get(node, "")))
+
+
+def as_traced(trace: Trace, value: Any) -> Traced:
+    return value if isinstance(value, Traced) else Traced(trace, trace.lift(value))
+
+
+def name_of(fun: Any) -> str:
+    """A function's name as an identifier."""
+    name = getattr(fun, "name", "") or getattr(fun, "__name__", "")
+    return name if name.isidentifier() else "function"

@@ -1,0 +1,212 @@
+"""The residual cut: a joint graph split into a forward and a backward program.
+
+    joint: (x, d_y) -> (y, d_x)      =>      forward: x -> (y, residuals)      backward: (d_y, residuals) -> d_x
+
+Residuals are the values that cross the cut; no rule declares them. An argument or a result that the backward needs
+crosses for nothing; any other value is kept, or computed again where that is cheaper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from tracegrad.autodiff import traced
+from tracegrad.ir.dims import symbols
+from tracegrad.ir.graph import Graph, Node, attr_sizes, reachable
+from tracegrad.ir.types import ArrayType
+from tracegrad.ops.constant import Input
+from tracegrad.ops.reduction import Reduction
+from tracegrad.passes.plan import is_view
+from tracegrad.tracing.array import Traced
+from tracegrad.tracing.naming import UNNAMED
+from tracegrad.tracing.trace import Trace, tracing
+
+KEEP_COST = 12.0
+"""Flops per element that cost as much as writing a value in the forward and reading it in the backward."""
+
+
+@dataclass(frozen=True)
+class Residual:
+    """One value that the backward takes besides the cotangents, and where it comes from."""
+
+    name: str
+    type: ArrayType
+    origin: str
+    """`argument` or `output` (nothing is copied), or `kept` (an array of its own)."""
+    index: int
+    """Its number among the arguments, the outputs, or the kept values."""
+    node: Node
+    """The value in the forward graph."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """`forward` returns the outputs, then the kept values; `backward` takes cotangents, then residuals."""
+
+    forward: Graph
+    backward: Graph
+    outputs: int
+    """How many results of `forward` are the function's own."""
+    seeds: tuple[int, ...]
+    """The outputs whose cotangents the backward takes, in order."""
+    residuals: tuple[Residual, ...]
+    wanted: tuple[bool, ...]
+    """For each argument whether the backward returns its cotangent."""
+    missing: tuple[bool, ...]
+    """For each wanted argument whether the outputs do not depend on it (its cotangent is zero)."""
+    recomputed: tuple[Node, ...]
+
+
+def joint_graph(graph: Graph, extents: dict[str, int], wanted: Sequence[bool]) -> Graph:
+    """Outputs, then the cotangents of the wanted inputs, from the inputs and the outputs' cotangents.
+
+    A wanted input that no floating output depends on gets no cotangent; `None` marks it in the outputs' names.
+    """
+    trace = Trace.resume(graph, extents)
+    with tracing(trace, Traced):
+        cts = [
+            trace.add_node(output.type, f"d_{output.name}")
+            for output in graph.outputs
+            if output.type.is_float
+        ]
+        roots = [output for output in graph.outputs if output.type.is_float]
+        wrt = [node for node, want in zip(graph.inputs, wanted, strict=True) if want]
+        found = traced.vjp(trace, roots, [Traced(trace, ct) for ct in cts], wrt)
+        cotangents = [ct.node for ct in found if ct is not None]
+    joint = trace.finish([*graph.outputs, *cotangents], graph.source)
+    return replace(joint, output_names=tuple("" if ct is None else "d" for ct in found))
+
+
+def cut(joint: Graph, arguments: int, outputs: int, wanted: Sequence[bool]) -> Cut:
+    """Split a (simplified, named) joint graph of that many arguments and outputs."""
+    inputs, cts = joint.inputs[:arguments], joint.inputs[arguments:]
+    results, gradients = joint.outputs[:outputs], joint.outputs[outputs:]
+    behind = _depends_on(joint, set(cts))
+    needed = [node for node in joint.nodes if node in reachable(gradients)]
+    crossing = _crossing(needed, behind, gradients)
+    kept, recomputed = _choose(needed, behind, crossing, set(inputs) | set(results))
+    forward_extra = [node for node in kept if node not in inputs and node not in results]
+    forward = replace(
+        joint, name=f"{joint.name}_forward", inputs=inputs, outputs=(*results, *forward_extra)
+    )
+    kept = _with_sizes(joint, kept, cts, gradients, inputs)
+    residuals = tuple(_residual(node, inputs, results, forward_extra) for node in kept)
+    backward = _backward(joint, cts, kept, gradients)
+    seeds = tuple(number for number, node in enumerate(results) if node.type.is_float)
+    missing = tuple(not name for name in joint.output_names)
+    return Cut(
+        forward, backward, outputs, seeds, residuals, tuple(wanted), missing, tuple(recomputed)
+    )
+
+
+def _depends_on(graph: Graph, sources: set[Node]) -> set[Node]:
+    found = set(sources)
+    for node in graph.nodes:
+        if any(operand in found for operand in node.inputs):
+            found.add(node)
+    return found
+
+
+def _crossing(needed: Sequence[Node], behind: set[Node], gradients: Sequence[Node]) -> list[Node]:
+    """The forward values that the backward reads, in order."""
+    read = {operand for node in needed if node in behind for operand in node.inputs}
+    read |= set(gradients)
+    return [node for node in needed if node in read and node not in behind]
+
+
+def _choose(
+    needed: Sequence[Node], behind: set[Node], crossing: Sequence[Node], free: set[Node]
+) -> tuple[list[Node], list[Node]]:
+    """Which forward values to keep; the rest of what crosses is computed again from those."""
+    kept: list[Node] = []
+    recomputed: list[Node] = []
+    for node in crossing:
+        if node in free:
+            _add(kept, node)
+        elif _again(node, set(kept) | free) > KEEP_COST or (node.type.rank == 0 and node.inputs):
+            _add(kept, node)
+        else:
+            _sources(node, set(kept), free, kept, recomputed)
+    order = {node: number for number, node in enumerate(needed)}
+    return sorted(kept, key=order.__getitem__), sorted(recomputed, key=order.__getitem__)
+
+
+def _add(nodes: list[Node], node: Node) -> None:
+    if node not in nodes and node.op.name not in UNNAMED:
+        nodes.append(node)
+
+
+def _again(node: Node, at_hand: set[Node]) -> float:
+    """Flops per element to compute `node` again from what is at hand; infinite if it takes a kernel."""
+    if node in at_hand or node.op.name in UNNAMED:
+        return 0.0
+    kernel = isinstance(node.op, Reduction) or node.op.has("kernel") or is_view(node)
+    if kernel or not node.op.has("element"):
+        return float("inf")
+    return node.op.weight + sum(_again(operand, at_hand) for operand in set(node.inputs))
+
+
+def _sources(
+    node: Node, kept: set[Node], free: set[Node], keep: list[Node], again: list[Node]
+) -> None:
+    """Mark what is computed again to get `node`, and keep what that starts from."""
+    if node.op.name in UNNAMED:
+        return
+    if node in kept or node in free:
+        _add(keep, node)
+        return
+    _add(again, node)
+    for operand in node.inputs:
+        _sources(operand, kept, free, keep, again)
+
+
+def _with_sizes(
+    joint: Graph,
+    kept: Sequence[Node],
+    cts: Sequence[Node],
+    gradients: Sequence[Node],
+    inputs: Sequence[Node],
+) -> list[Node]:
+    """`kept` and the arguments whose extents the backward needs but could not see otherwise."""
+    inside = reachable(gradients)
+    wanted = {name for node in inside for size in node.type.shape for name in symbols(size)}
+    wanted |= {name for node in inside for size in attr_sizes(node.attrs) for name in symbols(size)}
+    seen = set(replace(joint, inputs=(*cts, *kept)).sizes)
+    result = list(kept)
+    for name in sorted(wanted - seen):
+        owner = joint.inputs[joint.sizes[name][0]]
+        if owner not in result and owner in inputs:
+            result.append(owner)
+    order = {node: number for number, node in enumerate(joint.nodes)}
+    return sorted(result, key=order.__getitem__)
+
+
+def _residual(
+    node: Node, inputs: Sequence[Node], results: Sequence[Node], kept: Sequence[Node]
+) -> Residual:
+    for origin, nodes in (("argument", inputs), ("output", results), ("kept", kept)):
+        if node in nodes:
+            return Residual(node.name, node.type, origin, list(nodes).index(node), node)
+    raise AssertionError(f"{node} does not cross the cut")
+
+
+def _backward(
+    joint: Graph, cts: Sequence[Node], kept: Sequence[Node], gradients: Sequence[Node]
+) -> Graph:
+    """The graph of the gradients with the kept values as inputs."""
+    new = {
+        node: replace(node, op=Input(node.type), inputs=(), attrs=(), serial=node.serial)
+        for node in (*cts, *kept)
+    }
+    for node in joint.nodes:
+        if node not in new and node.op.name != "input":
+            if all(operand in new for operand in node.inputs):
+                new[node] = replace(node, inputs=tuple(new[operand] for operand in node.inputs))
+    return Graph(
+        f"{joint.name}_backward",
+        tuple(new[node] for node in (*cts, *kept)),
+        tuple(new[node] for node in gradients),
+        (),
+        joint.source,
+    )

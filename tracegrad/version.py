@@ -1,0 +1,95 @@
+"""A version: one traced specialisation of a function, and the programs compiled from it on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from tracegrad.autodiff.residuals import Cut, cut, joint_graph
+from tracegrad.compile import Program, optimise
+from tracegrad.ir.graph import Graph, Node
+from tracegrad.tree import LEAF, Branch, Tree, unflatten
+
+
+@dataclass
+class Split:
+    """The forward that keeps residuals and the backward that uses them, as programs."""
+
+    cut: Cut
+    forward: Program
+    backward: Program
+
+
+@dataclass
+class Version:
+    """Valid for a key (dtypes, ranks, statics) and the guards of `graph`."""
+
+    graph: Graph
+    output_tree: Tree
+    extents: dict[str, int]
+    """The extents of the call that was traced."""
+    splits: dict[tuple[bool, ...], Split] = field(default_factory=dict)
+
+    @cached_property
+    def primal(self) -> Program:
+        """The function itself: outputs only, nothing kept."""
+        return Program(self.graph, self.graph.name)
+
+    @cached_property
+    def pack(self) -> Callable[[Any], Any]:
+        """Compiled results in the structure that the function returned."""
+        return packer(self.graph.outputs, self.output_tree)
+
+    def differentiated(self, wanted: Sequence[bool]) -> Split:
+        """Forward and backward for the cotangents of the `wanted` inputs."""
+        key = tuple(wanted)
+        if key not in self.splits:
+            joint = optimise(joint_graph(self.graph, self.extents, key))[-1].graph
+            found = cut(joint, len(self.graph.inputs), len(self.graph.outputs), key)
+            self.splits[key] = Split(
+                found,
+                Program(found.forward, found.forward.name),
+                Program(found.backward, found.backward.name),
+            )
+        return self.splits[key]
+
+    @property
+    def guards(self) -> tuple[str, ...]:
+        """What the arguments must satisfy, in the dump's words."""
+        inputs = self.graph.inputs
+        shapes = tuple(
+            f"{inputs[number].name}.shape[{axis}] == {size}"
+            for number, axis, size in self.graph.entry_guards
+        )
+        return shapes + tuple(str(guard) for guard in self.graph.guards)
+
+    def __repr__(self) -> str:
+        given = ", ".join(f"{node.name}: {node.type}" for node in self.graph.inputs)
+        assumed = f" if {' and '.join(self.guards)}" if self.guards else ""
+        return f"<version {self.graph.name}({given}){assumed}>"
+
+
+def packer(outputs: Sequence[Node], tree: Tree) -> Callable[[Any], Any]:
+    """From what compiled code returns to the user's structure; scalars become NumPy's."""
+    converters = tuple(None if node.type.rank else node.type.dtype.type for node in outputs)
+    if tree is LEAF:
+        convert = converters[0]
+        return convert if convert is not None else _unchanged
+    if len(outputs) == 1:
+        return lambda result: unflatten(tree, _converted((result,), converters))
+    if not outputs:
+        return lambda result: unflatten(tree, iter(()))
+    if isinstance(tree, Branch) and tree.kind is tuple and set(tree.children) == {LEAF}:
+        return lambda results: tuple(_converted(results, converters))
+    return lambda results: unflatten(tree, _converted(results, converters))
+
+
+def _unchanged(result: Any) -> Any:
+    return result
+
+
+def _converted(results: Sequence[Any], converters: Sequence[Any]) -> Iterator[Any]:
+    for result, convert in zip(results, converters, strict=True):
+        yield result if convert is None else convert(result)
