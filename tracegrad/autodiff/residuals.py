@@ -3,7 +3,9 @@
     joint: (x, d_y) -> (y, d_x)      =>      forward: x -> (y, residuals)      backward: (d_y, residuals) -> d_x
 
 Residuals are the values that cross the cut; no rule declares them. An argument or a result that the backward needs
-crosses for nothing; any other value is kept, or computed again where that is cheaper.
+crosses for nothing. For the others a minimum cut weighs the bytes that keeping a value moves against the flops
+that computing it again takes (after the rematerialisation by min-cut of A. Chen et al., functorch 2022, with the
+cost of recomputation as further edges).
 """
 
 from __future__ import annotations
@@ -12,19 +14,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tracegrad.autodiff import traced
+from tracegrad.autodiff.mincut import INFINITE, Network
 from tracegrad.ir.dims import symbols
 from tracegrad.ir.graph import Graph, Node, attr_sizes, reachable
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.constant import Input
 from tracegrad.ops.reduction import Reduction
+from tracegrad.passes.cost import compute_cost, keep_cost
 from tracegrad.passes.plan import is_view
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.naming import UNNAMED
 from tracegrad.tracing.trace import Trace, tracing
-
-KEEP_COST = 12.0
-"""Flops per element that cost as much as writing a value in the forward and reading it in the backward."""
-
 
 @dataclass(frozen=True)
 class Residual:
@@ -85,7 +85,7 @@ def cut(joint: Graph, arguments: int, outputs: int, wanted: Sequence[bool]) -> C
     behind = _depends_on(joint, set(cts))
     needed = [node for node in joint.nodes if node in reachable(gradients)]
     crossing = _crossing(needed, behind, gradients)
-    kept, recomputed = _choose(needed, behind, crossing, set(inputs) | set(results))
+    kept, recomputed = _choose(needed, behind, crossing, {*inputs, *results})
     forward_extra = [node for node in kept if node not in inputs and node not in results]
     forward = replace(
         joint, name=f"{joint.name}_forward", inputs=inputs, outputs=(*results, *forward_extra)
@@ -118,47 +118,41 @@ def _crossing(needed: Sequence[Node], behind: set[Node], gradients: Sequence[Nod
 def _choose(
     needed: Sequence[Node], behind: set[Node], crossing: Sequence[Node], free: set[Node]
 ) -> tuple[list[Node], list[Node]]:
-    """Which forward values to keep; the rest of what crosses is computed again from those."""
-    kept: list[Node] = []
-    recomputed: list[Node] = []
-    for node in crossing:
-        if node in free:
-            _add(kept, node)
-        elif _again(node, set(kept) | free) > KEEP_COST or (node.type.rank == 0 and node.inputs):
-            _add(kept, node)
-        else:
-            _sources(node, set(kept), free, kept, recomputed)
-    order = {node: number for number, node in enumerate(needed)}
-    return sorted(kept, key=order.__getitem__), sorted(recomputed, key=order.__getitem__)
+    """Which forward values to keep, and which to compute again from those.
+
+    Every value is two vertices, computed and at hand. Cutting `computed -> at hand` keeps it; cutting
+    `source -> computed` computes it again, for which its operands must be at hand.
+    """
+    network = Network()
+    values = [node for node in needed if node not in behind and node.op.name not in UNNAMED]
+    for node in values:
+        computed, at_hand = ("computed", node), ("at hand", node)
+        network.edge("source", computed, INFINITE if _only_once(node) else compute_cost(node))
+        network.edge(computed, at_hand, 0.0 if node in free else keep_cost(node))
+        for operand in node.inputs:
+            network.edge(("at hand", operand), computed, INFINITE)
+        if node in crossing:
+            network.edge(at_hand, "sink", INFINITE)
+    forward_side = network.source_side("source", "sink")
+    used = _at_hand_in_backward(values, crossing, forward_side)
+    kept = [node for node in values if node in used and ("computed", node) in forward_side]
+    return kept, [node for node in values if node in used and node not in kept]
 
 
-def _add(nodes: list[Node], node: Node) -> None:
-    if node not in nodes and node.op.name not in UNNAMED:
-        nodes.append(node)
-
-
-def _again(node: Node, at_hand: set[Node]) -> float:
-    """Flops per element to compute `node` again from what is at hand; infinite if it takes a kernel."""
-    if node in at_hand or node.op.name in UNNAMED:
-        return 0.0
+def _only_once(node: Node) -> bool:
+    """Whether a value cannot be computed again elementwise: arguments, reductions, kernels."""
     kernel = isinstance(node.op, Reduction) or node.op.has("kernel") or is_view(node)
-    if kernel or not node.op.has("element"):
-        return float("inf")
-    return node.op.weight + sum(_again(operand, at_hand) for operand in set(node.inputs))
+    return kernel or not node.op.has("element") or node.op.name == "input"
 
 
-def _sources(
-    node: Node, kept: set[Node], free: set[Node], keep: list[Node], again: list[Node]
-) -> None:
-    """Mark what is computed again to get `node`, and keep what that starts from."""
-    if node.op.name in UNNAMED:
-        return
-    if node in kept or node in free:
-        _add(keep, node)
-        return
-    _add(again, node)
-    for operand in node.inputs:
-        _sources(operand, kept, free, keep, again)
+def _at_hand_in_backward(
+    values: Sequence[Node], crossing: Sequence[Node], forward_side: set
+) -> set[Node]:
+    used = set(crossing)
+    for node in reversed(values):
+        if node in used and ("computed", node) not in forward_side:
+            used.update(node.inputs)
+    return used
 
 
 def _with_sizes(

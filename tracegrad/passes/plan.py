@@ -7,21 +7,21 @@ loop nest is shrunk to a register or a row by codegen's scheduler; storing here 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tracegrad.ir.graph import Graph, Node
 from tracegrad.ops.reduction import Reduction
+from tracegrad.passes.reuse import reuse
+from tracegrad.passes.cost import RECOMPUTE_LIMIT
 from tracegrad.tracing.naming import UNNAMED
-
-RECOMPUTE_LIMIT = 6.0
-"""Flops per element up to which a value is computed again instead of stored (a load costs about 4)."""
-
 
 @dataclass(frozen=True)
 class Plan:
-    """`stored`: nodes with a variable of their own (an array, or a scalar of the function)."""
+    """`stored`: nodes with a variable of their own (an array, or a scalar of the function); `taken`: the
+    operand whose array an in-place write goes on with."""
 
     stored: frozenset[Node]
+    taken: dict[Node, Node] = field(default_factory=dict)
 
 
 def plan(graph: Graph) -> Plan:
@@ -39,7 +39,8 @@ def plan(graph: Graph) -> Plan:
             continue
         if costs[node] > RECOMPUTE_LIMIT and len(roots[node]) > 1 or _is_stretched(node, readers):
             stored.add(node)
-    return Plan(frozenset(stored))
+    taken = reuse(graph, stored, is_view)
+    return Plan(frozenset(stored), taken)
 
 
 def array_operands(node: Node) -> tuple[int, ...]:

@@ -1,0 +1,102 @@
+"""The layers hold: who may import whom, nothing imported inside functions, codegen on its own."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = sorted([*(ROOT / "tracegrad").rglob("*.py"), *(ROOT / "codegen").rglob("*.py")])
+
+# Lowest first: a module may import from its own layer and from the ones below.
+LAYERS = (
+    ("codegen",),
+    ("tracegrad.errors", "tracegrad.ir"),
+    ("tracegrad.tree",),
+    ("tracegrad.ops",),
+    ("tracegrad.tracing",),
+    ("tracegrad.leaves", "tracegrad.passes"),
+    ("tracegrad.autodiff", "tracegrad.lower"),
+    ("tracegrad.compile",),
+    ("tracegrad.version",),
+    ("tracegrad.inspect",),
+    ("tracegrad.function",),
+    ("tracegrad.transforms",),
+    ("tracegrad.eager", "tracegrad.tensor", "tracegrad.autograd"),
+    ("tracegrad",),
+)
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(tree: ast.AST) -> list[tuple[str, ast.stmt]]:
+    found: list[tuple[str, ast.stmt]] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, node) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.append((node.module, node))
+    return found
+
+
+def layer(module: str) -> int:
+    ranks = [
+        rank
+        for rank, names in enumerate(LAYERS)
+        for name in names
+        if module == name or (module.startswith(name + ".") and name != "tracegrad")
+    ]
+    assert ranks, f"{module} belongs to no layer: give it one"
+    return min(ranks)
+
+
+def type_checking_only(tree: ast.AST) -> set[ast.stmt]:
+    return {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in node.body
+    }
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_imports_go_one_way(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    skipped = type_checking_only(tree)
+    own = layer(module_name(path))
+    for name, statement in imports(tree):
+        if name.split(".")[0] in ("tracegrad", "codegen") and statement not in skipped:
+            assert layer(name) <= own, f"{module_name(path)} reaches up to {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_no_import_inside_a_function(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    inside = [
+        f"line {statement.lineno}: {name}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for name, statement in imports(node)
+    ]
+    assert not inside, inside
+
+
+def test_codegen_stands_alone() -> None:
+    for path in (ROOT / "codegen").rglob("*.py"):
+        names = [name for name, _ in imports(ast.parse(path.read_text()))]
+        assert not [name for name in names if name.startswith("tracegrad")], path
+
+
+def test_importing_tracegrad_loads_neither_numba_nor_scipy() -> None:
+    code = "import sys, tracegrad; print([m for m in ('numba', 'scipy') if m in sys.modules])"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert result.stdout.strip() == "[]"

@@ -1,0 +1,34 @@
+"""The cost model in one place: what computing, keeping and loading a value costs, in flops.
+
+One flop is one fused-loop arithmetic operation per element. Ops carry their own `weight` (add 1, divide 4,
+exp 8, ...); the numbers here say what memory costs on that scale.
+"""
+
+from __future__ import annotations
+
+from tracegrad.ir.dims import Size, evaluate, symbols
+from tracegrad.ir.graph import Node
+
+FLOPS_PER_BYTE = 0.75
+"""A byte written in one kernel and read in a later one: 12 flops for a float64."""
+
+RECOMPUTE_LIMIT = 6.0
+"""Flops per element up to which a value is computed again within a function instead of stored."""
+
+TYPICAL_EXTENT = 100
+"""Stands for a symbolic extent where the sizes of values are compared."""
+
+
+def elements(size: Size) -> float:
+    """How many elements, with symbolic extents at their typical value."""
+    return float(evaluate(size, dict.fromkeys(symbols(size), TYPICAL_EXTENT)))
+
+
+def keep_cost(node: Node) -> float:
+    """Of keeping the node's value from the forward for the backward."""
+    return 2 * FLOPS_PER_BYTE * node.type.dtype.itemsize * elements(node.type.size)
+
+
+def compute_cost(node: Node) -> float:
+    """Of computing the node once, its operands given."""
+    return node.op.weight * elements(node.type.size)
