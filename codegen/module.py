@@ -1,26 +1,30 @@
-"""From text to compiled functions: the generated module is a file, imported and compiled.
+"""From text to compiled functions: the generated module is a file, imported and compiled once.
 
 In: a `loops.Module`. Out: `Built`: numba dispatchers by name, the text, the path of the file.
+What was compiled before, by any process, is loaded from `cache`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-import os
+import linecache
+import pickle
+import platform
 import sys
-import tempfile
 import threading
 import time
 from dataclasses import dataclass, field, replace
+from functools import cache as memoized
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numba
+from llvmlite import binding as llvm
 from numba.core.errors import NumbaError
+from numba.core.serialize import dumps
 
-from codegen import source
+from codegen import cache, compiler, library, source, vecmath
 from codegen.errors import CompileError
 from codegen.loops import Function, Module, Parameter
 from codegen.schedule import optimize
@@ -28,26 +32,43 @@ from codegen.schedule import optimize
 _LOCK = threading.RLock()
 """numba's compiler is not safe against itself: one compilation at a time."""
 
+SETTINGS = (
+    "OPT",
+    "BOUNDSCHECK",
+    "LOOP_VECTORIZE",
+    "SLP_VECTORIZE",
+    "CPU_NAME",
+    "CPU_FEATURES",
+    "ENABLE_AVX",
+    "LLVM_REFPRUNE_PASS",
+    "LLVM_REFPRUNE_FLAGS",
+    "DEBUGINFO_DEFAULT",
+    "DEBUG_NRT",
+    "NRT_STATS",
+    "ENABLE_PROFILING",
+    "FULL_TRACEBACKS",
+)
+"""numba's settings that change the code it makes."""
+
 
 @dataclass(frozen=True)
 class Options:
-    """`boundscheck` compiles every index check in, for debugging."""
+    """`boundscheck` compiles every index check in, for debugging; without `disk` nothing is read
+    from the disk cache or kept there."""
 
     boundscheck: bool = False
+    disk: bool = True
 
 
 @dataclass(frozen=True)
 class Built:
+    """The compiled functions by name, their text, its file, `hit` or why not, seconds by stage."""
+
     functions: dict[str, Any]
     source: str
     path: Path
-    cache: str = "miss: no cache yet"
+    cache: str = ""
     timings: dict[str, float] = field(default_factory=dict)
-
-
-def directory() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "tracegrad"
 
 
 def argument_type(parameter: Parameter) -> numba.types.Type:
@@ -60,53 +81,42 @@ def signature(function: Function) -> tuple[numba.types.Type, ...]:
     return tuple(argument_type(parameter) for parameter in function.parameters)
 
 
-def _written(name: str, text: str) -> Path:
-    """The text as a file named after its content; written under another name first."""
-    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    folder = directory() / "modules"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = folder / f"{name}_{digest}.py"
-    if not path.exists():
-        handle, temporary = tempfile.mkstemp(dir=folder, suffix=".tmp")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(temporary).replace(path)
-    return path
-
-
-def _imported(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def build(module: Module, *, options: Options = Options()) -> Built:
-    """Print, write, import and compile `module`.
-
-    Raises CompileError, which carries the text, if numba refuses it.
-    """
-    with _LOCK:
-        start = time.perf_counter()
-        text = source.print_module(
-            scheduled(module), source.Options(boundscheck=options.boundscheck)
-        )
-        printed = time.perf_counter()
-        path = _written(module.functions[0].name, text)
-        loaded = _imported(path)
-        functions = {function.name: getattr(loaded, function.name) for function in module.functions}
-        for function in module.functions:
-            try:
-                functions[function.name].compile(signature(function))
-            except NumbaError as error:
-                message = f"numba refused {function.name}: {error}"
-                raise CompileError(message, text) from error
-        done = time.perf_counter()
-    return Built(
-        functions, text, path, timings={"print": printed - start, "compile": done - printed}
+@memoized
+def surroundings() -> tuple[tuple[str, str], ...]:
+    """The parts of the key that are the same for all modules of a process."""
+    features = llvm.get_host_cpu_features().flatten()
+    packages = ("numba", "llvmlite", "numpy", "scipy")
+    return (
+        ("versions", " ".join(f"{package} {version(package)}" for package in packages)),
+        ("Python", f"{sys.implementation.cache_tag} {platform.python_version()}"),
+        ("CPU", f"{llvm.get_process_triple()} {llvm.get_host_cpu_name()} {features}"),
+        ("callees", vecmath.fingerprint() + library.fingerprint()),
+        ("compiler", Path(compiler.__file__).read_text("utf-8")),
     )
+
+
+def key(module: Module, text: str) -> cache.Key:
+    """Everything on which the compiled code of a module depends."""
+    signatures = [(function.name, str(signature(function))) for function in module.functions]
+    settings = [(name, str(getattr(numba.config, name, None))) for name in SETTINGS]
+    parts = (
+        ("text", text),
+        ("signatures", str(signatures)),
+        ("numba settings", str(settings)),
+        *surroundings(),
+    )
+    return cache.Key(module.functions[0].name, parts)
+
+
+def loaded(name: str, text: str, path: Path) -> ModuleType:
+    """The generated module, imported under a name that nothing else has."""
+    module = ModuleType(name)
+    module.__file__ = str(path)
+    # The text is known, whatever becomes of the file: tracebacks and `inspect` find it here.
+    linecache.cache[str(path)] = (len(text), None, text.splitlines(keepends=True), str(path))
+    exec(compile(text, str(path), "exec"), module.__dict__)
+    sys.modules[name] = module
+    return module
 
 
 def scheduled(module: Module) -> Module:
@@ -122,3 +132,68 @@ def print_module(module: Module) -> str:
 def export_source(module: Module) -> str:
     """The text of a module that imports only numpy and numba; runs with NUMBA_DISABLE_JIT=1 too."""
     return source.print_module(scheduled(module), source.Options(standalone=True))
+
+
+def build(module: Module, *, options: Options = Options()) -> Built:
+    """Order the loops, print, and compile `module`, or load what was compiled before.
+
+    Raises CompileError, which carries the text, if numba refuses it.
+    """
+    start = time.perf_counter()
+    ordered = scheduled(module)
+    text = source.print_module(ordered, source.Options(boundscheck=options.boundscheck))
+    printed = time.perf_counter()
+    with _LOCK:
+        built = _built(ordered, text, options)
+    stages = {"print": printed - start, "compile": time.perf_counter() - printed}
+    return replace(built, timings=stages)
+
+
+def _built(module: Module, text: str, options: Options) -> Built:
+    found = key(module, text)
+    path = cache.directory() / found.stem / f"{found.stem}.py"
+    space = loaded(found.stem, text, path)
+    if numba.config.DISABLE_JIT:
+        functions = {f.name: getattr(space, f.name) for f in module.functions}
+        return Built(functions, text, path, "not compiled: NUMBA_DISABLE_JIT is set")
+    code, state = cache.load(found) if options.disk else (None, "miss: the disk cache is off")
+    functions = _dispatchers(module, space, options)
+    if code is not None:
+        try:
+            for name, data in pickle.loads(code).items():
+                compiler.thaw(functions[name], data)
+            return Built(functions, text, path, state)
+        except Exception as error:  # whatever is wrong with it, compiling again is right
+            state = f"miss: the entry cannot be loaded ({error})"
+            cache.discard(path.parent)
+            functions = _dispatchers(module, space, options)
+    _compile(module, functions, text)
+    if options.disk:
+        state += _keep(found, text, functions)
+    return Built(functions, text, path, state)
+
+
+def _dispatchers(module: Module, space: ModuleType, options: Options) -> dict[str, Any]:
+    """Dispatchers without code, in the module too (where its text made plain ones)."""
+    functions: dict[str, Any] = {}
+    for function in module.functions:
+        plain = getattr(space, function.name)
+        functions[function.name] = compiler.dispatcher(plain.py_func, options.boundscheck)
+        setattr(space, function.name, functions[function.name])
+    return functions
+
+
+def _compile(module: Module, functions: dict[str, Any], text: str) -> None:
+    for function in module.functions:
+        try:
+            functions[function.name].compile(signature(function))
+        except NumbaError as error:
+            raise CompileError(f"numba refused {function.name}: {error}", text) from error
+
+
+def _keep(found: cache.Key, text: str, functions: dict[str, Any]) -> str:
+    """Put compiled code on disk; what there is to say about it."""
+    if not all(compiler.relocatable(function) for function in functions.values()):
+        return "; not kept: the code holds addresses of this process"
+    code = dumps({name: compiler.frozen(function) for name, function in functions.items()})
+    return "" if cache.store(found, text, code) else "; not kept"
