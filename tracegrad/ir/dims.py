@@ -218,6 +218,26 @@ _RELATIONS = {
     "<=": lambda difference: difference <= 0,
 }
 _NEGATED = {"==": "!=", "!=": "==", "<": ">=", "<=": ">"}
+_MIRRORED = {"==": "==", "!=": "!=", "<": ">", "<=": ">="}
+_IMPLIES = {
+    ("==", "=="): True,
+    ("==", "!="): False,
+    ("==", "<"): False,
+    ("==", "<="): True,
+    ("!=", "=="): False,
+    ("!=", "!="): True,
+    ("<", "<"): True,
+    ("<", "<="): True,
+    ("<", "=="): False,
+    ("<", "!="): True,
+    ("<=", "<="): True,
+    (">", "<"): False,
+    (">", "<="): False,
+    (">", "=="): False,
+    (">", "!="): True,
+    (">=", "<"): False,
+}
+"""`(known, asked)`: what one relation of a difference to zero says about another."""
 
 
 @dataclass(frozen=True)
@@ -253,11 +273,21 @@ class Assumptions:
         if settled is not None:
             return settled
         for guard in self.guards:
-            if self.resolve(guard.left - guard.right) == difference and guard.relation == relation:
-                return True
+            answer = self._answer(guard, difference, relation)
+            if answer is not None:
+                return answer
         holds = _RELATIONS[relation](evaluate(difference, self.hints))
         self._assume(self.resolve(a), relation if holds else _NEGATED[relation], self.resolve(b))
         return holds
+
+    def _answer(self, guard: Guard, difference: Size, relation: str) -> bool | None:
+        """What `guard` says about `difference relation 0`; None if nothing."""
+        known = self.resolve(guard.left - guard.right)
+        if known == difference:
+            return _IMPLIES.get((guard.relation, relation))
+        if known == -difference:
+            return _IMPLIES.get((_MIRRORED[guard.relation], relation))
+        return None
 
     def pin(self, size: Size) -> int:
         """The number that `size` has in this trace; from now on it is a constant."""

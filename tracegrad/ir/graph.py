@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tracegrad.ir.dims import Dim, Guard, Size, substitute
+from tracegrad.ir.dims import Assumptions, Dim, Guard, Size, assuming, substitute
 from tracegrad.ir.types import ArrayType
 
 if TYPE_CHECKING:
@@ -173,18 +173,20 @@ def rebuild(
     Types are inferred again, so a rebuild is also a check of the graph.
     """
     known = known or {}
+    guards = tuple(guard.substitute(known) for guard in graph.guards)
     builder, new = Builder(), {}
     for node in graph.inputs:
         new[node] = replace(node, type=node.type.substitute(known), serial=next(_serial))
-    for node in graph.nodes[len(graph.inputs) :]:
-        operands = tuple(new[operand] for operand in node.inputs)
-        moved = replace(node, inputs=operands, attrs=substitute_attrs(node.attrs, known))
-        new[node] = (rule or _copy)(builder, moved, operands)
+    with assuming(Assumptions({}, list(guards))):
+        for node in graph.nodes[len(graph.inputs) :]:
+            operands = tuple(new[operand] for operand in node.inputs)
+            moved = replace(node, inputs=operands, attrs=substitute_attrs(node.attrs, known))
+            new[node] = (rule or _copy)(builder, moved, operands)
     return replace(
         graph,
         inputs=tuple(new[node] for node in graph.inputs),
         outputs=tuple(new[node] for node in graph.outputs),
-        guards=tuple(guard.substitute(known) for guard in graph.guards),
+        guards=guards,
     )
 
 

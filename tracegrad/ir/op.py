@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tracegrad.ir.dims import Size
 from tracegrad.ir.types import ArrayType
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class Op:
 
     stored: tuple[int, ...] = ()
     """The operands that the kernel reads as arrays in memory; `(-1,)` means all."""
+    overwrites: int | None = None
+    """The operand whose memory the result may take over: the kernel writes into a part of it."""
 
     def infer(self, *types: ArrayType, **attrs: Any) -> ArrayType:
         """The result's type; raises `ShapeError` or `TypeError` in the user's terms."""
@@ -50,6 +53,10 @@ class Op:
 
     def text(self, *args: str, **attrs: Any) -> str:
         """The op as a Python expression over NumPy. `args` are already in parentheses if need be."""
+        raise NotImplementedError
+
+    def lines(self, target: str, *args: str, **attrs: Any) -> list[str]:
+        """Ops that no single NumPy expression says: the statements that give `target` its value."""
         raise NotImplementedError
 
     def transpose(self, ct: Array, *inputs: Array, **attrs: Any) -> tuple[Array | None, ...]:
@@ -65,6 +72,20 @@ class Op:
 
     def vjp(self, ct: Array, out: Array, *inputs: Array, **attrs: Any):
         """The cotangent of each argument (`None`: zero)."""
+        raise NotImplementedError
+
+    def put(self, base: Array, value: Array, *others: Array, **attrs: Any) -> Array:
+        """Views: `base` with `value` written where the result looks.
+
+        An op that gives this is a view of its first operand as in NumPy: a write into either is
+        seen through the other. `others` are the further operands.
+        """
+        raise NotImplementedError
+
+    def strides(
+        self, strides: tuple[Size, ...], x: ArrayType, **attrs: Any
+    ) -> tuple[Size, ...] | None:
+        """Views: the result's strides in elements from those of `x`; None where NumPy copies."""
         raise NotImplementedError
 
     def element(self, read: Callable[..., Expr], index: tuple[Expr, ...], node: Node) -> Expr:

@@ -75,6 +75,8 @@ class Bindable:
     type: ArrayType
     dispatch_rank = 0
     """Among mixed operands the class with the highest rank records the operation."""
+    contiguous = True
+    """Whether its elements would lie in row-major order without gaps: `ravel` copies if not."""
 
     @classmethod
     def bind(cls, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:

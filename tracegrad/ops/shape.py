@@ -39,6 +39,12 @@ class Reshape(Op):
     def transpose(self, ct: Array, x: Array, *, shape: Shape) -> tuple[Array | None, ...]:
         return (bind(RESHAPE, ct, shape=x.type.shape),)
 
+    def put(self, base: Array, value: Array, *, shape: Shape) -> Array:
+        return bind(RESHAPE, value, shape=base.type.shape)
+
+    def strides(self, strides: Shape, x: ArrayType, *, shape: Shape) -> Shape | None:
+        return reshaped_strides(strides, x.shape, shape)
+
     def element(self, read: Reader, index: tuple[Expr, ...], node: Any) -> Expr:
         """Only for a change of unit axes; other reshapes are views of a materialised operand."""
         kept = [
@@ -67,6 +73,12 @@ class Transpose(Op):
 
     def transpose(self, ct: Array, x: Array, *, axes: tuple[int, ...]) -> tuple[Array | None, ...]:
         return (bind(TRANSPOSE, ct, axes=inverse(axes)),)
+
+    def put(self, base: Array, value: Array, *, axes: tuple[int, ...]) -> Array:
+        return bind(TRANSPOSE, value, axes=inverse(axes))
+
+    def strides(self, strides: Shape, x: ArrayType, *, axes: tuple[int, ...]) -> Shape | None:
+        return tuple(strides[axis] for axis in axes)
 
     def element(self, read: Reader, index: tuple[Expr, ...], node: Any) -> Expr:
         return read(0, tuple(index[place] for place in inverse(node.attributes["axes"])))
@@ -108,6 +120,43 @@ COPY = register(Copy())
 STOP_GRADIENT = register(StopGradient())
 RESHAPE = register(Reshape())
 TRANSPOSE = register(Transpose())
+
+
+def row_major(shape: Shape) -> Shape:
+    """The strides, in elements, of a C-contiguous array."""
+    return tuple(product(shape[axis + 1 :]) for axis in range(len(shape)))
+
+
+def reshaped_strides(strides: Shape, shape: Shape, new: Shape) -> Shape | None:
+    """The strides under which the same memory has the shape `new`; None if there are none.
+
+    Axes that lie next to each other in memory form a block; each block has to be an unbroken row of new axes.
+    """
+    blocks = _blocks(strides, shape)
+    found: dict[int, Size] = {}
+    axis = len(new)
+    for number, (stride, size) in reversed(list(enumerate(blocks))):
+        taken: Size = 1
+        while axis > 0 and (number == 0 or taken != size):
+            axis -= 1
+            found[axis] = taken * stride
+            taken = new[axis] * taken
+        if number and taken != size:
+            return None
+    return tuple(found.get(axis, 1) for axis in range(len(new)))
+
+
+def _blocks(strides: Shape, shape: Shape) -> list[tuple[Size, Size]]:
+    """`(stride, size)` of each maximal run of axes that is one axis in memory."""
+    blocks: list[tuple[Size, Size]] = []
+    for stride, size in zip(strides, shape, strict=True):
+        if size == 1:
+            continue
+        if blocks and blocks[-1][0] == stride * size:
+            blocks[-1] = (stride, blocks[-1][1] * size)
+        else:
+            blocks.append((stride, size))
+    return blocks
 
 
 def inverse(axes: Sequence[int]) -> tuple[int, ...]:

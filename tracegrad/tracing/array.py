@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,31 @@ from tracegrad.ir.types import ArrayType
 from tracegrad.ops.constant import SIZE, astype
 from tracegrad.ops.op import PUBLIC, SizeValue, bind, type_of
 from tracegrad.ops.operators import ArrayMethods
+from tracegrad.ops.shape import row_major
 from tracegrad.tracing.trace import Trace, current_trace, leaked
 
-Put = Callable[[Any, Any], Any]
-"""`put(base, value)`: the base array with `value` written where the view looks."""
+
+@dataclass(frozen=True)
+class View:
+    """`op(base, *others, **attrs)` as NumPy has it: memory of `base`, looked at in another way."""
+
+    base: Traced
+    op: Op
+    others: tuple[Any, ...]
+    attrs: dict[str, Any]
+
+    def look(self, trace: Trace) -> Node:
+        """The view's present value."""
+        others = (x.node if isinstance(x, Traced) else trace.lift(x) for x in self.others)
+        return trace.record(self.op, (self.base.node, *others), self.attrs)
+
+    def put(self, value: Any) -> Traced:
+        """The base with `value` written where the view looks."""
+        snapshot = Traced(self.base._trace, self.base.node)
+        return self.op.put(snapshot, value, *self.others, **self.attrs)
+
+    def strides(self) -> tuple[Size, ...] | None:
+        return self.op.strides(self.base.element_strides, self.base.type, **self.attrs)
 
 
 class Traced(ArrayMethods):
@@ -38,9 +60,7 @@ class Traced(ArrayMethods):
         self._trace, self._node = trace, node
         self._argument = argument
         self._version = 0
-        self._base: Traced | None = None
-        self._get: Callable[[Any], Any] | None = None
-        self._put: Put | None = None
+        self._view: View | None = None
         self._seen = 0
 
     @property
@@ -48,16 +68,24 @@ class Traced(ArrayMethods):
         """The current value; a view looks again if its base was written to."""
         if self._trace.finished:
             raise leaked(self._trace.name)
-        base = self._base
-        if base is not None and self._get is not None:
-            current = base.node
-            if self._seen != base._total_version():
-                self._node = self._get(Traced(self._trace, current))._node
-                self._seen = base._total_version()
+        if self._view is not None and self._seen != self._view.base._total_version():
+            self._node = self._view.look(self._trace)
+            self._seen = self._view.base._total_version()
         return self._node
 
     def _total_version(self) -> int:
-        return self._version + (self._base._total_version() if self._base is not None else 0)
+        return self._version + (self._view.base._total_version() if self._view is not None else 0)
+
+    @property
+    def element_strides(self) -> tuple[Size, ...]:
+        """As NumPy would lay out this array, in elements; a new one is C-contiguous."""
+        if self._view is None:
+            return row_major(self.type.shape)
+        return self._view.strides() or row_major(self.type.shape)
+
+    @property
+    def contiguous(self) -> bool:
+        return self._view is None or self.element_strides == row_major(self.type.shape)
 
     @property
     def type(self) -> ArrayType:  # type: ignore[override]
@@ -68,20 +96,20 @@ class Traced(ArrayMethods):
         trace = next((arg._trace for arg in args if isinstance(arg, Traced)), current_trace())
         assert trace is not None
         nodes = tuple(arg.node if isinstance(arg, Traced) else trace.lift(arg) for arg in args)
-        return Traced(trace, trace.record(op, nodes, attrs))
-
-    def view(self, get: Callable[[Any], Any], put: Put) -> Traced:
-        """A view of this array: `get(base)` is its value, `put` writes through it."""
-        result = Traced(self._trace, get(Traced(self._trace, self.node))._node)
-        result._base, result._get, result._put = self, get, put
-        result._seen = self._total_version()
+        result = Traced(trace, trace.record(op, nodes, attrs))
+        if op.has("put") and isinstance(args[0], Traced):
+            result._look_at(View(args[0], op, args[1:], attrs))
         return result
+
+    def _look_at(self, view: View) -> None:
+        """From now on be a view of `view.base`, unless NumPy would have copied."""
+        if view.base._view is None or view.strides() is not None:
+            self._view, self._seen = view, view.base._total_version()
 
     def write(self, value: Any) -> None:
         """Become `value` (of this type): an in-place write, seen by every view of this array."""
-        if self._base is not None and self._put is not None:
-            base = self._base
-            base.write(self._put(Traced(self._trace, base.node), value))
+        if self._view is not None:
+            self._view.base.write(self._view.put(value))
             return
         if self._argument:
             raise TraceError(
