@@ -123,6 +123,10 @@ def add(a: Expr, b: Expr) -> Expr:
             return b
         case _, Const(0):
             return a
+        case Call("add", (x, Const(y))), Const(z):
+            return add(x, integer(y + z))
+        case Call("subtract", (x, Const(y))), Const(z):
+            return add(x, integer(z - y))
         case _, Const(y) if y < 0:
             return Call("subtract", (a, integer(-y)), INT)
     return Call("add", (a, b), INT)

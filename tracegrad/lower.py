@@ -17,10 +17,12 @@ import numpy as np
 from codegen import expr as ex
 from codegen import loops
 from codegen.expr import Const, Expr, Load, Var
-from tracegrad.ir.dims import Dim, Quotient, Size
+from tracegrad.ir.dims import Dim, Size
 from tracegrad.ir.graph import Graph, Node
+from tracegrad.ops.extent import extent
 from tracegrad.ops.reduction import Reduction
 from tracegrad.passes.plan import is_view, plan
+from tracegrad.passes.reuse import owner
 from tracegrad.tracing.naming import LOOP_LETTERS, Namer
 
 Index = tuple[Expr, ...]
@@ -44,7 +46,9 @@ class Lowering:
 
     def __init__(self, graph: Graph, name: str) -> None:
         self.graph, self.name = graph, name
-        self.stored = plan(graph).stored
+        planned = plan(graph)
+        self.stored, self.taken = planned.stored, planned.taken
+        self.returned = {owner(node, self.taken, is_view) for node in graph.outputs}
         sizes = {symbol for node in graph.nodes for s in node.type.shape for symbol in _names(s)}
         self.namer = Namer(sizes | set(graph.sizes) | {node.name for node in graph.nodes})
         self.body: list[loops.Statement] = []
@@ -122,17 +126,35 @@ class Lowering:
         """A new array for `node`'s value."""
         self.arrays[node] = node.name
         shape = tuple(self.size(size) for size in node.type.shape)
-        temporary = node not in self.graph.outputs
+        temporary = node not in self.returned
         self.append(
             loops.Alloc(node.name, shape, node.type.dtype, fill, temporary, comment(node, value=False))
         )
         return node.name
 
+    def overwrite(self, node: Node) -> str:
+        """An array that holds the value of the operand that `node` overwrites: its own, or a copy."""
+        base = node.inputs[node.op.overwrites or 0]
+        if node in self.taken:
+            self.arrays[node] = self.arrays[base]
+            return self.arrays[node]
+        array = self.allocate(node)
+        with self.nest(base.type.shape) as index:
+            self.append(loops.Store(array, index, self.value(base, index), self.comment(node)))
+        return array
+
+    def comment(self, node: Node) -> str:
+        return comment(node)
+
     @contextmanager
     def nest(self, shape: tuple[Size, ...], sequential: tuple[int, ...] = ()) -> Iterator[Index]:
-        """Loops over `shape`; inside, statements go to the innermost body."""
+        """Loops over `shape`; inside, statements go to the innermost body. An axis of extent 1 is no loop."""
         depth = self._depth
-        variables = [self._loop_variable(depth + axis) for axis in range(len(shape))]
+        single = {axis for axis, size in enumerate(shape) if isinstance(size, int) and size == 1}
+        variables = [
+            ex.integer(0) if axis in single else self._loop_variable(depth + axis)
+            for axis in range(len(shape))
+        ]
         self._depth += len(shape)
         self.scopes.append(Scope())
         try:
@@ -141,9 +163,12 @@ class Lowering:
             self._depth = depth
             body = tuple(self.scopes.pop().statements)
         for axis in reversed(range(len(shape))):
+            variable = variables[axis]
+            if not isinstance(variable, Var):
+                continue
             body = (
                 loops.For(
-                    variables[axis], self.size(shape[axis]), body, sequential=axis in sequential
+                    variable, self.size(shape[axis]), body, sequential=axis in sequential
                 ),
             )
         for statement in body:
@@ -155,20 +180,7 @@ class Lowering:
 
     def size(self, size: Size) -> Expr:
         """An extent as an index expression."""
-        if not isinstance(size, Dim):
-            return ex.integer(size)
-        total: Expr = ex.integer(0)
-        for monomial, factor in sorted(size.terms, key=lambda term: not term[0]):
-            product: Expr = ex.integer(abs(factor))
-            for atom in monomial:
-                product = ex.multiply(product, self._atom(atom))
-            total = ex.add(total, product) if factor > 0 else ex.subtract(total, product)
-        return total
-
-    def _atom(self, atom: str | Quotient) -> Expr:
-        if isinstance(atom, str):
-            return Var(atom)
-        return ex.floor_divide(self.size(atom.numerator), self.size(atom.denominator))
+        return extent(size)
 
     def value(self, node: Node, index: Index, *, inside: bool = False, guarded: bool = False) -> Expr:
         """The element of `node` at `index`, by the cheapest road: loaded if stored, else computed.

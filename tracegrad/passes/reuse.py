@@ -1,0 +1,74 @@
+"""Whose memory an in-place write takes over: its base's, if nobody looks at the base any more.
+
+    y1 = update(y, 3.0, at 1)      ->      y[1] = 3.0        where this was the last look at y
+
+A program that fills an array element by element stays linear this way. What was read from the base
+before the write, but is computed later, is stored before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from tracegrad.ir.graph import Graph, Node
+from tracegrad.tracing.naming import UNNAMED
+
+IsView = Callable[[Node], bool]
+
+
+def reuse(graph: Graph, stored: set[Node], is_view: IsView) -> dict[Node, Node]:
+    """For each overwriting node the operand whose memory it takes; may add to `stored`."""
+    position = {node: number for number, node in enumerate(graph.nodes)}
+    outputs = set(graph.outputs)
+    taken: dict[Node, Node] = {}
+    for node in graph.nodes:
+        if node.op.overwrites is None:
+            continue
+        base = node.inputs[node.op.overwrites]
+        if base not in stored or base.op.name in ("input", *UNNAMED) or is_view(base):
+            continue
+        readers = [r for r in readers_of(graph, base, is_view) if r is not node]
+        if base in outputs or any(
+            position[r] > position[node] or (is_view(r) and r in outputs) for r in readers
+        ):
+            continue
+        late = [
+            r
+            for r in readers
+            if r not in stored and _is_read_late(graph, r, node, stored, position)
+        ]
+        if all(r.type.rank <= base.type.rank for r in late):
+            stored.update(late)
+            taken[node] = base
+    return taken
+
+
+def readers_of(graph: Graph, base: Node, is_view: IsView) -> Iterator[Node]:
+    """The nodes that read the memory of `base`, through views of it too; the views as well."""
+    for reader in graph.uses[base]:
+        yield reader
+        if is_view(reader):
+            yield from readers_of(graph, reader, is_view)
+
+
+def _is_read_late(
+    graph: Graph, reader: Node, write: Node, stored: set[Node], position: dict[Node, int]
+) -> bool:
+    """Whether a value that is not stored is needed by, or after, the write."""
+    stack, seen = [reader], set()
+    while stack:
+        for user in graph.uses[stack.pop()]:
+            if user in stored:
+                if position[user] >= position[write]:
+                    return True
+            elif user not in seen:
+                seen.add(user)
+                stack.append(user)
+    return False
+
+
+def owner(node: Node, taken: dict[Node, Node], is_view: IsView) -> Node:
+    """The node that the memory of `node` was allocated for."""
+    while node in taken or is_view(node):
+        node = taken[node] if node in taken else node.inputs[0]
+    return node
