@@ -6,18 +6,24 @@ says: `tg.tanh` and `np.tanh` on traced or eager arrays; the scalar function `ta
 derivative in terms of the argument `x` and the result `y`. Both differentiation modes follow:
 
     y = f(a, b)  =>  t_y = f_a * t_a + f_b * t_b,   d_a = f_a * d_y,   d_b = f_b * d_y
+
+A partial is an array, a number, or says where the tangent passes: a boolean array (`x > 0`) or a `Masked`. These
+select instead of multiplying, so that an infinite cotangent times a zero partial is zero, not NaN. No partial at
+all (`None`) means that there is no derivative; a partial of 0 that it is zero everywhere, as of `floor`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from codegen.expr import Call, Expr
+from tracegrad.errors import UnsupportedError
 from tracegrad.ir.op import Array, Op
-from tracegrad.ir.types import ArrayType
+from tracegrad.ir.types import ArrayType, dtype_text
 from tracegrad.ops.broadcast import aligned, broadcast_shapes
 from tracegrad.ops.op import (
     NUMPY,
@@ -35,6 +41,18 @@ BOOL = np.dtype(bool)
 _PYTHON = (bool, int, float)
 
 
+LoopRule = Callable[..., tuple[np.dtype, ...]]
+"""From operand types (dtypes, or Python's `int`, `float`, `bool`) to operand and result dtypes."""
+
+
+@dataclass(frozen=True)
+class Masked:
+    """A partial derivative that is `factor` where `keep` holds and zero elsewhere."""
+
+    keep: Array
+    factor: Any = 1
+
+
 class Elementwise(Op):
     """One scalar function applied to every element of its broadcast operands."""
 
@@ -47,8 +65,9 @@ class Elementwise(Op):
         arity: int = 0,
         infix: str = "",
         scalar: str = "",
+        integer: str = "",
         weight: float = 1,
-        like: np.ufunc | None = None,
+        like: np.ufunc | LoopRule | None = None,
         text: str = "",
         domain: tuple[tuple[float, float], ...] = ((-2.0, 2.0),),
         verb: str = "",
@@ -59,6 +78,8 @@ class Elementwise(Op):
         self.rule_dtypes = like or numpy
         self.arity = arity or len(self.partials) or getattr(numpy, "nin", 0)
         self.infix, self.scalar, self.spelling = infix, scalar or name, text
+        self.integer_scalar = integer or self.scalar
+        """The scalar function where it is applied to integers and booleans."""
         self.domain = domain
         """Intervals from which tests draw each argument (the last one repeats)."""
         self.verb = verb or f"apply {name} to"
@@ -70,12 +91,23 @@ class Elementwise(Op):
         wanted = [weak_or_dtype(type) for type in types]
         if all(kind in _PYTHON for kind in wanted):
             wanted = [type.dtype for type in types]
-        assert isinstance(self.rule_dtypes, np.ufunc), f"{self.name} needs like=<a ufunc>"
-        found = self.rule_dtypes.resolve_dtypes((*wanted, *([None] * self.rule_dtypes.nout)))
+        rule = self.rule_dtypes
+        if isinstance(rule, np.ufunc):
+            found = rule.resolve_dtypes((*wanted, *([None] * rule.nout)))
+        else:
+            found = rule(*wanted)
+        if np.dtype(np.float16) in found:
+            operands = " and ".join(dtype_text(type.dtype) for type in types)
+            raise UnsupportedError(
+                f"{self.name} of {operands} gives float16, which is not supported: convert first, "
+                "x.astype(np.float32)"
+            )
         return tuple(supported_dtype(dtype) for dtype in found)
 
     def __call__(self, *args: Any) -> Any:
         args = tuple(as_operand(arg) for arg in args)
+        if len(args) != self.arity:
+            raise TypeError(f"{self.name} takes {self.arity} arrays, {len(args)} were given")
         loop = self.loop_dtypes([type_of(arg) for arg in args])
         cast = PUBLIC["astype"]
         return bind(self, *(cast(arg, dtype) for arg, dtype in zip(args, loop, strict=False)))
@@ -91,6 +123,8 @@ class Elementwise(Op):
     def text(self, *args: str) -> str:
         if self.infix:
             return f" {self.infix} ".join(args) if len(args) > 1 else f"{self.infix}{args[0]}"
+        if "{" in self.spelling:
+            return self.spelling.format(*args)
         return f"{self.spelling or 'np.' + self.name}({', '.join(args)})"
 
     def jvp(self, tangents: tuple[Array | None, ...], out: Array, *inputs: Array) -> Array:
@@ -114,23 +148,53 @@ class Elementwise(Op):
         return tuple(partial is not None for partial in self.partials)
 
     def element(self, read: Callable[..., Expr], index: tuple[Expr, ...], node: Any) -> Expr:
-        operands = tuple(
+        return self.scalar_code(self.operands(read, index, node), node.type.dtype)
+
+    def operands(
+        self, read: Callable[..., Expr], index: tuple[Expr, ...], node: Any
+    ) -> tuple[Expr, ...]:
+        """The operands' elements that broadcasting puts at `index` of the result."""
+        return tuple(
             read(number, aligned(index, operand.type.shape))
             for number, operand in enumerate(node.inputs)
         )
-        return Call(self.scalar, operands, node.type.dtype)
+
+    def scalar_code(self, operands: tuple[Expr, ...], dtype: np.dtype) -> Expr:
+        """One element of the result from one of each operand."""
+        floating = any(operand.dtype.kind == "f" for operand in operands)
+        return Call(self.scalar if floating else self.integer_scalar, operands, dtype)
 
 
 def scaled(ct: Array, partial: Any) -> Array:
-    """`ct * partial`, without the multiplication where the partial derivative is 1 or -1."""
-    if isinstance(partial, int | float) and partial in (1, -1):
-        return ct if partial == 1 else -ct
+    """`ct * partial`; without a multiplication where that only keeps, drops or negates elements."""
+    match partial:
+        case Masked(keep, factor):
+            return PUBLIC["where"](keep, scaled(ct, factor), 0)
+        case bool() | int() | float() if partial in (1, -1):
+            return ct if partial == 1 else -ct
+        case bool() | int() | float() if partial == 0:
+            return PUBLIC["where"](False, ct, 0)
+    if type_of(partial).dtype == BOOL:
+        return PUBLIC["where"](partial, ct, 0)
     return ct * partial
 
 
-def row(name: str, numpy: Callable[..., Any], partials: Sequence[Partial | None] = (), **more: Any):
-    """Register an elementwise op, as `tg.<name>` and as what `numpy` does to traced arrays."""
-    op = Elementwise(name, numpy, partials, **more)
+def row(
+    name: str,
+    numpy: Callable[..., Any],
+    partials: Sequence[Partial | None] = (),
+    *,
+    kind: type[Elementwise] = Elementwise,
+    also: Sequence[Any] = (),
+    **more: Any,
+) -> Elementwise:
+    """Register an elementwise op, as `tg.<name>` and as what `numpy` does to traced arrays.
+
+    `also`: further names in `tg` (text) and NumPy functions that mean this op.
+    """
+    op = kind(name, numpy, partials, **more)
     register(op)
     PUBLIC[name] = NUMPY[numpy] = op
+    for spelling in also:
+        (PUBLIC if isinstance(spelling, str) else NUMPY)[spelling] = op
     return op

@@ -134,6 +134,18 @@ def _broadcast(builder: Builder, node: Node) -> Node | None:
     return None
 
 
+def _where(builder: Builder, node: Node) -> Node | None:
+    """`where(True, a, b) -> a`."""
+    chosen = scalar_constant(node.inputs[0])
+    if chosen is None:
+        return None
+    operand = node.inputs[1 if chosen else 2]
+    attrs = (("shape", node.type.shape),)
+    return _same_type(node, operand) or builder.node(
+        BROADCAST_TO, (operand,), attrs, node.name, node.source
+    )
+
+
 RULES: dict[str, tuple[Rule, ...]] = {
     "multiply": (_drop_one,),
     "divide": (_divide_one,),
@@ -145,4 +157,5 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "transpose": (_transpose,),
     "reshape": (_reshape,),
     "broadcast_to": (_broadcast,),
+    "where": (_where,),
 }
