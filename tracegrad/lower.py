@@ -192,8 +192,6 @@ class Lowering:
             return Load(self.arrays[node], index, node.type.dtype)
         if not inside and node in self.scalars:
             return self.scalars[node]
-        if node.op.name == "size":
-            return self.size(node.attributes["size"])
         for scope in reversed(self.scopes):
             if (node, index) in scope.known:
                 return scope.known[node, index]

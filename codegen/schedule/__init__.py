@@ -14,7 +14,17 @@ from codegen.schedule.registers import promote
 from codegen.schedule.sums import accurate
 from codegen.schedule.tidy import tidy
 
-PASSES = (tidy, fuse, contract, tidy, promote, accurate)
+STRUCTURE = (tidy, fuse, contract, tidy)
+"""The passes that settle which loop nests there are and what lives inside them."""
+
+PASSES = (*STRUCTURE, promote, accurate)
+
+
+def structure(function: Function) -> Function:
+    """`function` with its final loop nests, before they are made fast: what a reader is told."""
+    for step in STRUCTURE:
+        function = step(function)
+    return function
 
 
 def optimize(function: Function) -> Function:

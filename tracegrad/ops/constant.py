@@ -12,6 +12,7 @@ from tracegrad.ir.dims import Size
 from tracegrad.ir.graph import Literal
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType
+from tracegrad.ops.extent import extent
 from tracegrad.ops.op import (
     WEAK,
     SizeValue,
@@ -72,19 +73,23 @@ def scalar_text(array: np.ndarray) -> str:
 
 
 class SizeOf(Op):
-    """An extent as an integer value: `x.shape[0]` where a number is needed."""
+    """An extent as a number: `x.shape[0]` where a value is needed, of its own `dtype` or weak."""
 
     name = "size"
 
-    def infer(self, *, size: Size) -> ArrayType:
-        return ArrayType(WEAK[int], (), weak=True)
+    def infer(self, *, size: Size, dtype: np.dtype | None = None) -> ArrayType:
+        return ArrayType(WEAK[int], (), weak=True) if dtype is None else ArrayType(dtype)
 
-    def reference(self, *, size: int) -> Any:
-        return np.int64(size)
+    def reference(self, *, size: int, dtype: np.dtype | None = None) -> Any:
+        return np.asarray(size, dtype or WEAK[int])[()]
 
-    def text(self, *, size: Size) -> str:
+    def text(self, *, size: Size, dtype: np.dtype | None = None) -> str:
         text = str(size)
         return text if text.isidentifier() or text.isdigit() else f"({text})"
+
+    def element(self, read: Callable[..., Expr], index: tuple[Expr, ...], node: Any) -> Expr:
+        value = extent(node.attributes["size"])
+        return value if node.type.dtype == WEAK[int] else Cast(value, node.type.dtype)
 
 
 class Astype(Op):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tracegrad.ir.graph import Builder, Graph, Literal, Node, attr_sizes, rebuild
-from tracegrad.ops.constant import CONSTANT
+from tracegrad.ops.constant import CONSTANT, SIZE
 from tracegrad.ops.reduction import BROADCAST_TO
 from tracegrad.ops.shape import RESHAPE, TRANSPOSE
 
@@ -100,7 +100,12 @@ def _copy(builder: Builder, node: Node) -> Node | None:
 
 
 def _astype(builder: Builder, node: Node) -> Node | None:
-    return _same_type(node, node.inputs[0])
+    """`astype(x, x.dtype) -> x`; a converted extent is an extent of that dtype."""
+    (inner,) = node.inputs
+    if inner.op is SIZE:
+        attrs = (("size", inner.attributes["size"]), ("dtype", node.type.dtype))
+        return builder.node(SIZE, (), attrs)
+    return _same_type(node, inner)
 
 
 def _transpose(builder: Builder, node: Node) -> Node | None:

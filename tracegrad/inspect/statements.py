@@ -1,0 +1,105 @@
+"""A graph as NumPy statements: each node one assignment, constants and sizes written where they are used.
+
+    y = divide(sum(v3), n*m)      =>      v4 = np.sum(v3)
+                                          y = v4 / (n*m)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from tracegrad.ir.graph import Graph, Node
+from tracegrad.ir.types import ArrayType
+from tracegrad.ops.reduction import Reduction
+from tracegrad.tracing.naming import UNNAMED, Namer
+
+INLINE_CONSTANT = 8
+"""Constant arrays of up to so many elements are written out where they are used."""
+
+PLAIN = (np.dtype(np.float64), np.dtype(np.int64), np.dtype(bool))
+"""The dtypes that a Python number has by itself."""
+
+
+class Writer:
+    """The statements of one graph; `tables` are its constant arrays too large to write out."""
+
+    def __init__(self, graph: Graph) -> None:
+        namer = Namer({node.name for node in graph.nodes} | set(graph.sizes))
+        self.graph = graph
+        self.tables = {
+            node: namer.unique("table") for node in graph.nodes if is_table(node)
+        }
+
+    def lines(self, node: Node) -> list[str]:
+        """The statements that give `node.name` its value."""
+        infix = bool(getattr(node.op, "infix", ""))
+        args = [self._argument(node, number, infix) for number in range(len(node.inputs))]
+        if node.op.has("lines"):
+            return node.op.lines(node.name, *args, **node.attributes)
+        text = node.op.text(*args, **node.attributes)
+        if isinstance(node.op, Reduction):
+            text = _over_all_axes(node, text)
+        return [f"{node.name} = {text}"]
+
+    def value(self, node: Node) -> str:
+        """An operand or a result by its name, or written out."""
+        if node in self.tables:
+            return self.tables[node]
+        return node.name if node.op.name not in UNNAMED else _strong(node)
+
+    def _argument(self, node: Node, number: int, infix: bool) -> str:
+        operand = node.inputs[number]
+        partners = [other for at, other in enumerate(node.inputs) if at != number]
+        number_like = operand.op.name in UNNAMED and not operand.type.rank
+        if not number_like or not any(gives_dtype(p, operand.type) for p in partners):
+            return self.value(operand)
+        text = _bare(operand)
+        return f"({text})" if infix and not text.replace(".", "").isalnum() else text
+
+    def __iter__(self) -> Iterator[Node]:
+        """The nodes that have a statement, in the graph's order."""
+        return (
+            node
+            for node in self.graph.nodes[len(self.graph.inputs) :]
+            if node.op.name not in UNNAMED
+        )
+
+
+def is_table(node: Node) -> bool:
+    return (
+        node.op.name == "constant"
+        and node.type.rank > 0
+        and node.attributes["value"].array.size > INLINE_CONSTANT
+    )
+
+
+def gives_dtype(node: Node, type: ArrayType) -> bool:
+    """Whether beside `node` a bare Python number gets this dtype (NEP 50)."""
+    return node.op.name not in UNNAMED and node.type.dtype == type.dtype
+
+
+def _bare(node: Node) -> str:
+    """A number or an extent as Python has it."""
+    if node.op.name == "size":
+        return str(node.attributes["size"])
+    return node.op.text(**node.attributes)
+
+
+def _strong(node: Node) -> str:
+    """A constant that has its dtype by itself."""
+    text = _bare(node)
+    if node.type.rank or (node.type.dtype in PLAIN and node.op.name == "constant"):
+        return text
+    return f"np.{node.type.dtype.name}({text})" if node.type.dtype != np.int64 else text
+
+
+def _over_all_axes(node: Node, text: str) -> str:
+    """`np.sum(x)` for a reduction over every axis."""
+    axis = node.attributes.get("axis", ())
+    if len(axis) != node.inputs[0].type.rank:
+        return text
+    spelled = axis[0] if len(axis) == 1 else axis
+    short = text.removesuffix(f", axis={spelled})")
+    return text if short == text else f"{short})"
