@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tracegrad.autodiff.reverse import active_nodes
 from tracegrad.autodiff.rules import Linearizer, Value, push
 from tracegrad.ir.graph import Node
 from tracegrad.ir.op import Array
+from tracegrad.ops.project import PROJECT
 
 
 def tangents(
@@ -18,9 +20,14 @@ def tangents(
 ) -> list[Array | None]:
     """The tangent of each output from those `given`; None where it does not depend on them."""
     active = active_nodes(outputs, given)
-    found: dict[Node, Array] = dict(given)
+    found: dict[Node, Any] = dict(given)
     for node in sorted(active, key=lambda node: node.serial):
         if node in given:
+            continue
+        if node.op is PROJECT:
+            tangent = found[node.inputs[0]][node.attributes["index"]]
+            if tangent is not None:
+                found[node] = tangent
             continue
         operands = tuple(
             found.get(operand) if wanted else None

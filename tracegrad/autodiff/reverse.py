@@ -9,10 +9,13 @@ result is a graph) or eager tensors (the result is numbers).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from tracegrad.autodiff.rules import Linearizer, Value, active_operands, pull
 from tracegrad.ir.graph import Node, reachable
 from tracegrad.ir.op import Array
+from tracegrad.ir.types import TupleType
+from tracegrad.ops.project import PROJECT
 
 Observer = Callable[[Node, Array], Array]
 """Sees the finished cotangent of each node before it is used, and may replace it."""
@@ -39,7 +42,7 @@ def cotangents(
 ) -> list[Array | None]:
     """The cotangent of each node of `wrt`; None where no differentiable path leads to it."""
     active = active_nodes(outputs, wrt)
-    found: dict[Node, Array] = {}
+    found: dict[Node, Any] = {}
     for node, ct in zip(outputs, cts, strict=True):
         if ct is not None and (node in active or node in wrt):
             found[node] = ct if node not in found else found[node] + ct
@@ -47,8 +50,13 @@ def cotangents(
     for node in sorted(active, key=lambda node: node.serial, reverse=True):
         if node not in found:
             continue
+        if node.op is PROJECT:
+            _project(node, found)
+            continue
         ct = found[node] if node in keep else found.pop(node)
-        if observe is not None:
+        if isinstance(node.type, TupleType):
+            ct = [ct.get(number) for number in range(len(node.type.parts))]
+        elif observe is not None:
             ct = observe(node, ct)
             if node in keep:
                 found[node] = ct
@@ -58,3 +66,10 @@ def cotangents(
             if part is not None:
                 found[operand] = part if operand not in found else found[operand] + part
     return [found.get(node) for node in wrt]
+
+
+def _project(node: Node, found: dict[Node, Any]) -> None:
+    """A projection hands its cotangent to its place in the tuple's."""
+    parts = found.setdefault(node.inputs[0], {})
+    index, ct = node.attributes["index"], found[node]
+    parts[index] = ct if index not in parts else parts[index] + ct

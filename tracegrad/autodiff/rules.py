@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from tracegrad.errors import NotDifferentiableError
 from tracegrad.ir.graph import Node
 from tracegrad.ir.op import Array, Op
+from tracegrad.ir.types import TupleType
 from tracegrad.ops.elementwise import Elementwise
 from tracegrad.ops.op import bind
 from tracegrad.ops.reduction import broadcast_to, unbroadcast
@@ -91,6 +92,8 @@ def push(node: Node, tangents: tuple[Array | None, ...], value: Value, linear: L
         result = _push_by_vjp(node, tangents, inputs, value, linear)
     else:
         raise NotDifferentiableError(f"{op.name} has no derivative")
+    if isinstance(node.type, TupleType):
+        return result
     return broadcast_to(result, node.type.shape)
 
 

@@ -22,6 +22,13 @@ if TYPE_CHECKING:
     from tracegrad.ir.op import Op
 
 _serial = count()
+next_serial = _serial.__next__
+"""Numbers nodes in the order in which they were made."""
+
+
+def next_serial() -> int:
+    """Nodes are numbered as they are made: operands before their readers."""
+    return next(_serial)
 
 
 @dataclass(frozen=True)
@@ -205,6 +212,8 @@ def _substitute_value(value: Any, known: Mapping[str, Size]) -> Any:
         return substitute(value, known)
     if isinstance(value, tuple):
         return tuple(_substitute_value(item, known) for item in value)
+    if isinstance(value, Graph) and known:
+        return rebuild(value, None, known)
     return value
 
 
@@ -217,3 +226,6 @@ def attr_sizes(attrs: tuple[tuple[str, Any], ...]) -> Iterator[Dim]:
             yield value
         elif isinstance(value, tuple):
             stack.extend(value)
+        elif isinstance(value, Graph):
+            stack.extend(node.type.shape for node in value.nodes)
+            stack.extend(tuple(attr for _, attr in node.attrs) for node in value.nodes)

@@ -9,6 +9,7 @@ import numpy as np
 
 from tracegrad.ir.dims import Size, evaluate
 from tracegrad.ir.graph import Graph, Node, substitute_attrs
+from tracegrad.ir.types import TupleType
 
 
 def interpret(graph: Graph, arguments: Sequence[Any]) -> list[Any]:
@@ -19,9 +20,11 @@ def interpret(graph: Graph, arguments: Sequence[Any]) -> list[Any]:
         operands = [values[operand] for operand in node.inputs]
         attrs = dict(substitute_attrs(node.attrs, extents))
         with np.errstate(all="ignore"):
-            values[node] = np.asarray(node.op.reference(*operands, **attrs)).astype(
-                node.type.dtype, copy=False
-            )[()]
+            value = node.op.reference(*operands, **attrs)
+            if isinstance(node.type, TupleType):
+                values[node] = value
+            else:
+                values[node] = np.asarray(value).astype(node.type.dtype, copy=False)[()]
     return [values[node] for node in graph.outputs]
 
 

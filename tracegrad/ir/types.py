@@ -45,6 +45,28 @@ class ArrayType:
         return f"{dtype_text(self.dtype)}[{shape}]" if self.shape else dtype_text(self.dtype)
 
 
+@dataclass(frozen=True)
+class TupleType(ArrayType):
+    """The type of a node with several results, `(f64[n], i64)`; projections take them apart."""
+
+    parts: tuple[ArrayType, ...] = ()
+
+    @staticmethod
+    def of(parts: tuple[ArrayType, ...]) -> TupleType:
+        return TupleType(np.dtype("V"), (), False, parts)
+
+    @property
+    def is_float(self) -> bool:
+        """Whether a derivative can pass through any of the results."""
+        return any(part.is_float for part in self.parts)
+
+    def substitute(self, known: Mapping[str, Size]) -> TupleType:
+        return TupleType.of(tuple(part.substitute(known) for part in self.parts))
+
+    def __str__(self) -> str:
+        return f"({', '.join(str(part) for part in self.parts)})"
+
+
 def dtype_text(dtype: np.dtype) -> str:
     """`f64`, `i32`, `bool`."""
     if dtype.kind in _PREFIX:

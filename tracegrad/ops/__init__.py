@@ -8,6 +8,7 @@ from tracegrad.ops import (
     elementwise,
     exponential,
     op,
+    project,
     reduction,
     rounding,
     selection,

@@ -93,9 +93,11 @@ class Traced(ArrayMethods):
 
     @classmethod
     def bind(cls, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Traced:
-        trace = next((arg._trace for arg in args if isinstance(arg, Traced)), current_trace())
-        assert trace is not None
-        nodes = tuple(arg.node if isinstance(arg, Traced) else trace.lift(arg) for arg in args)
+        trace = current_trace() or next(arg._trace for arg in args if isinstance(arg, Traced))
+        nodes = tuple(
+            trace.capture(arg._trace, arg.node) if isinstance(arg, Traced) else trace.lift(arg)
+            for arg in args
+        )
         result = Traced(trace, trace.record(op, nodes, attrs))
         if op.has("put") and isinstance(args[0], Traced):
             result._look_at(View(args[0], op, args[1:], attrs))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any
 
@@ -25,6 +25,7 @@ from tracegrad.ir.graph import (
     Source,
     adopted,
     attr_sizes,
+    next_serial,
     rebuild,
 )
 from tracegrad.ir.op import Op
@@ -68,6 +69,10 @@ class Trace:
         """Derivative values: the prefix and the node that they belong to, `("d_", x)`."""
         self.attributed: Source | None = None
         """While a derivative rule runs: the user's expression that it differentiates."""
+        self.parent: Trace | None = None
+        self.superseded: dict[Node, Node] = {}
+        self.captured: dict[Node, Node] = {}
+        """A body's own inputs for values of the enclosing trace that it reads."""
         self.finished = False
         self._fresh = size_names()
         self._last: tuple[FrameType | None, Node | None] = (None, None)
@@ -81,6 +86,48 @@ class Trace:
         trace.inputs = list(graph.inputs)
         trace.names = {node: node.name for node in graph.nodes}
         return trace
+
+    def child(self, name: str) -> Trace:
+        """The trace of a body (of a loop, of a branch) inside this one; sizes are shared."""
+        body = Trace(name)
+        body.parent, body.assumptions, body._fresh = self, self.assumptions, self._fresh
+        body.attributed = self.attributed
+        return body
+
+    def capture(self, owner: Trace, node: Node) -> Node:
+        """The node that stands in this trace for one of `owner`, an enclosing trace."""
+        if owner is self:
+            return node
+        if self.parent is None:
+            raise leaked(owner.name)
+        outer = self.parent.capture(owner, node)
+        if outer.op in (CONSTANT, SIZE):
+            return self.builder.node(outer.op, (), outer.attrs)
+        if outer not in self.captured:
+            self.captured[outer] = Node(Input(outer.type), (), (), outer.type)
+            self.names[self.captured[outer]] = self.parent.names.get(outer) or outer.name
+        return self.captured[outer]
+
+    def inline(self, graph: Graph, arguments: Sequence[Node]) -> list[Node]:
+        """The outputs of `graph` on these arguments, its nodes recorded here."""
+        new = dict(zip(graph.inputs, arguments, strict=True))
+        for node in graph.nodes[len(graph.inputs) :]:
+            operands = tuple(new[operand] for operand in node.inputs)
+            made = new[node] = self.builder.node(node.op, operands, node.attrs, "", node.source)
+            if node.name:
+                self.names.setdefault(made, node.name)
+        return [new[node] for node in graph.outputs]
+
+    def finish_body(self, outputs: Sequence[Node]) -> Graph:
+        """A body as a graph; the captured values are its last inputs."""
+        self.finished = True
+        inputs = (*self.inputs, *self.captured.values())
+        graph = Graph(self.name, inputs, tuple(outputs))
+        return label_nodes(graph, self.names, self.cotangents)
+
+    def supersede(self, old: Node, new: Node) -> None:
+        """From now on the results of `old` are the first results of `new`."""
+        self.superseded[old] = new
 
     def add_node(self, type: ArrayType, name: str) -> Node:
         """An input whose type is already known in the trace's symbols."""
@@ -145,11 +192,38 @@ class Trace:
         self.finished = True
         self._last = (None, None)
         known = dict(self.assumptions.known)
-        graph = Graph(
-            self.name, tuple(self.inputs), tuple(outputs), tuple(self.assumptions.guards), source
-        )
+        inputs, guards = tuple(self.inputs), tuple(self.assumptions.guards)
+        outputs = self._current(outputs)
+        graph = Graph(self.name, inputs, outputs, guards, source)
         settled = label_nodes(graph, self.names, self.cotangents)
         return rebuild(rebuild(settled, None, known), None, _lettered(settled, known))
+
+    def _current(self, outputs: Sequence[Node]) -> tuple[Node, ...]:
+        """`outputs`, rebuilt on the nodes that supersede others."""
+        if not self.superseded:
+            return tuple(outputs)
+        new: dict[Node, Node] = {}
+        stack = list(outputs)
+        while stack:
+            node = stack[-1]
+            source = self.superseded.get(node, node)
+            waiting = [operand for operand in source.inputs if operand not in new]
+            if waiting and node not in new:
+                stack.extend(waiting)
+                continue
+            stack.pop()
+            if node not in new:
+                new[node] = self._moved(source, tuple(new[x] for x in source.inputs))
+        return tuple(new[node] for node in outputs)
+
+    def _moved(self, node: Node, operands: tuple[Node, ...]) -> Node:
+        if operands == node.inputs:
+            return node
+        made = replace(node, inputs=operands, serial=next_serial())
+        for table in (self.names, self.cotangents):
+            if node in table:
+                table[made] = table[node]
+        return made
 
 
 def _lettered(graph: Graph, known: dict[str, Size]) -> dict[str, Size]:
