@@ -1,0 +1,273 @@
+"""Compare implementations of one computation: equal results first, then interleaved rounds.
+
+In: `Workload`s, each with its arguments, a float64 reference and one `Entry` per implementation.
+Out: a table with, for each, the median and the fastest round in microseconds, the median divided
+by the best peer's, the seconds of the first call, and the peak memory of a call.
+
+    main(workloads)      # python benchmarks/two_line.py --threads 1 --rounds 30 --json out.json
+
+All implementations run in one process and take turns in every round, so that whatever else the
+machine does falls on all of them alike. Threads are limited by the set of CPUs that the process may
+use, which every library here obeys.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Call = Callable[..., Any]
+
+ROUND_SECONDS = 0.01
+"""How long one implementation runs in one round: enough calls to fill this."""
+SEED = 20240611
+
+
+def unchanged(value: Any) -> Any:
+    return value
+
+
+@dataclass(frozen=True)
+class Library:
+    """How a peer holds arrays: from NumPy, back to NumPy, and waiting for asynchronous work."""
+
+    name: str
+    native: Call = unchanged
+    back: Call = np.asarray
+    wait: Call = unchanged
+    peer: bool = True
+    """Whether users could pick it instead: what ratios are taken to."""
+
+
+NUMPY = Library("NumPy arrays")
+OURS = Library("tracegrad", peer=False)
+BY_HAND = Library("numba by hand", peer=False)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One implementation: `function(*arguments)` returns a flat sequence of arrays."""
+
+    name: str
+    library: Library
+    function: Call
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One computation on given arguments; every entry must return what `reference` returns."""
+
+    name: str
+    arguments: tuple[Any, ...]
+    reference: Call
+    """In float64, returning the same flat sequence."""
+    entries: tuple[Entry, ...]
+    tolerance: float = 0.0
+    """Largest error relative to the largest element; 0: derived from dtype and size."""
+
+
+@dataclass
+class Result:
+    """What was measured of one implementation; times are seconds per call."""
+
+    name: str
+    first_call: float
+    error: float
+    memory: int | None
+    peer: bool
+    rounds: list[float] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.rounds)
+
+    @property
+    def fastest(self) -> float:
+        return min(self.rounds)
+
+
+def tolerance(workload: Workload) -> float:
+    """Rounding grows at most like the square root of the terms summed, times a small constant."""
+    floats = [a for a in map(np.asarray, workload.arguments) if a.dtype.kind == "f"]
+    unit = max(float(np.finfo(array.dtype).eps) for array in floats)
+    return workload.tolerance or 16 * unit * max(array.size for array in floats) ** 0.5
+
+
+def check(workload: Workload, entry: Entry, results: Sequence[Any]) -> float:
+    """The largest error relative to the reference's largest element; raises if it is too large."""
+    wanted = workload.reference(*map(as_float64, workload.arguments))
+    found = [entry.library.back(result) for result in results]
+    assert len(found) == len(wanted), f"{entry.name}: {len(found)} results, not {len(wanted)}"
+    worst = 0.0
+    for value, right in zip(found, wanted, strict=True):
+        assert np.shape(value) == np.shape(right), f"{entry.name}: {np.shape(value)}"
+        scale = np.max(np.abs(right), initial=1e-300)
+        worst = max(worst, float(np.max(np.abs(value - right), initial=0.0) / scale))
+    if not worst <= tolerance(workload):
+        raise AssertionError(f"{workload.name}: {entry.name} is wrong by {worst:.1e}")
+    return worst
+
+
+def as_float64(value: Any) -> Any:
+    floating = isinstance(value, np.ndarray | np.generic) and value.dtype.kind == "f"
+    return value.astype(np.float64) if floating else value
+
+
+def caller(entry: Entry, arguments: Sequence[Any], numpy: bool) -> Call:
+    """A call without arguments: on arrays of the library itself, or from NumPy and back."""
+    function, library = entry.function, entry.library
+    if numpy:
+        native, back = library.native, library.back
+        return lambda: [back(r) for r in library.wait(function(*map(native, arguments)))]
+    held, wait = tuple(map(library.native, arguments)), library.wait
+    if wait is unchanged:
+        return lambda: function(*held)
+    return lambda: wait(function(*held))
+
+
+def calls_per_round(call: Call) -> int:
+    call()
+    start = time.perf_counter()
+    call()
+    once = time.perf_counter() - start
+    return max(1, int(ROUND_SECONDS / max(once, 1e-7)))
+
+
+def timed(call: Call, repeat: int) -> float:
+    start = time.perf_counter()
+    for _ in range(repeat):
+        call()
+    return (time.perf_counter() - start) / repeat
+
+
+def peak_memory(call: Call) -> int | None:
+    """Bytes that a call needs above what the process held before it (Linux only)."""
+    status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    if not reset.exists():
+        return None
+    gc.collect()
+    reset.write_text("5")
+    before = resident(status, "VmRSS")
+    kept = call()
+    peak = resident(status, "VmHWM")
+    del kept
+    return max(0, peak - before)
+
+
+def resident(status: Path, field: str) -> int:
+    line = next(line for line in status.read_text().splitlines() if line.startswith(field))
+    return int(line.split()[1]) * 1024
+
+
+def measure(workload: Workload, rounds: int, numpy: bool) -> list[Result]:
+    """First calls, checks, memory, then `rounds` rounds in which all entries take turns."""
+    results, calls = [], []
+    for entry in workload.entries:
+        call = caller(entry, workload.arguments, numpy)
+        start = time.perf_counter()
+        found = call()
+        seconds = time.perf_counter() - start
+        error = check(workload, entry, found)
+        results.append(Result(entry.name, seconds, error, peak_memory(call), entry.library.peer))
+        calls.append(call)
+    repeats = [calls_per_round(call) for call in calls]
+    for number in range(rounds):
+        for turn in range(len(calls)):
+            k = (number + turn) % len(calls)
+            results[k].rounds.append(timed(calls[k], repeats[k]))
+    return results
+
+
+def table(workload: Workload, results: Sequence[Result]) -> str:
+    """The results as Markdown, fastest median first."""
+    best = min((r.median for r in results if r.peer), default=None)
+    lines = [
+        f"### {workload.name}\n",
+        "| implementation | median us | fastest us | / best peer | first call s | peak MB | error |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for r in sorted(results, key=lambda r: r.median):
+        ratio = f"{r.median / best:.2f}" if best else ""
+        memory = "" if r.memory is None else f"{r.memory / 2**20:.1f}"
+        lines.append(
+            f"| {r.name} | {r.median * 1e6:.2f} | {r.fastest * 1e6:.2f} | {ratio} "
+            f"| {r.first_call:.2f} | {memory} | {r.error:.0e} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "cpu": names[0] if names else platform.processor(),
+        "cpus used": cpu_count(),
+        "python": platform.python_version(),
+        **{name: installed(name) for name in ("numpy", "numba", "scipy", "jax", "torch")},
+    }
+
+
+def installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"
+
+
+def cpu_count() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def limit_threads(threads: int) -> None:
+    """Start this script anew on that many CPUs: libraries read their number when they load."""
+    if threads in (0, cpu_count()):
+        return
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+    os.execve(
+        sys.executable,
+        [sys.executable, *sys.argv],
+        {**os.environ, **dict.fromkeys(names, str(threads))},
+    )
+
+
+def generator() -> np.random.Generator:
+    return np.random.default_rng(SEED)
+
+
+def main(workloads: Iterable[Workload]) -> None:
+    """The command line of every benchmark file."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--threads", type=int, default=0, help="CPUs to use; default: all")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--numpy", action="store_true", help="NumPy arrays in and out for everyone")
+    parser.add_argument("--only", default="", help="workloads whose name contains this")
+    parser.add_argument("--json", type=Path, help="write every round's time here")
+    options = parser.parse_args()
+    limit_threads(options.threads)
+    print("  ".join(f"{key} {value}" for key, value in machine().items()), end="\n\n")
+    records = []
+    for workload in workloads:
+        if options.only in workload.name:
+            results = measure(workload, options.rounds, options.numpy)
+            print(table(workload, results), flush=True)
+            records.append({"workload": workload.name, "results": [asdict(r) for r in results]})
+    if options.json:
+        options.json.write_text(json.dumps({"machine": machine(), "workloads": records}, indent=1))
