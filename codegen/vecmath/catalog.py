@@ -17,25 +17,39 @@ from typing import Any
 import numpy as np
 
 from codegen.vecmath import (
+    errorfunction,
     exact,
     exponential,
     floating,
+    hyperbolic,
     integers,
+    inverse,
     libm,
     logarithm,
+    power,
     primitives,
+    probability,
+    rare,
     special,
+    trigonometric,
 )
 
 MODULES: tuple[ModuleType, ...] = (
     primitives,
     floating,
+    rare,
     exact,
     integers,
     exponential,
     logarithm,
+    trigonometric,
+    inverse,
+    hyperbolic,
+    errorfunction,
+    power,
     libm,
     special,
+    probability,
 )
 KINDS = {"f": "float", "i": "int", "u": "int", "b": "bool"}
 SUFFIXES = ("_f64", "_f32", "_float", "_int", "_bool")

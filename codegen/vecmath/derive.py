@@ -93,9 +93,23 @@ ATANH_TAIL = ratio(
 )
 LOG1P_TAIL = ratio(lambda x: (mp.log1p(x) - x + x**2 / 2) / x**3, mp.mpf(1) / 3)
 SIN_TAIL = ratio(lambda z: (mp.sin(mp.sqrt(z)) / mp.sqrt(z) - 1) / z, mp.mpf(-1) / 6)
-TAN_TAIL = ratio(lambda z: (mp.tan(mp.sqrt(z)) / mp.sqrt(z) - 1) / z, mp.mpf(1) / 3)
+COS_TAIL = ratio(lambda z: (mp.cos(mp.sqrt(z)) - 1 + z / 2) / z**2, mp.mpf(1) / 24)
 ATAN_TAIL = ratio(lambda z: (mp.atan(mp.sqrt(z)) / mp.sqrt(z) - 1) / z, mp.mpf(-1) / 3)
 ASIN_TAIL = ratio(lambda z: (mp.asin(mp.sqrt(z)) / mp.sqrt(z) - 1) / z, mp.mpf(1) / 6)
+
+POW_TAIL = ratio(lambda z: (ATANH_TAIL(z) - mp.mpf(2) / 3) / z, mp.mpf(2) / 5)
+SINH_TAIL = ratio(lambda z: (mp.sinh(mp.sqrt(z)) / mp.sqrt(z) - 1) / z, mp.mpf(1) / 6)
+COSH_TAIL = ratio(lambda z: (mp.cosh(mp.sqrt(z)) - 1) / z, mp.mpf(1) / 2)
+ERF_TAIL = ratio(lambda z: mp.erf(mp.sqrt(z)) / mp.sqrt(z) - 1, 2 / mp.sqrt(mp.pi) - 1)
+
+
+def scaled_erfc(t: mp.mpf) -> mp.mpf:
+    """(1 + 2 x) exp(x**2) erfc(x) - 1 at t = (x - K) / (x + K), x >= 0."""
+    x = ERFC_CENTRE * (1 + t) / (1 - t)
+    return (1 + 2 * x) * mp.exp(x * x) * mp.erfc(x) - 1
+
+
+ERFC_CENTRE = mp.mpf(3)
 
 POLYNOMIALS = {
     "EXP": Polynomial(EXP_TAIL, -HALF_LN2, HALF_LN2, 9, lambda x: x**2),
@@ -107,13 +121,21 @@ POLYNOMIALS = {
     "LOG": Polynomial(ATANH_TAIL, 0, 0.0296, 6, lambda z: z),
     "LOG_F32": Polynomial(LOG1P_TAIL, -0.2929, 0.4143, 7, lambda x: x**2),
     "ATANH": Polynomial(ATANH_TAIL, 0, 0.0420, 7, lambda z: z),
-    "SIN": Polynomial(SIN_TAIL, 0, 2.4675, 7, lambda z: z),
-    "SIN_F32": Polynomial(SIN_TAIL, 0, 2.4675, 3, lambda z: z),
-    "TAN": Polynomial(TAN_TAIL, 0, 0.1543, 8, lambda z: z),
-    "TAN_F32": Polynomial(TAN_TAIL, 0, 0.1543, 3, lambda z: z),
+    "SIN": Polynomial(SIN_TAIL, 0, 0.6170, 5, lambda z: z),
+    "SIN_F32": Polynomial(SIN_TAIL, 0, 0.6170, 2, lambda z: z),
+    "COS": Polynomial(COS_TAIL, 0, 0.6170, 5, lambda z: z**2),
+    "COS_F32": Polynomial(COS_TAIL, 0, 0.6170, 2, lambda z: z**2),
     "ATAN": Polynomial(ATAN_TAIL, 0, 0.1716, 10, lambda z: z),
     "ATAN_F32": Polynomial(ATAN_TAIL, 0, 0.1716, 4, lambda z: z),
     "ASIN": Polynomial(ASIN_TAIL, 0, 0.25, 12, lambda z: z),
+    "SINH": Polynomial(SINH_TAIL, 0, HALF_LN2**2, 4, lambda z: z),
+    "COSH": Polynomial(COSH_TAIL, 0, HALF_LN2**2, 4, lambda z: z),
+    "POW": Polynomial(POW_TAIL, 0, 0.0296, 6, lambda z: z**2),
+    "CBRT": Polynomial(lambda x: x ** (mp.mpf(-1) / 3), 0.35, 2.83, 4, lambda x: mp.cbrt(x)),
+    "ERF": Polynomial(ERF_TAIL, 0, 0.8, 11, lambda z: mp.mpf(1)),
+    "ERF_F32": Polynomial(ERF_TAIL, 0, 0.8, 5, lambda z: mp.mpf(1)),
+    "ERFC": Polynomial(scaled_erfc, -1, 0.8, 23, lambda t: mp.mpf(1)),
+    "ERFC_F32": Polynomial(scaled_erfc, -1, 0.542, 10, lambda t: mp.mpf(1)),
     "ASIN_F32": Polynomial(ASIN_TAIL, 0, 0.25, 4, lambda z: z),
 }
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core.errors import RequireLiteralValue
 
 from codegen.vecmath.primitives import instruction
 
@@ -68,6 +69,37 @@ def scale(typing: Any, x: types.Type, n: types.Type) -> Any:
         return value
 
     return (x(x, x), generate) if isinstance(x, types.Float) and x == n else None
+
+
+@instruction(lambda n: np.bool_(np.isfinite(n) and int(n) & 1))
+def is_odd(typing: Any, n: types.Type) -> Any:
+    """Whether an integer-valued float of at most 50 (float32: 21) bits is odd."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.trunc(whole(builder, args[0]), ir.IntType(1))
+
+    return (types.boolean(n), generate) if isinstance(n, types.Float) else None
+
+
+@instruction(lambda x, n, bit: -x if np.isfinite(n) and int(n) >> int(bit) & 1 else x)
+def negate_by_bit(typing: Any, x: types.Type, n: types.Type, bit: types.Type) -> Any:
+    """`-x` where that bit of the integer-valued float n is set, else `x`."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        value, power, _ = args
+        count = whole(builder, power)
+        left = ir.Constant(count.type, count.type.width - 1 - signature.args[2].literal_value)
+        sign = builder.and_(builder.shl(count, left), sign_bit(count.type))
+        flipped = builder.xor(builder.bitcast(value, count.type), sign)
+        return builder.bitcast(flipped, value.type)
+
+    if not isinstance(bit, types.Literal):
+        raise RequireLiteralValue("the bit number is a literal integer")
+    return (x(x, x, bit), generate) if isinstance(x, types.Float) and x == n else None
+
+
+def sign_bit(integer: Any) -> Any:
+    return ir.Constant(integer, 1 << (integer.width - 1))
 
 
 def exponent_plain(x: Any) -> Any:

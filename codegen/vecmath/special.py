@@ -71,10 +71,10 @@ def polygamma_f64(n: Any, x: Any) -> Any:
         return digamma_f64(x)
     sign = 1.0 if n % 2 == 1 else -1.0
     factorial = 1.0
-    for k in range(2, n):
+    for k in range(2, int(n)):
         factorial *= k
-    if x <= 0:
-        return np.inf if x == np.floor(x) and n % 2 == 1 else np.float64(np.nan)
+    if x <= 0 and (x == np.floor(x) or x < -100000.0):
+        return np.float64(np.nan) if x < -100000.0 else sign * np.inf
     power = np.float64(n)
     shifted = 0.0
     while x < 15.0 + power:

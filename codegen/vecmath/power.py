@@ -1,0 +1,138 @@
+"""power and cbrt.
+
+x**y = exp(y log x) needs log x to 64 bits: with s = (m - 1) / (m + 1),
+
+    log x = e log 2 + 2 s + (2/3) s**3 + s**5 P(s**2)
+
+where s, 2/3 s**3 and the sums are pairs of floats (high, low). NumPy's special cases are C's.
+
+    power_f64(2.0, 0.5) = 1.4142135623730951
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from codegen.vecmath.exact import copysign_float, fabs_float, rint_float, trunc_float
+from codegen.vecmath.exponential import EXP, LN2_HIGH, LN2_LOW, LOG2_E, clamp_float
+from codegen.vecmath.floating import exponent, scale, significand, two_to
+from codegen.vecmath.primitives import fma, horner, scalar
+
+# log 2 - LN2_HIGH - LN2_LOW, and 2/3 as a sum of two floats.
+LN2_REST = 1.1612227229362532e-26
+TWO_THIRDS, TWO_THIRDS_LOW = 0.6666666666666666, 3.700743415417188e-17
+# (1 - h)**(-1/3) = 1 + h (1/3 + 2/9 h + 14/81 h**2 + ...)
+ROOT_SERIES = (14 / 81, 2 / 9, 1 / 3)
+
+# derive.py: (2 atanh(s) - 2 s - 2/3 s**3) / s**5 in s**2; x**(-1/3)
+POW = (
+    0.13204491929562948,
+    0.13255964647016838,
+    0.15386792727865878,
+    0.18181783628301892,
+    0.22222222527991134,
+    0.2857142857005674,
+    0.4000000000000234,
+)
+CBRT = (
+    0.05354597900368019,
+    -0.4196404848987355,
+    1.2376336800968584,
+    -1.7732817467060626,
+    1.8950160610649938,
+)
+
+
+@scalar
+def log_pair_f64(x: Any) -> Any:
+    """log x for 0 < x < infinity as a sum of two floats, relative error about 2**-65."""
+    small = x < 2.2250738585072014e-308
+    lifted = x * 18014398509481984.0 if small else x
+    e = exponent(lifted) - (54.0 if small else 0.0)
+    m = significand(lifted)
+    f, whole = m - 1.0, m + 1.0
+    inverse = 1.0 / whole
+    s = f * inverse
+    s_low = fma(-s, (1.0 - whole) + m, fma(-s, whole, f)) * inverse
+    z = s * s
+    z_low = fma(s, s, -z) + 2.0 * s * s_low
+    cube = s * z
+    cube_low = fma(s, z, -cube) + fma(s, z_low, s_low * z)
+    third = TWO_THIRDS * cube
+    third_low = fma(TWO_THIRDS, cube, -third) + fma(TWO_THIRDS, cube_low, TWO_THIRDS_LOW * cube)
+    rest = fma(cube * z, horner(z, POW), third_low)
+    twice = 2.0 * s
+    inner = twice + third
+    inner_low = ((twice - inner) + third) + fma(2.0, s_low, rest)
+    base = e * LN2_HIGH
+    high = base + inner
+    low = ((base - high) + inner) + fma(e, LN2_LOW, inner_low)
+    total = high + low
+    return total, (high - total) + low
+
+
+@scalar
+def positive_power_f64(x: Any, y: Any) -> Any:
+    """x**y for 0 < x < infinity."""
+    log_high, log_low = log_pair_f64(x)
+    limited = clamp_float(y, -1e30, 1e30)
+    product = limited * log_high
+    low = fma(limited, log_high, -product) + limited * log_low
+    inside = clamp_float(product, -750.0, 715.0)
+    n = rint_float(inside * LOG2_E)
+    reduced = fma(n, -LN2_HIGH, inside)
+    low = (low if inside == product else 0.0) - n * LN2_LOW
+    r = reduced + low
+    lost = (reduced - r) + low
+    head = 1.0 + r
+    tail = ((1.0 - head) + r) + fma(r, lost, lost)
+    return scale(head + fma(r * r, horner(r, EXP), tail), n)
+
+
+@scalar
+def power_f64(x: Any, y: Any) -> Any:
+    magnitude = fabs_float(x)
+    whole = trunc_float(y) == y
+    odd = whole & (trunc_float(0.5 * y) != 0.5 * y)
+    ordinary = (magnitude > 0.0) & (magnitude < np.inf)
+    result = positive_power_f64(magnitude if ordinary else 1.0, y)
+    vanishes = (magnitude == 0.0) == (y > 0.0)
+    result = result if ordinary else (0.0 if vanishes else np.inf)
+    result = result if (whole | (x >= 0.0)) | (not ordinary) else np.nan
+    result = -result if odd & (copysign_float(1.0, x) < 0.0) else result
+    one = (x == 1.0) | (y == 0.0) | ((magnitude == 1.0) & (fabs_float(y) == np.inf))
+    return 1.0 if one else (result if (x == x) & (y == y) else x + y)
+
+
+@scalar
+def power_f32(x: Any, y: Any) -> Any:
+    return np.float32(power_f64(np.float64(x), np.float64(y)))
+
+
+@scalar
+def cbrt_f64(x: Any) -> Any:
+    """m (m**-1/3)**2 2**k for |x| = m 8**k: y near m**-1/3, h = 1 - m y**3, y (1 - h)**-1/3."""
+    magnitude = fabs_float(x)
+    small = magnitude < 2.2250738585072014e-308
+    lifted = magnitude * 18014398509481984.0 if small else magnitude
+    e = exponent(lifted)
+    k = rint_float(e * (1.0 / 3.0))
+    m = significand(lifted) * two_to(e - 3.0 * k)
+    y = horner(m, CBRT)
+    h = fma(-m * y, y * y, 1.0)
+    y = fma(y * h, horner(h, ROOT_SERIES), y)
+    h = fma(-m * y, y * y, 1.0)
+    y = fma(y * h, fma(h, 2.0 / 9.0, 1.0 / 3.0), y)
+    square = y * y
+    root = m * square
+    root = fma(fma(-root, root * root, m), square * (1.0 / 3.0), root)
+    result = root * two_to(k - (18.0 if small else 0.0))
+    inside = (magnitude > 0.0) & (magnitude < np.inf)
+    return copysign_float(result, x) if inside else x
+
+
+@scalar
+def cbrt_f32(x: Any) -> Any:
+    return np.float32(cbrt_f64(np.float64(x)))
