@@ -138,10 +138,9 @@ def power(x1: Any, x2: Any, /) -> Any:
 
 
 def _constant_exponent(exponent: Any) -> float | None:
-    number = isinstance(exponent, bool | int | float | np.generic)
     if isinstance(exponent, np.ndarray) and exponent.ndim == 0:
-        exponent, number = exponent[()], True
-    return exponent if number else None
+        exponent = exponent[()]
+    return exponent if isinstance(exponent, bool | int | float | np.number | np.bool_) else None  # type: ignore[return-value]
 
 
 def _short_power(x: Any, exponent: float) -> Any:

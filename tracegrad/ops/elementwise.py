@@ -1,15 +1,16 @@
-"""Elementwise operations as table rows; what a row means is here, the rows are in their family's file.
+"""Elementwise operations as table rows; what a row means is here, the rows are in their families.
 
     TANH = row("tanh", np.tanh, [lambda x, y: 1 - y * y], weight=10)
 
-says: `tg.tanh` and `np.tanh` on traced or eager arrays; the scalar function `tanh` of codegen; the partial
-derivative in terms of the argument `x` and the result `y`. Both differentiation modes follow:
+says: `tg.tanh` and `np.tanh` on traced or eager arrays; the scalar function `tanh` of codegen; the
+partial derivative in terms of the argument `x` and the result `y`. Both modes follow:
 
     y = f(a, b)  =>  t_y = f_a * t_a + f_b * t_b,   d_a = f_a * d_y,   d_b = f_b * d_y
 
-A partial is an array, a number, or says where the tangent passes: a boolean array (`x > 0`) or a `Masked`. These
-select instead of multiplying, so that an infinite cotangent times a zero partial is zero, not NaN. No partial at
-all (`None`) means that there is no derivative; a partial of 0 that it is zero everywhere, as of `floor`.
+A partial is an array, a number, or says where the tangent passes: a boolean array (`x > 0`) or a
+`Masked`. These select instead of multiplying, so that an infinite cotangent times a zero partial
+is zero, not NaN. No partial at all (`None`) means that there is no derivative; a partial of 0
+that it is zero everywhere, as of `floor`.
 """
 
 from __future__ import annotations
@@ -122,7 +123,7 @@ class Elementwise(Op):
 
     def text(self, *args: str) -> str:
         if self.infix:
-            return f" {self.infix} ".join(args) if len(args) > 1 else f"{self.infix}{args[0]}"
+            return f" {self.infix} ".join(args) if self.arity > 1 else self.infix + "".join(args)
         if "{" in self.spelling:
             return self.spelling.format(*args)
         return f"{self.spelling or 'np.' + self.name}({', '.join(args)})"

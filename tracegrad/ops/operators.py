@@ -13,6 +13,7 @@ import numpy as np
 
 from tracegrad.errors import UnsupportedError
 from tracegrad.ops.op import NUMPY, PUBLIC, Bindable
+from tracegrad.ops.scipy import meaning
 
 _UFUNC_REDUCTIONS = {
     np.add: "sum",
@@ -27,8 +28,9 @@ _UFUNC_REDUCTIONS = {
 def numpy_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: dict[str, Any]):
     """NumPy's `__array_ufunc__`: the ufunc, or its `reduce`, on traced or eager operands."""
     out = options.pop("out", None)
-    if method == "__call__" and ufunc in NUMPY:
-        result = _call_ufunc(ufunc, inputs, options)
+    ours = meaning(ufunc)
+    if method == "__call__" and ours is not None:
+        result = _call_ufunc(ufunc, ours, inputs, options)
     elif method == "reduce" and ufunc in _UFUNC_REDUCTIONS:
         options.setdefault("axis", 0)
         result = PUBLIC[_UFUNC_REDUCTIONS[ufunc]](*inputs, **options)
@@ -39,7 +41,9 @@ def numpy_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: 
     return result if out is None else _into(out[0], result)
 
 
-def _call_ufunc(ufunc: np.ufunc, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
+def _call_ufunc(
+    ufunc: np.ufunc, ours: Callable[..., Any], inputs: tuple[Any, ...], options: dict[str, Any]
+) -> Any:
     dtype = options.pop("dtype", None)
     where = options.pop("where", True)
     if options or where is not True:
@@ -49,7 +53,7 @@ def _call_ufunc(ufunc: np.ufunc, inputs: tuple[Any, ...], options: dict[str, Any
         )
     if dtype is not None:
         inputs = tuple(PUBLIC["astype"](value, dtype) for value in inputs)
-    return NUMPY[ufunc](*inputs)
+    return ours(*inputs)
 
 
 def _into(out: Any, result: Any) -> Any:

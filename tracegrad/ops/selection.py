@@ -2,7 +2,8 @@
 
     y = where(c, a, b)  =>  d_a = where(c, d_y, 0),  d_b = where(c, 0, d_y)
 
-At ties and bounds the derivatives are PyTorch's: `maximum(a, a)` gives each half, `clip` passes at its bounds.
+At ties and bounds the derivatives are PyTorch's: `maximum(a, a)` gives each operand half, `clip`
+passes at its bounds.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ DEG2RAD = row("deg2rad", np.deg2rad, [lambda x, y: DEGREE], also=("radians", np.
 RAD2DEG = row("rad2deg", np.rad2deg, [lambda x, y: 1 / DEGREE], also=("degrees", np.degrees))
 
 _SINC_SERIES = (-1 / 3, 1 / 30, -1 / 840, 1 / 45360, -1 / 3991680, 1 / 518918400, -1 / 93405312000)
-"""Of `d/dz sin(z)/z` over z: the coefficients of z**0, z**2, ... (differentiate the sine series)."""
+"""Of `d/dz sin(z)/z` over z: coefficients of z**0, z**2, ... (the sine series differentiated)."""
 
 
 def _sinc_slope(x: Array, y: Array) -> Array:

@@ -1,0 +1,34 @@
+"""References that load scipy at their first use: `SciPy("erf")` is `scipy.special.erf`.
+
+Importing scipy takes longer than importing tracegrad, and few programs need it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from tracegrad.ops.op import NUMPY
+
+
+@dataclass(frozen=True)
+class SciPy:
+    """A function of `scipy.special` by name; equal names are equal functions."""
+
+    name: str
+
+    def __call__(self, *args: Any) -> Any:
+        return getattr(import_module("scipy.special"), self.name)(*args)
+
+
+def meaning(ufunc: np.ufunc) -> Callable[..., Any] | None:
+    """Our function for a ufunc of NumPy or of `scipy.special`; None if there is none."""
+    name = ufunc.__name__
+    if ufunc not in NUMPY and ufunc is getattr(sys.modules.get("scipy.special"), name, None):
+        return NUMPY.get(SciPy(name))
+    return NUMPY.get(ufunc)

@@ -1,0 +1,103 @@
+"""Special functions of `scipy.special` as table rows; references load scipy when they are needed.
+
+    y = erf(x)   =>   d_x = d_y * 2 / sqrt(pi) * exp(-x**2)
+
+As scipy's own loops they compute in float32 if every operand is float32, else in float64.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tracegrad.ir.op import Array
+from tracegrad.ops.elementwise import Elementwise, Masked, Partial, row
+from tracegrad.ops.exponential import EXP, LOG, LOG1P
+from tracegrad.ops.op import public
+from tracegrad.ops.scipy import SciPy
+from tracegrad.ops.selection import where
+
+ERF_SLOPE = 2 / math.sqrt(math.pi)
+NORMAL_DENSITY = 1 / math.sqrt(2 * math.pi)
+POSITIVE = ((0.2, 4.0),)
+PROBABILITY = ((0.05, 0.95),)
+
+
+def _scipy_dtypes(*operands: Any) -> tuple[np.dtype, ...]:
+    single = all(operand == np.dtype(np.float32) for operand in operands)
+    dtype = np.dtype(np.float32 if single else np.float64)
+    return (dtype,) * (len(operands) + 1)
+
+
+def _row(name: str, *partials: Partial | None, **more: Any) -> Elementwise:
+    """A row whose reference is `scipy.special.<name>`."""
+    arity = len(partials)
+    text = f"scipy.special.{name}"
+    more.setdefault("weight", 20)
+    return row(name, SciPy(name), partials, arity=arity, like=_scipy_dtypes, text=text, **more)
+
+
+ERF = _row("erf", lambda x, y: ERF_SLOPE * EXP(-x * x))
+ERFC = _row("erfc", lambda x, y: -ERF_SLOPE * EXP(-x * x))
+ERFINV = _row("erfinv", lambda x, y: EXP(y * y) / ERF_SLOPE, domain=((-0.95, 0.95),))
+ERFCINV = _row("erfcinv", lambda x, y: -EXP(y * y) / ERF_SLOPE, domain=((0.05, 1.95),))
+NDTR = _row("ndtr", lambda x, y: NORMAL_DENSITY * EXP(-0.5 * x * x))
+NDTRI = _row("ndtri", lambda x, y: EXP(0.5 * y * y) / NORMAL_DENSITY, domain=PROBABILITY)
+LOG_NDTR = _row("log_ndtr", lambda x, y: NORMAL_DENSITY * EXP(-0.5 * x * x - y))
+
+EXPIT = _row("expit", lambda x, y: y * (1 - y), scalar="sigmoid", weight=10, also=("sigmoid",))
+LOGIT = _row("logit", lambda x, y: 1 / (x * (1 - x)), weight=12, domain=PROBABILITY)
+
+GAMMALN = _row("gammaln", lambda x, y: PSI(x), domain=POSITIVE)
+GAMMA = _row("gamma", lambda x, y: y * PSI(x), domain=POSITIVE)
+PSI = _row(
+    "psi",
+    lambda x, y: POLYGAMMA(1, x),
+    scalar="digamma",
+    domain=POSITIVE,
+    also=("digamma",),
+)
+POLYGAMMA = _row(
+    "polygamma",
+    None,
+    lambda n, x, y: POLYGAMMA(n + 1, x),
+    weight=60,
+    domain=((1.0, 1.0), (0.2, 4.0)),
+)
+
+
+@public(SciPy("loggamma"))
+def loggamma(x: Any) -> Array:
+    """The logarithm of the gamma function, NaN for negative `x` (see `gammaln`)."""
+    return where(x < 0, np.nan, GAMMALN(x))
+
+
+XLOGY = _row(
+    "xlogy",
+    lambda x, y, out: Masked((x != 0) | (y > 0), LOG(y)),
+    lambda x, y, out: x / y,
+    weight=10,
+    domain=POSITIVE,
+)
+XLOG1PY = _row(
+    "xlog1py",
+    lambda x, y, out: Masked((x != 0) | (y > -1), LOG1P(y)),
+    lambda x, y, out: x / (1 + y),
+    weight=12,
+    domain=((-2.0, 2.0), (-0.5, 4.0)),
+)
+ENTR = _row("entr", lambda x, y: -LOG(x) - 1, weight=10, domain=POSITIVE)
+REL_ENTR = _row(
+    "rel_entr",
+    lambda x, y, out: LOG(x / y) + 1,
+    lambda x, y, out: -x / y,
+    domain=POSITIVE,
+)
+KL_DIV = _row(
+    "kl_div",
+    lambda x, y, out: LOG(x / y),
+    lambda x, y, out: 1 - x / y,
+    domain=POSITIVE,
+)
