@@ -271,6 +271,8 @@ def _function(function: Function, printer: Printer, options: Options) -> list[st
 
 
 def _constant(name: str, value: np.ndarray) -> list[str]:
+    if not value.size:
+        return [f"{name} = np.empty({value.shape}, {_dtype(value.dtype)})"]
     if value.size <= INLINE_CONSTANT:
         # repr gives the shortest digits that read back exactly.
         text = repr(value.tolist()).replace("nan", "np.nan").replace("inf", "np.inf")

@@ -1,4 +1,4 @@
-"""Reductions, many elements combined into one along axes, and the adjoint of the sum, broadcasting."""
+"""Reductions (many elements combined into one) and the adjoint of the sum, broadcasting."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from codegen.expr import Expr
-from tracegrad.errors import ShapeError
+from tracegrad.errors import ShapeError, UnsupportedError
 from tracegrad.ir.dims import Size, product, same
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.broadcast import Shape, aligned, broadcast_extent
-from tracegrad.ops.constant import SIZE, astype
-from tracegrad.ops.op import as_operand, bind, public, register, type_of
+from tracegrad.ops.constant import ASTYPE, SIZE, astype
+from tracegrad.ops.op import PUBLIC, as_operand, bind, public, register, sample, type_of
 from tracegrad.ops.shape import RESHAPE, as_shape, normal_axes, shape_text
 
 Reader = Callable[..., Expr]
@@ -44,6 +44,9 @@ class Reduction(Op):
 
     def text(self, x: str, *, axis: Axes) -> str:
         return f"np.{self.name}({x}, axis={axis[0] if len(axis) == 1 else axis})"
+
+    def work(self, node: Any) -> tuple[float, Size]:
+        return self.weight, node.inputs[0].type.size
 
 
 class Sum(Reduction):
@@ -114,7 +117,7 @@ def unbroadcast(ct: Array, type: ArrayType) -> Array:
     stretched = tuple(
         axis
         for axis in range(ct.type.rank)
-        if axis < extra or (type.shape[axis - extra] == 1 and ct.type.shape[axis] != 1)
+        if axis < extra or is_stretched(type.shape[axis - extra], ct.type.shape[axis])
     )
     if not stretched:
         return ct
@@ -122,35 +125,103 @@ def unbroadcast(ct: Array, type: ArrayType) -> Array:
     return total if total.type.shape == type.shape else bind(RESHAPE, total, shape=type.shape)
 
 
+def is_stretched(extent: Size, to: Size) -> bool:
+    """Whether broadcasting repeats along an axis; what `extent` equals was settled by it."""
+    if isinstance(extent, int) and extent == 1:
+        return to != 1
+    return extent != to and not same(extent, to)
+
+
 def reduce(op: Op, x: Any, axis: Any, keepdims: bool) -> Any:
+    """`op` over `axis` as the user gives it; a value of its own even where nothing is reduced."""
     x = as_operand(x)
     type = type_of(x)
-    axes = normal_axes(axis, type.rank)
-    result = bind(op, x, axis=axes) if axes else x
-    if not keepdims:
-        return result
+    axes = reduced_axes(axis, type.rank)
+    return keep(bind(op, x, axis=axes) if axes else strong(x), type, axes, keepdims)
+
+
+def reduced_axes(axis: Any, rank: int) -> Axes:
+    """As `normal_axes`; a 0-d array may be reduced over axis 0 or -1, as in NumPy."""
+    if rank == 0 and isinstance(axis, int) and axis in (0, -1):
+        return ()
+    return normal_axes(axis, rank)
+
+
+def keep(result: Any, type: ArrayType, axes: Axes, keepdims: bool) -> Any:
+    """A reduced value, under `keepdims` with extent 1 where `type` was reduced."""
     wanted = tuple(1 if at in axes else size for at, size in enumerate(type.shape))
-    return result if type_of(result).shape == wanted else bind(RESHAPE, result, shape=wanted)
+    if not keepdims or type_of(result).shape == wanted:
+        return result
+    return bind(RESHAPE, result, shape=wanted)
+
+
+def strong(x: Any) -> Any:
+    """A copy of `x` that has its dtype for good, also where it was a Python number."""
+    return bind(ASTYPE, x, dtype=type_of(x).dtype)
+
+
+def no_out(out: Any) -> None:
+    if out is not None:
+        raise UnsupportedError("out= is not supported: use the returned value, y[...] = result")
+
+
+def only_where(x: Any, where: Any, neutral: Any) -> Any:
+    """`x`, with what `where` leaves out replaced by a value that changes no result."""
+    if where is True:
+        return x
+    return PUBLIC["where"](where, x, type_of(x).dtype.type(neutral))
+
+
+def sum_dtype(dtype: np.dtype) -> np.dtype:
+    """Small integers and booleans are added and multiplied in 64 bits."""
+    return np.add.reduce(np.zeros(1, dtype)).dtype
 
 
 @public(np.sum, name="sum")
-def sum_(a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False):
+def sum_(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: Any = None,
+    keepdims: bool = False,
+    initial: Any = None,
+    where: Any = True,
+) -> Any:
     """The sum of `a` over `axis` (an int, a tuple, or None for all)."""
+    no_out(out)
     a = as_operand(a)
-    if dtype is None:
-        dtype = np.add.reduce(np.zeros(1, type_of(a).dtype)).dtype
-    return reduce(SUM, astype(a, dtype), axis, keepdims)
+    a = astype(a, sum_dtype(type_of(a).dtype) if dtype is None else dtype)
+    total = reduce(SUM, only_where(a, where, 0), axis, keepdims)
+    return total if initial is None else total + astype(initial, type_of(a).dtype)
 
 
 @public(np.mean)
-def mean(a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False):
+def mean(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: Any = None,
+    keepdims: bool = False,
+    *,
+    where: Any = True,
+) -> Any:
     """The mean of `a` over `axis`: the sum divided by the number of elements."""
+    no_out(out)
     a = as_operand(a)
     type = type_of(a)
     if dtype is None:
         dtype = type.dtype if type.is_float else np.float64
-    total = reduce(SUM, astype(a, dtype), axis, keepdims)
-    return total / size_value(product(tuple(type.shape[at] for at in normal_axes(axis, type.rank))))
+    total = reduce(SUM, only_where(astype(a, dtype), where, 0), axis, keepdims)
+    return total / counted(type, axis, where, keepdims, type_of(total).dtype)
+
+
+def counted(type: ArrayType, axis: Any, where: Any, keepdims: bool, dtype: np.dtype) -> Any:
+    """How many elements a reduction over `axis` combines: a number, or one per result."""
+    if where is True:
+        axes = reduced_axes(axis, type.rank)
+        return size_value(product(tuple(type.shape[at] for at in axes)))
+    chosen = broadcast_to(astype(where, bool), type.shape)
+    return reduce(SUM, astype(chosen, dtype), axis, keepdims)
 
 
 @public(np.broadcast_to)
@@ -165,3 +236,21 @@ def size_value(size: Size) -> Any:
     """An extent as an operand."""
     return size if isinstance(size, int) else bind(SIZE, size=size)
 
+
+sample(lambda x: np.sum(x), (3, 4))
+sample(lambda x: x.sum(axis=0) * np.sum(x, axis=-1, keepdims=True), (3, 4))
+sample(lambda x: np.sum(x * x, axis=(0, 2)), (2, 3, 4))
+sample(lambda x: np.sum(x, axis=(2, -2), keepdims=True), (2, 3, 4))
+sample(lambda x: np.sum(x, axis=1), (3, 0))
+sample(lambda x: np.sum(x), (0, 3))
+sample(lambda x: np.sum(x, axis=()) * np.sum(x), ())
+sample(lambda x: np.sum(x, axis=0), (3,), kinds="iub", smooth=False)
+sample(lambda x: np.sum(x, axis=0, initial=2.0, where=x > 0.1), (3, 4))
+sample(lambda x: np.add.reduce(x), (3, 4))
+sample(lambda x: np.mean(x), (3, 4))
+sample(lambda x: x.mean(axis=0), (3, 1))
+sample(lambda x: np.mean(x, axis=(0, 1), keepdims=True), (2, 3, 4))
+sample(lambda x: np.mean(x, 0), (3, 4), kinds="iub", smooth=False)
+sample(lambda x: np.mean(x, 1, where=x > -1.5), (3, 4))
+sample(lambda x: np.broadcast_to(x, (2, 3, 4)) ** 2, (3, 1))
+sample(lambda x: np.broadcast_to(x, (2, 0)), ())

@@ -27,7 +27,9 @@ class Reshape(Op):
 
     def infer(self, x: ArrayType, *, shape: Shape) -> ArrayType:
         if not same(x.size, product(shape)):
-            raise ShapeError(f"cannot reshape {x} to {shape_text(shape)}: {x.size} elements do not fit")
+            raise ShapeError(
+                f"cannot reshape {x} to {shape_text(shape)}: {x.size} elements do not fit"
+            )
         return x.with_shape(shape)
 
     def reference(self, x: np.ndarray, *, shape: tuple[int, ...]) -> np.ndarray:
@@ -130,7 +132,7 @@ def row_major(shape: Shape) -> Shape:
 def reshaped_strides(strides: Shape, shape: Shape, new: Shape) -> Shape | None:
     """The strides under which the same memory has the shape `new`; None if there are none.
 
-    Axes that lie next to each other in memory form a block; each block has to be an unbroken row of new axes.
+    Axes that lie next to each other in memory form a block; each has to be a run of new axes.
     """
     blocks = _blocks(strides, shape)
     found: dict[int, Size] = {}

@@ -1,0 +1,154 @@
+"""Where the largest and the smallest elements are: `argmax`, `argmin`.
+
+    at = argmax(x)  =>  best = -inf; for i in range(n): if x[i] > best: best, at = x[i], i
+
+The first of equal elements is found; the first NaN wins over every number, as in NumPy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from codegen import expr as ex
+from codegen.expr import Call, Const, Expr, Load, Select, Var
+from codegen.loops import Alloc, Assign, Store
+from tracegrad.errors import ShapeError
+from tracegrad.ir.dims import holds, product
+from tracegrad.ir.op import Op
+from tracegrad.ir.types import ArrayType
+from tracegrad.ops.constant import astype
+from tracegrad.ops.extremes import highest, lowest
+from tracegrad.ops.op import as_operand, bind, public, register, sample, type_of
+from tracegrad.ops.reduction import Axes, keep, no_out, reduced_axes, strong
+
+
+class Position(Op):
+    """The index of the first largest or smallest element, along one axis or in row-major order.
+
+    The first NaN wins over every number.
+    """
+
+    weight = 2
+
+    def __init__(self, name: str, better: str, limit: Callable[[np.dtype], Any]) -> None:
+        self.name, self.better, self.limit = name, better, limit
+
+    def infer(self, x: ArrayType, *, axis: int | None) -> ArrayType:
+        kept = () if axis is None else x.shape[:axis] + x.shape[axis + 1 :]
+        return ArrayType(np.dtype(np.int64), kept)
+
+    def reference(self, x: np.ndarray, *, axis: int | None) -> Any:
+        return getattr(np, self.name)(x, axis=axis)
+
+    def text(self, x: str, *, axis: int | None) -> str:
+        return f"np.{self.name}({x})" if axis is None else f"np.{self.name}({x}, axis={axis})"
+
+    def wins(self, value: Expr, best: Expr) -> Expr:
+        """`value > best`, or `value` is the first NaN."""
+        beats = Call(self.better, (value, best), ex.BOOL)
+        if value.dtype.kind != "f":
+            return beats
+        first = Call("logical_and", (_is_nan(value), Call("equal", (best, best), ex.BOOL)), ex.BOOL)
+        return Call("logical_or", (beats, first), ex.BOOL)
+
+    def kernel(self, lowering: Any, node: Any) -> None:
+        axis, rank = node.attributes["axis"], node.inputs[0].type.rank
+        if axis is None or axis == rank - 1:
+            self._along_rows(lowering, node, tuple(range(rank)) if axis is None else (axis,))
+        else:
+            self._across_rows(lowering, node, axis)
+
+    def _along_rows(self, lowering: Any, node: Any, axes: Axes) -> None:
+        """The axes that are searched are the last ones: the best so far is a scalar."""
+        (x,) = node.inputs
+        kept = x.type.shape[: x.type.rank - len(axes)]
+        best = Var(lowering.namer.unique(f"{node.name}_value"), x.type.dtype)
+        at = Var(lowering.namer.unique(f"{node.name}_at") if kept else node.name)
+        if kept:
+            lowering.allocate(node)
+        with lowering.nest(kept) as outer:
+            lowering.append(Assign(best, Const(self.limit(x.type.dtype), x.type.dtype)))
+            lowering.append(Assign(at, ex.integer(0)))
+            inner_shape = x.type.shape[len(kept) :]
+            with lowering.nest(inner_shape, tuple(range(len(axes)))) as inner:
+                value = Var(lowering.namer.unique(f"{node.name}_new"), x.type.dtype)
+                lowering.append(Assign(value, lowering.value(x, outer + inner)))
+                wins = Var(lowering.namer.unique(f"{node.name}_wins"), ex.BOOL)
+                lowering.append(Assign(wins, self.wins(value, best), lowering.comment(node)))
+                flat = _flat(inner, [lowering.size(size) for size in inner_shape])
+                lowering.append(Assign(at, Select(wins, flat, at, ex.INT)))
+                lowering.append(Assign(best, Select(wins, value, best, best.dtype)))
+            if kept:
+                lowering.append(Store(node.name, outer, at, lowering.comment(node)))
+        if not kept:
+            lowering.scalars[node] = at
+
+    def _across_rows(self, lowering: Any, node: Any, axis: int) -> None:
+        """Row by row, with the best values so far in an array beside the result."""
+        (x,) = node.inputs
+        dtype = x.type.dtype
+        at = lowering.allocate(node, fill=0)
+        best = lowering.namer.unique(f"{node.name}_value")
+        shape = tuple(lowering.size(size) for size in node.type.shape)
+        lowering.append(Alloc(best, shape, dtype, self.limit(dtype)))
+        with lowering.nest(x.type.shape, (axis,)) as index:
+            kept = index[:axis] + index[axis + 1 :]
+            value = Var(lowering.namer.unique(f"{node.name}_new"), dtype)
+            lowering.append(Assign(value, lowering.value(x, index)))
+            old, old_at = Load(best, kept, dtype), Load(at, kept, ex.INT)
+            wins = Var(lowering.namer.unique(f"{node.name}_wins"), ex.BOOL)
+            lowering.append(Assign(wins, self.wins(value, old), lowering.comment(node)))
+            lowering.append(Store(at, kept, Select(wins, index[axis], old_at, ex.INT)))
+            lowering.append(Store(best, kept, Select(wins, value, old, dtype)))
+
+
+def _is_nan(value: Expr) -> Expr:
+    return Call("not_equal", (value, value), ex.BOOL)
+
+
+def _flat(index: tuple[Expr, ...], shape: list[Expr]) -> Expr:
+    """The position in row-major order."""
+    flat: Expr = ex.integer(0)
+    for i, size in zip(index, shape, strict=True):
+        flat = ex.add(ex.multiply(flat, size), i)
+    return flat
+
+
+ARGMAX = register(Position("argmax", "greater", lowest))
+ARGMIN = register(Position("argmin", "less", highest))
+
+
+@public(np.argmax)
+def argmax(a: Any, axis: Any = None, out: Any = None, *, keepdims: bool = False) -> Any:
+    """The index of the first largest element along `axis` (None: in row-major order)."""
+    return _place(ARGMAX, a, axis, out, keepdims)
+
+
+@public(np.argmin)
+def argmin(a: Any, axis: Any = None, out: Any = None, *, keepdims: bool = False) -> Any:
+    """The index of the first smallest element along `axis` (None: in row-major order)."""
+    return _place(ARGMIN, a, axis, out, keepdims)
+
+
+def _place(op: Position, a: Any, axis: Any, out: Any, keepdims: bool) -> Any:
+    no_out(out)
+    a = as_operand(a)
+    type = type_of(a)
+    if type.rank == 0:
+        reduced_axes(axis, 0)
+        return astype(strong(a) * 0, np.int64)
+    axes = reduced_axes(axis, type.rank)
+    if not holds(product(tuple(type.shape[at] for at in axes)), "!=", 0):
+        raise ShapeError(f"attempt to get {op.name} of an empty sequence: the array is {type}")
+    return keep(bind(op, a, axis=None if axis is None else axes[0]), type, axes, keepdims)
+
+
+sample(lambda x: (np.argmax(x), x.argmin(), np.argmax(x, axis=0)), (3, 4), smooth=False)
+sample(
+    lambda x: (np.argmin(x, axis=1), np.argmax(x, axis=-1, keepdims=True)), (2, 3, 4), smooth=False
+)
+sample(lambda x: (np.argmax(x, 0), np.argmin(x)), (3, 4), kinds="iub", smooth=False)
+sample(lambda x: (np.argmax(x), np.argmin(x, 0)), (), smooth=False)
