@@ -1,0 +1,1 @@
+"""A traced function called on tensors: one node of the eager graph, run compiled."""

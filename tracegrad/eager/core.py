@@ -1,0 +1,203 @@
+"""The heart of the eager tensor: an operation computed at once, and remembered if a gradient is asked for.
+
+    x * w      ->      NumPy's product; if x or w requires a gradient, a node multiply(x, w) that saves
+                       x where w's gradient is wanted, and w where x's is
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, Self
+from weakref import ref
+
+import numpy as np
+
+from tracegrad.autodiff.rules import differentiable_in
+from tracegrad.eager.modes import is_grad_enabled, recording_gradients
+from tracegrad.eager.node import (
+    Counter,
+    Differentiable,
+    Hook,
+    Leaf,
+    Plain,
+    Recorded,
+    Saved,
+    Site,
+    Step,
+    call_site,
+)
+from tracegrad.eager.symbolic import needed_values
+from tracegrad.ir.graph import Literal, Node
+from tracegrad.ir.op import Op
+from tracegrad.ir.types import ArrayType
+from tracegrad.ops.constant import CONSTANT
+from tracegrad.ops.op import type_of
+from tracegrad.ops.operators import ArrayMethods
+
+differentiable_arguments = lru_cache(maxsize=None)(differentiable_in)
+
+
+class Core(ArrayMethods):
+    """An ndarray, and the node of the graph that it is the value of."""
+
+    dispatch_rank = 1
+    __array_priority__ = 100
+
+    _data: np.ndarray
+    _type: ArrayType | None = None
+    _fn: Recorded | None = None
+    """The operation that made this value, if it needs a gradient."""
+    _requires: bool = False
+    """A leaf that gradients are accumulated for."""
+    _leaf: ref[Leaf] | None = None
+    _plain: Plain | None = None
+    _grad: Self | None = None
+    _version: Counter | None = None
+    _base: Self | None = None
+    """Views: the tensor whose memory this is, and how to look at it (from outside to inside)."""
+    _steps: tuple[Step, ...] = ()
+    _generation: int = 0
+    """How often the graph of this memory was rewritten by recorded writes; views compare it."""
+    _seen: int = 0
+    _origin: Site | None = None
+    _hooks: dict[int, Hook] | None = None
+    _retain: bool = False
+
+    @classmethod
+    def of(cls, array: np.ndarray, fn: Recorded | None = None) -> Self:
+        """A tensor that holds this very array."""
+        tensor = cls.__new__(cls)
+        tensor._data = array
+        if fn is not None:
+            tensor._fn = fn
+        return tensor
+
+    @property
+    def type(self) -> ArrayType:  # type: ignore[override]
+        """dtype and shape, as the IR has them."""
+        found = self._type
+        if found is None:
+            found = self._type = ArrayType(self._data.dtype, self._data.shape)
+        return found
+
+    @classmethod
+    def bind(cls, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Self:
+        """Compute `op` with NumPy, and record it if a gradient may flow through it."""
+        arrays = [arg._data if isinstance(arg, Core) else arg for arg in args]
+        try:
+            result = op.reference(*arrays, **attrs)
+        except (TypeError, ValueError):
+            op.infer(*map(type_of, args), **attrs)  # a ShapeError with the operands' types
+            raise
+        out = cls.of(result if type(result) is np.ndarray else np.asarray(result))
+        if out._data.base is not None or any(out._data is array for array in arrays):
+            out._note_view(op, args, attrs)
+        if is_grad_enabled() and out._data.dtype.kind == "f":
+            sources = [arg._node() if isinstance(arg, Core) else None for arg in args]
+            if any(sources):
+                out._record(op, args, attrs, sources)
+        return out
+
+    def _record(
+        self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any], sources: Sequence[Node | None]
+    ) -> None:
+        """Become the result of `op`, with what its derivative needs."""
+        rules = differentiable_arguments(op, len(args))
+        wanted = tuple(
+            rule and source is not None for rule, source in zip(rules, sources, strict=True)
+        )
+        if not any(wanted):
+            return
+        inputs = tuple(
+            source if source is not None else operand_node(arg)
+            for source, arg in zip(sources, args, strict=True)
+        )
+        site, label = call_site()
+        fn = Recorded(op, inputs, tuple(attrs.items()), self.type, wanted, site, label)
+        needs = needed_values(op, fn.attrs, inputs, fn.type, wanted)
+        if any(needs):
+            values = (*args, self)
+            fn.saved = tuple(
+                kept(value) if need else None for value, need in zip(values, needs, strict=True)
+            )
+            fn.consumable = any(
+                saved is not None and (not label or isinstance(saved.value, np.ndarray))
+                for saved in fn.saved
+            )
+        self._fn = fn
+
+    def _note_view(self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> None:
+        """If this is a view of an operand's memory: remember of which, and how it looks at it."""
+        owner = memory(self._data)
+        for place, arg in enumerate(args):
+            if isinstance(arg, Core) and memory(arg._data) is owner:
+                if arg._data is self._data:
+                    self._data = self._data.view()
+                self._base = arg if arg._base is None else arg._base  # type: ignore[assignment]
+                self._steps = (*arg._steps, Step(op, place, args, attrs))
+                self._seen = self._base._generation  # type: ignore[union-attr]
+                return
+
+    def _node(self) -> Differentiable | None:
+        """The graph node of the current value; None if it needs no gradient."""
+        if self._base is not None and self._seen != self._base._generation:
+            self._look_again()
+        if self._fn is not None:
+            return self._fn
+        if not self._requires:
+            return None
+        leaf = self._leaf() if self._leaf is not None else None
+        if leaf is None:
+            leaf = Leaf(self)
+            self._leaf = ref(leaf)
+        return leaf
+
+    def _look_again(self) -> None:
+        """The base of this view was written to and has a new graph: make the view of that."""
+        assert self._base is not None
+        current: Any = self._base
+        with recording_gradients(True):
+            for step in self._steps:
+                current = step(current)
+        self._fn = current._fn
+        self._seen = self._base._generation
+
+    @property
+    def _counter(self) -> Counter:
+        """Counts writes; views and detached tensors share it."""
+        if self._base is not None:
+            return self._base._counter
+        if self._version is None:
+            self._version = Counter()
+        return self._version
+
+
+def memory(array: Any) -> Any:
+    """The array that owns the memory of `array`."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
+
+
+def kept(value: Any) -> Saved:
+    return Saved(value._data, value._counter) if isinstance(value, Core) else Saved(value, None)
+
+
+def operand_node(value: Any) -> Node:
+    """The node of an operand that needs no gradient; numbers are constants of the graph."""
+    if isinstance(value, Core):
+        if value._plain is None:
+            value._plain = Plain(value.type, value._origin)
+        return value._plain
+    if isinstance(value, np.ndarray):
+        return Plain(type_of(value), None)
+    return _number(type(value), value, repr(value))
+
+
+@lru_cache(maxsize=1024)
+def _number(kind: type, value: Any, text: str) -> Node:
+    """A constant node. `kind` and `text` tell 1 from 1.0 and True, and 0.0 from -0.0."""
+    del kind, text
+    attrs = (("value", Literal.of(np.asarray(value))),)
+    return Node(CONSTANT, (), attrs, type_of(value))

@@ -1,0 +1,205 @@
+"""What an eager operation leaves behind: an IR node that also holds the arrays its derivative needs.
+
+    y = np.exp(x)      ->      y.grad_fn is a node `exp(x)` that keeps y's array (the derivative is y itself)
+
+A `Recorded` node knows the code object and instruction that made it; file, line and name are looked up when
+somebody asks.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import CodeType
+from typing import Any
+from weakref import ref
+
+from tracegrad.ir.graph import Node, Source, next_serial
+from tracegrad.ir.op import Op
+from tracegrad.ir.types import ArrayType
+from tracegrad.ops.constant import Input
+from tracegrad.ops.op import PUBLIC, bind
+from tracegrad.tracing.source import assigned_name, is_user_file, source_of
+
+Site = tuple[CodeType, int]
+"""A place in the user's program: the code object and the offset of the instruction."""
+
+Hook = Callable[[Any], Any]
+
+
+def call_site() -> tuple[Site | None, str]:
+    """Where user code called the library, and the public function it called ("" if an operator)."""
+    codes, label, frame = _public_codes(), "", sys._getframe(1)
+    while frame is not None:
+        code = frame.f_code
+        if is_user_file(code.co_filename):
+            return (code, frame.f_lasti), label
+        label = codes.get(code, label)
+        frame = frame.f_back
+    return None, label
+
+
+_codes: dict[CodeType, str] = {}
+
+
+def _public_codes() -> dict[CodeType, str]:
+    if not _codes:
+        for name, function in PUBLIC.items():
+            if hasattr(function, "__code__"):
+                _codes.setdefault(function.__code__, name)
+    return _codes
+
+
+def line_of(site: Site | None) -> str:
+    """`train.py:19: y = x * 2`, as errors show a place."""
+    source = source_of(*site) if site is not None else None
+    if source is None:
+        return "an unknown line"
+    return f"{Path(source.file).name}:{source.line}: {' '.join(source.text.split())}"
+
+
+def name_at(site: Site | None) -> str:
+    """The variable that the value made at `site` was assigned to."""
+    return assigned_name(*site) if site is not None else ""
+
+
+class Counter:
+    """Counts the writes into one piece of memory; tensors that share the memory share it."""
+
+    __slots__ = ("site", "value")
+
+    def __init__(self) -> None:
+        self.value = 0
+        self.site: Site | None = None
+
+    def bump(self) -> None:
+        self.value += 1
+        self.site = call_site()[0]
+
+
+class Saved:
+    """A value that a derivative needs, with the state of its memory when it was kept."""
+
+    __slots__ = ("counter", "value", "version")
+
+    def __init__(self, value: Any, counter: Counter | None) -> None:
+        self.value, self.counter = value, counter
+        self.version = counter.value if counter is not None else 0
+
+    @property
+    def overwritten(self) -> bool:
+        return self.counter is not None and self.counter.value != self.version
+
+
+class Differentiable(Node):
+    """A node of the eager graph with a gradient: an operation's result or a leaf."""
+
+    __setattr__ = object.__setattr__  # type: ignore[assignment]
+
+
+class Leaf(Differentiable):
+    """A tensor made by the user, where gradients accumulate."""
+
+    def __init__(self, tensor: Any) -> None:
+        self.op = Input(tensor.type)
+        self.inputs, self.attrs, self.type = (), (), tensor.type
+        self.serial = next_serial()
+        self.tensor = tensor
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return name_at(self.tensor._origin)
+
+    @property
+    def source(self) -> Source | None:  # type: ignore[override]
+        site = self.tensor._origin
+        return source_of(*site) if site is not None else None
+
+    def __repr__(self) -> str:
+        return "<AccumulateGrad>"
+
+
+class Plain(Node):
+    """An operand that needs no gradient: the graph knows its type and where it came from."""
+
+    __setattr__ = object.__setattr__  # type: ignore[assignment]
+
+    def __init__(self, type: ArrayType, site: Site | None) -> None:
+        self.op, self.inputs, self.attrs, self.type = Input(type), (), (), type
+        self.serial = next_serial()
+        self.site = site
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return name_at(self.site)
+
+    def __repr__(self) -> str:
+        return f"<operand {self.name or self.type}>"
+
+
+class Recorded(Differentiable):
+    """One recorded operation, and until a backward consumes it the arrays it saved."""
+
+    def __init__(
+        self,
+        op: Op,
+        inputs: tuple[Node, ...],
+        attrs: tuple[tuple[str, Any], ...],
+        type: ArrayType,
+        wanted: tuple[bool, ...],
+        site: Site | None,
+        label: str,
+    ) -> None:
+        self.op, self.inputs, self.attrs, self.type = op, inputs, attrs, type
+        self.serial = next_serial()
+        self.wanted, self.site, self.label = wanted, site, label
+        self.saved: tuple[Saved | None, ...] | None = ()
+        """One per operand, then the result; None after a backward that consumed them."""
+        self.consumable = False
+        """Whether a backward that retains nothing drops what was saved."""
+
+    freed_at: Site | None = None
+    hooks: dict[int, Hook] | None = None
+    retained: ref[Any] | None = None
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return name_at(self.site)
+
+    @property
+    def source(self) -> Source | None:  # type: ignore[override]
+        return source_of(*self.site) if self.site is not None else None
+
+    @property
+    def next_functions(self) -> tuple[tuple[Node, int], ...]:
+        """The nodes that gradients go on to, as PyTorch lists them."""
+        return tuple(
+            (node, 0) for node, want in zip(self.inputs, self.wanted, strict=True) if want
+        )
+
+    def describe(self) -> str:
+        """The tensor that this operation made, in words: `y = x * 2 (train.py:19)`."""
+        name = self.name
+        return f"{name + ', ' if name else ''}the result of {self!r} at {line_of(self.site)}"
+
+    def __repr__(self) -> str:
+        return f"<{backward_name(self.label or self.op.name)}>"
+
+
+def backward_name(name: str) -> str:
+    """`add` -> `AddBackward`, `broadcast_to` -> `BroadcastToBackward`."""
+    return "".join(part.capitalize() for part in name.split("_")) + "Backward"
+
+
+class Step:
+    """How a view looks at its base: an operation, and which of its operands the base is."""
+
+    __slots__ = ("args", "attrs", "op", "place")
+
+    def __init__(self, op: Op, place: int, args: tuple[Any, ...], attrs: dict[str, Any]) -> None:
+        self.op, self.place, self.attrs = op, place, attrs
+        self.args = (*args[:place], None, *args[place + 1 :])
+
+    def __call__(self, base: Any) -> Any:
+        return bind(self.op, *self.args[: self.place], base, *self.args[self.place + 1 :], **self.attrs)

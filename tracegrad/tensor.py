@@ -1,0 +1,148 @@
+"""The eager Tensor: an ndarray whose operations run at once and, where a gradient is asked for, are remembered.
+
+    x = tg.tensor([1., 2.], requires_grad=True)
+    y = (x * x).sum()          # tensor(5., grad_fn=<SumBackward>)
+    y.backward()               # x.grad: tensor([2., 4.])
+
+The parts are in `tracegrad.eager`: `core` computes and records, `inplace` writes, `engine` walks back.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any, NoReturn, Self
+
+import numpy as np
+
+from tracegrad.eager.core import Core
+from tracegrad.eager.methods import Methods
+from tracegrad.eager.node import call_site
+from tracegrad.eager.printing import tensor_text
+from tracegrad.ops.op import supported_dtype
+
+
+class Tensor(Methods):
+    """An array with a gradient: made by `tg.tensor`, `tg.zeros`, ..., or by operations on tensors."""
+
+    def __init__(self, data: Any, dtype: Any = None, requires_grad: bool = False) -> None:
+        self._data = array_of(data, dtype, copy=True)
+        self._origin = call_site()[0]
+        if requires_grad:
+            self.requires_grad_()
+
+    def numpy(self) -> np.ndarray:
+        """The array itself: it shares memory with the tensor. Raises if a gradient is required."""
+        if self.requires_grad:
+            raise RuntimeError(
+                "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead."
+            )
+        return self._data
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        array = self.numpy()
+        if dtype is not None and array.dtype != dtype:
+            if copy is False:
+                raise ValueError(f"a tensor of {array.dtype} cannot be seen as {dtype} without a copy")
+            return array.astype(dtype)
+        return array.copy() if copy else array
+
+    def item(self) -> Any:
+        """The one element as a Python number."""
+        if self._data.size != 1:
+            raise RuntimeError(
+                f"a Tensor with {self._data.size} elements cannot be converted to Scalar"
+            )
+        return self._data.item()
+
+    def tolist(self) -> Any:
+        return self._data.tolist()
+
+    def __len__(self) -> int:
+        if not self._data.ndim:
+            raise TypeError("len() of a 0-d tensor")
+        return self._data.shape[0]
+
+    def __iter__(self) -> Iterator[Self]:
+        if not self._data.ndim:
+            raise TypeError("iteration over a 0-d tensor")
+        return (self[number] for number in range(self._data.shape[0]))
+
+    def __bool__(self) -> bool:
+        if self._data.size != 1:
+            many = "more than one value" if self._data.size else "no values"
+            raise RuntimeError(
+                f"Boolean value of Tensor with {many} is ambiguous: use .any(), .all() or tg.where"
+            )
+        return bool(self._data.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if self._data.size != 1 or self._data.dtype.kind not in "biu":
+            raise TypeError("only integer tensors of a single element can be converted to an index")
+        return int(self._data.item())
+
+    def __contains__(self, value: Any) -> bool:
+        return value in self._data
+
+    def __repr__(self) -> str:
+        fn = self.grad_fn
+        notes = [f"grad_fn={fn!r}"] if fn is not None else ["requires_grad=True"] * self._requires
+        return tensor_text(self._data, notes)
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec and self._data.ndim == 0 else format(repr(self), spec)
+
+    def __copy__(self) -> NoReturn | Self:
+        return copy.deepcopy(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        if self.grad_fn is not None:
+            raise RuntimeError(
+                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the "
+                "moment. Use detach() or clone()"
+            )
+        tensor = self.of(self._data.copy())
+        tensor._requires, tensor._origin = self._requires, self._origin
+        tensor._grad = copy.deepcopy(self._grad, memo)
+        memo[id(self)] = tensor
+        return tensor
+
+    def __reduce__(self) -> Any:
+        if self.grad_fn is not None:
+            raise RuntimeError("only leaf tensors can be pickled: detach() first")
+        return Tensor, (self._data, None, self._requires)
+
+
+def array_of(data: Any, dtype: Any, copy: bool) -> np.ndarray:
+    """`data` (numbers, nested lists, arrays, tensors) as an array that tensors can hold."""
+    if isinstance(data, Core):
+        data = data._data
+    elif isinstance(data, list | tuple):
+        data = _plain_items(data)
+    if isinstance(data, np.ma.MaskedArray):
+        raise TypeError("a masked array: pass x.filled(value) or x.data")
+    array = np.array(data, dtype=dtype) if copy else np.asarray(data, dtype=dtype)
+    array = array if type(array) is np.ndarray else np.array(array, subok=False)
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    supported_dtype(array.dtype)
+    return array
+
+
+def _plain_items(items: Any) -> Any:
+    return [
+        _plain_items(item)
+        if isinstance(item, list | tuple)
+        else item._data
+        if isinstance(item, Core)
+        else item
+        for item in items
+    ]
