@@ -16,11 +16,13 @@ import numpy as np
 from codegen.vecmath.primitives import (
     bits,
     cast_like,
+    fma,
     from_bits,
     llvm_function,
     reassociable,
     scalar,
 )
+from codegen.vecmath.rare import rare_pair
 
 floor_float = llvm_function("floor_float", "floor", 1, np.floor)
 ceil_float = llvm_function("ceil_float", "ceil", 1, np.ceil)
@@ -116,22 +118,64 @@ def nextafter_float(x: Any, y: Any) -> Any:
 
 
 @scalar
-def fmod_float(a: Any, b: Any) -> Any:
+def fmod_slow(a: Any, b: Any) -> Any:
     return np.fmod(a, b)
 
 
 @scalar
-def remainder_float(a: Any, b: Any) -> Any:
+def fmod_f64(a: Any, b: Any) -> Any:
+    """`a - b trunc(a / b)`, exact in one fma while the quotient has at most 53 bits.
+
+    A quotient rounded up across an integer leaves a remainder of the wrong sign: `b` is added back.
+    """
+    x, y = fabs_float(a), fabs_float(b)
+    quotient = x / y
+    rest = fma(-trunc_float(quotient), y, x)
+    rest = rest + y if rest < 0.0 else rest
+    rest = x if (y == np.inf) & (x < np.inf) else rest
+    return rare_pair(copysign_float(rest, a), quotient, 9007199254740992, fmod_slow, a, b)
+
+
+@scalar
+def fmod_f32(a: Any, b: Any) -> Any:
+    x, y = fabs_float(a), fabs_float(b)
+    quotient = x / y
+    rest = fma(-trunc_float(quotient), y, x)
+    rest = rest + y if rest < 0 else rest
+    rest = x if (y == np.inf) & (x < np.inf) else rest
+    return rare_pair(copysign_float(rest, a), quotient, 16777216, fmod_slow, a, b)
+
+
+@scalar
+def remainder_f64(a: Any, b: Any) -> Any:
     """The remainder with the sign of `b` (Python's `%`)."""
-    rest = fmod_float(a, b)
+    rest = fmod_f64(a, b)
     shifted = rest + b if (b < 0) != (rest < 0) else rest
     return shifted if rest != 0 else (copysign_float(rest, b) if b != 0 else rest)
 
 
 @scalar
-def floor_divide_float(a: Any, b: Any) -> Any:
+def remainder_f32(a: Any, b: Any) -> Any:
+    rest = fmod_f32(a, b)
+    shifted = rest + b if (b < 0) != (rest < 0) else rest
+    return shifted if rest != 0 else (copysign_float(rest, b) if b != 0 else rest)
+
+
+@scalar
+def floor_divide_f64(a: Any, b: Any) -> Any:
     """`(a - a mod b) / b` rounded to the nearest integer, so that it agrees with `remainder`."""
-    rest = fmod_float(a, b)
+    rest = fmod_f64(a, b)
+    wraps = (rest != 0) & ((b < 0) != (rest < 0))
+    quotient = (a - rest) / b - cast_like(wraps, a)
+    floored = floor_float(quotient)
+    rounded = floored + cast_like(quotient - floored > 0.5, a)
+    whole = rounded if quotient != 0 else copysign_float(quotient, a / b)
+    return whole if b != 0 else a / b
+
+
+@scalar
+def floor_divide_f32(a: Any, b: Any) -> Any:
+    rest = fmod_f32(a, b)
     wraps = (rest != 0) & ((b < 0) != (rest < 0))
     quotient = (a - rest) / b - cast_like(wraps, a)
     floored = floor_float(quotient)

@@ -26,6 +26,12 @@ def rare_plain(fast: Any, x: Any, limit: Any, slow: Callable[[Any], Any]) -> Any
     return slow(x) if abs(x) >= limit else fast
 
 
+def rare_pair_plain(
+    fast: Any, key: Any, limit: Any, slow: Callable[[Any, Any], Any], x: Any, y: Any
+) -> Any:
+    return slow(x, y) if abs(key) >= limit else fast
+
+
 def beyond(builder: Any, x: Any, limit: Any) -> Any:
     """LLVM code for `|x| >= limit`, false for NaN; x is a scalar or a vector."""
     kind = x.type
@@ -53,26 +59,26 @@ def outlined(module: Any, prototype: Any, name: str, attributes: tuple[str, ...]
 
 
 def define_scalar(function: Any, limit: float, call_slow: Callable[..., Any]) -> None:
-    """`slow(x) if |x| >= limit else fast`."""
+    """`slow(*arguments) if |key| >= limit else fast`."""
     builder = ir.IRBuilder(function.append_basic_block("entry"))
-    fast, x = function.args
-    with builder.if_then(beyond(builder, x, limit), likely=False):
-        builder.ret(call_slow(builder, x))
+    fast, key, *arguments = function.args
+    with builder.if_then(beyond(builder, key, limit), likely=False):
+        builder.ret(call_slow(builder, arguments or [key]))
     builder.ret(fast)
 
 
 def define_vector(function: Any, limit: float, scalar_function: Any) -> None:
     """The same on all lanes: `fast` at once if no lane is beyond the limit."""
     builder = ir.IRBuilder(function.append_basic_block("entry"))
-    fast, x = function.args
-    count = x.type.count
-    mask = builder.bitcast(beyond(builder, x, limit), ir.IntType(count))
+    fast, key = function.args[:2]
+    count = key.type.count
+    mask = builder.bitcast(beyond(builder, key, limit), ir.IntType(count))
     with builder.if_then(builder.icmp_unsigned("!=", mask, mask.type(0)), likely=False):
         result = fast
         for lane in range(count):
             at = ir.Constant(ir.IntType(32), lane)
-            pair = [builder.extract_element(vector, at) for vector in (fast, x)]
-            result = builder.insert_element(result, builder.call(scalar_function, pair), at)
+            parts = [builder.extract_element(vector, at) for vector in function.args]
+            result = builder.insert_element(result, builder.call(scalar_function, parts), at)
         builder.ret(result)
     builder.ret(fast)
 
@@ -86,44 +92,61 @@ def keep(module: Any, functions: list[Any]) -> None:
     used.initializer = ir.Constant(kind, [function.bitcast(pointer) for function in functions])
 
 
-def variants(module: Any, name: str, value: Any, limit: float, call_slow: Any) -> Any:
+def variants(module: Any, name: str, values: list[Any], limit: float, call_slow: Any) -> Any:
     """The scalar function `name` of this module, together with its vector variants."""
     names = {lanes: f"{name}_{lanes}" for lanes in LANES}
-    mappings = ",".join(f"_ZGV_LLVM_N{lanes}vv_{name}({names[lanes]})" for lanes in LANES)
+    shape = "v" * len(values)
+    mappings = ",".join(f"_ZGV_LLVM_N{lanes}{shape}_{name}({names[lanes]})" for lanes in LANES)
     attribute = f'"vector-function-abi-variant"="{mappings}"'
-    function = outlined(module, ir.FunctionType(value, [value] * 2), name, (attribute,))
+    function = outlined(module, ir.FunctionType(values[0], values), name, (attribute,))
     define_scalar(function, limit, call_slow)
     vectors = []
     for lanes in LANES:
-        wide = ir.VectorType(value, lanes)
-        vectors.append(outlined(module, ir.FunctionType(wide, [wide] * 2), names[lanes], ()))
+        wide = [ir.VectorType(value, lanes) for value in values]
+        vectors.append(outlined(module, ir.FunctionType(wide[0], wide), names[lanes], ()))
         define_vector(vectors[-1], limit, function)
     keep(module, vectors)
     return function
 
 
-@instruction(rare_plain)
-def rare(typing: Any, fast: Any, x: Any, limit: Any, slow: Any) -> Any:
-    """`slow(x) if |x| >= limit else fast` without a branch in the loop; `limit` is a literal."""
+def hidden_choice(result: Any, limit: Any, slow: Any, arguments: tuple[Any, ...]) -> Any:
+    """The LLVM code of `rare` for a slow path with these argument types."""
     if not isinstance(limit, types.Literal):
         raise RequireLiteralValue("the limit of a slow path is a literal integer")
-    if not (isinstance(x, types.Float) and fast == x and isinstance(slow, types.Dispatcher)):
-        return None
-    bound = float(limit.literal_value)
     dispatcher = slow.dispatcher
-    dispatcher.compile((x,))
-    compiled = dispatcher.overloads[(x,)]
+    dispatcher.compile(arguments)
+    compiled = dispatcher.overloads[arguments]
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         context.active_code_library.add_linking_library(compiled.library)
 
-        def call_slow(inner: Any, value: Any) -> Any:
-            return context.call_internal_no_propagate(inner, compiled.fndesc, x(x), [value])[1]
+        def call_slow(inner: Any, values: Any) -> Any:
+            call = context.call_internal_no_propagate
+            return call(inner, compiled.fndesc, result(*arguments), values)[1]
 
-        name = f"rare_{dispatcher.__name__}"
+        values = [args[0], args[1], *args[4:]]
+        name = f"rare_{dispatcher.__name__}_{result}"
         function = builder.module.globals.get(name)
         if function is None:
-            function = variants(builder.module, name, args[0].type, bound, call_slow)
-        return builder.call(function, args[:2])
+            kinds = [value.type for value in values]
+            bound = float(limit.literal_value)
+            function = variants(builder.module, name, kinds, bound, call_slow)
+        return builder.call(function, values)
 
-    return x(fast, x, limit, slow), generate
+    return generate
+
+
+@instruction(rare_plain)
+def rare(typing: Any, fast: Any, x: Any, limit: Any, slow: Any) -> Any:
+    """`slow(x) if |x| >= limit else fast` without a branch in the loop; `limit` is a literal."""
+    if not (isinstance(x, types.Float) and fast == x and isinstance(slow, types.Dispatcher)):
+        return None
+    return x(fast, x, limit, slow), hidden_choice(x, limit, slow, (x,))
+
+
+@instruction(rare_pair_plain)
+def rare_pair(typing: Any, fast: Any, key: Any, limit: Any, slow: Any, x: Any, y: Any) -> Any:
+    """`slow(x, y) if |key| >= limit else fast`, likewise."""
+    if not (isinstance(x, types.Float) and fast == key == x == y):
+        return None
+    return x(fast, key, limit, slow, x, y), hidden_choice(x, limit, slow, (x, y))
