@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from tracegrad.errors import NotDifferentiableError
 from tracegrad.ir.graph import Node
 from tracegrad.ir.op import Array, Op
-from tracegrad.ir.types import TupleType
+from tracegrad.ir.types import ArrayType, TupleType
 from tracegrad.ops.elementwise import Elementwise
 from tracegrad.ops.op import bind
 from tracegrad.ops.reduction import broadcast_to, unbroadcast
@@ -37,7 +37,13 @@ def differentiable_in(op: Op, operands: int) -> tuple[bool, ...]:
         return op.differentiable_in() or (False,) * operands
     if op.has("jvp") or op.has("vjp"):
         return (True,) * operands
-    return tuple(number in op.linear for number in range(operands))
+    linear = linear_arguments(op, operands)
+    return tuple(number in linear for number in range(operands))
+
+
+def linear_arguments(op: Op, operands: int) -> tuple[int, ...]:
+    """The arguments that the op is linear in; `(-1,)` in the op's class stands for all."""
+    return tuple(range(operands)) if op.linear == (-1,) else op.linear
 
 
 def active_operands(node: Node, active: Callable[[Node], bool]) -> tuple[bool, ...]:
@@ -66,7 +72,8 @@ def _pull(node: Node, ct: Array, wanted: tuple[bool, ...], value: Value, linear:
     if op.has("vjp") or isinstance(op, Elementwise):
         return op.vjp(wanted, ct, value(node), *inputs, **attrs)
     if op.has("transpose"):
-        cts = dict(zip(op.linear, op.transpose(ct, *inputs, **attrs), strict=True))
+        places = linear_arguments(op, len(inputs))
+        cts = dict(zip(places, op.transpose(ct, *inputs, **attrs), strict=True))
         return tuple(cts.get(number) for number in range(len(inputs)))
     if op.has("jvp"):
         free = [
@@ -98,11 +105,17 @@ def push(node: Node, tangents: tuple[Array | None, ...], value: Value, linear: L
 
 
 def _push_linear(op: Op, attrs: dict[str, Any], tangents: Sequence[Array | None], inputs: list):
+    linear = linear_arguments(op, len(inputs))
     operands = [
-        (tangent if tangent is not None else x * 0) if number in op.linear else x
+        (zero(x.type) if tangent is None else tangent) if number in linear else x
         for number, (tangent, x) in enumerate(zip(tangents, inputs, strict=True))
     ]
     return bind(op, *operands, **attrs)
+
+
+def zero(type: ArrayType) -> Array:
+    """No tangent, where an op wants one."""
+    return broadcast_to(type.dtype.type(0), type.shape)
 
 
 def _push_by_vjp(node: Node, tangents: Sequence[Any], inputs: list, value: Value, linear: Any):
