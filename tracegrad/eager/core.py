@@ -22,7 +22,6 @@ from tracegrad.eager.node import (
     Leaf,
     Plain,
     Recorded,
-    Saved,
     Site,
     Step,
     call_site,
@@ -105,27 +104,21 @@ class Core(ArrayMethods):
         """Become the result of `op`, with what its derivative needs."""
         rules = differentiable_arguments(op, len(args))
         wanted = tuple(
-            rule and source is not None for rule, source in zip(rules, sources, strict=True)
+            [rule and source is not None for rule, source in zip(rules, sources, strict=True)]
         )
-        if not any(wanted):
+        if True not in wanted:
             return
         inputs = tuple(
-            source if source is not None else operand_node(arg)
-            for source, arg in zip(sources, args, strict=True)
+            [
+                source if source is not None else operand_node(arg)
+                for source, arg in zip(sources, args, strict=True)
+            ]
         )
         site, label = call_site()
-        fn = Recorded(op, inputs, tuple(attrs.items()), self.type, wanted, site, label)
+        fn = self._fn = Recorded(op, inputs, tuple(attrs.items()), self.type, wanted, site, label)
         needs = needed_values(op, fn.attrs, inputs, fn.type, wanted)
-        if any(needs):
-            values = (*args, self)
-            fn.saved = tuple(
-                kept(value) if need else None for value, need in zip(values, needs, strict=True)
-            )
-            fn.consumable = any(
-                saved is not None and (not label or isinstance(saved.value, np.ndarray))
-                for saved in fn.saved
-            )
-        self._fn = fn
+        if True in needs:
+            fn.keep([v if need else None for v, need in zip((*args, self), needs, strict=True)])
 
     def _note_view(self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> None:
         """If this is a view of an operand's memory: remember of which, and how it looks at it."""
@@ -178,10 +171,6 @@ def memory(array: Any) -> Any:
     while isinstance(array.base, np.ndarray):
         array = array.base
     return array
-
-
-def kept(value: Any) -> Saved:
-    return Saved(value._data, value._counter) if isinstance(value, Core) else Saved(value, None)
 
 
 def operand_node(value: Any) -> Node:

@@ -15,11 +15,13 @@ from types import CodeType
 from typing import Any
 from weakref import ref
 
+import numpy as np
+
 from tracegrad.ir.graph import Node, Source, next_serial
 from tracegrad.ir.op import Op
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.constant import Input
-from tracegrad.ops.op import PUBLIC, bind
+from tracegrad.ops.op import PUBLIC, Bindable, bind
 from tracegrad.tracing.source import assigned_name, is_user_file, source_of
 
 Site = tuple[CodeType, int]
@@ -158,6 +160,24 @@ class Recorded(Differentiable):
         """One per operand, then the result; None after a backward that consumed them."""
         self.consumable = False
         """Whether a backward that retains nothing drops what was saved."""
+
+    def keep(self, values: list[Any]) -> None:
+        """Save these values: tensors with the version of their memory, numbers as they are.
+
+        A backward drops them unless a number that the library itself put in (the size that a mean divides by) is all
+        there is.
+        """
+        saved = []
+        for value in values:
+            if value is None:
+                saved.append(None)
+            elif isinstance(value, Bindable):
+                saved.append(Saved(value._data, value._counter))  # type: ignore[attr-defined]
+                self.consumable = True
+            else:
+                saved.append(Saved(value, None))
+                self.consumable |= not self.label or isinstance(value, np.ndarray)
+        self.saved = tuple(saved)
 
     freed_at: Site | None = None
     hooks: dict[int, Hook] | None = None

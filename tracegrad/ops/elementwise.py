@@ -29,6 +29,7 @@ from tracegrad.ops.broadcast import aligned, broadcast_shapes
 from tracegrad.ops.op import (
     NUMPY,
     PUBLIC,
+    Bindable,
     as_operand,
     bind,
     register,
@@ -40,6 +41,7 @@ from tracegrad.ops.op import (
 Partial = Callable[..., Any]
 BOOL = np.dtype(bool)
 _PYTHON = (bool, int, float)
+_TYPED = (Bindable, np.ndarray)
 
 
 LoopRule = Callable[..., tuple[np.dtype, ...]]
@@ -86,12 +88,21 @@ class Elementwise(Op):
         self.verb = verb or f"apply {name} to"
         self.kinds = kinds
         """Dtype kinds of the operands that tests try."""
+        self._loops: dict[tuple[Any, ...], tuple[np.dtype, ...]] = {}
 
     def loop_dtypes(self, types: Sequence[ArrayType]) -> tuple[np.dtype, ...]:
         """Operand dtypes, then the result's, of the loop that NumPy would run (NEP 50)."""
-        wanted = [weak_or_dtype(type) for type in types]
+        wanted = tuple(weak_or_dtype(type) for type in types)
+        found = self._loops.get(wanted)
+        if found is None:
+            found = self._loops[wanted] = self._find_loop(wanted, types)
+        return found
+
+    def _find_loop(
+        self, wanted: tuple[Any, ...], types: Sequence[ArrayType]
+    ) -> tuple[np.dtype, ...]:
         if all(kind in _PYTHON for kind in wanted):
-            wanted = [type.dtype for type in types]
+            wanted = tuple(type.dtype for type in types)
         rule = self.rule_dtypes
         if isinstance(rule, np.ufunc):
             found = rule.resolve_dtypes((*wanted, *([None] * rule.nout)))
@@ -109,9 +120,9 @@ class Elementwise(Op):
         args = tuple(as_operand(arg) for arg in args)
         if len(args) != self.arity:
             raise TypeError(f"{self.name} takes {self.arity} arrays, {len(args)} were given")
-        loop = self.loop_dtypes([type_of(arg) for arg in args])
-        cast = PUBLIC["astype"]
-        return bind(self, *(cast(arg, dtype) for arg, dtype in zip(args, loop, strict=False)))
+        types = [type_of(arg) for arg in args]
+        loop = self.loop_dtypes(types)
+        return bind(self, *map(_as_dtype, args, types, loop))
 
     def infer(self, *types: ArrayType) -> ArrayType:
         dtype = self.loop_dtypes([ArrayType(type.dtype) for type in types])[-1]
@@ -164,6 +175,12 @@ class Elementwise(Op):
         """One element of the result from one of each operand."""
         floating = any(operand.dtype.kind == "f" for operand in operands)
         return Call(self.scalar if floating else self.integer_scalar, operands, dtype)
+
+
+def _as_dtype(value: Any, type: ArrayType, dtype: np.dtype) -> Any:
+    if type.dtype == dtype and isinstance(value, _TYPED):
+        return value
+    return PUBLIC["astype"](value, dtype)
 
 
 def scaled(ct: Array, partial: Any) -> Array:

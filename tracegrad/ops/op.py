@@ -89,6 +89,8 @@ class SizeValue:
     dim: Dim
 
 
+_OPERANDS = (Bindable, SizeValue, bool, int, float, np.generic)
+
 recording: ContextVar[type[Bindable] | None] = ContextVar("recording", default=None)
 """While a function is traced: the class that records operations without a recorded operand."""
 
@@ -104,9 +106,14 @@ def bind(op: Op, *args: Any, **attrs: Any) -> Any:
 
 def recorder(args: Iterable[Any], attrs: dict[str, Any] | None = None) -> type[Bindable] | None:
     """Who records an operation on `args`: the highest class among them, or the current trace."""
-    kinds = [type(arg) for arg in args if isinstance(arg, Bindable)]
-    if kinds:
-        return max(kinds, key=lambda kind: kind.dispatch_rank)
+    found: type[Bindable] | None = None
+    for arg in args:
+        if isinstance(arg, Bindable) and (
+            found is None or arg.dispatch_rank > found.dispatch_rank
+        ):
+            found = type(arg)
+    if found is not None:
+        return found
     sizes = any(isinstance(arg, SizeValue) for arg in args)
     if sizes or (attrs and next(attr_sizes(tuple(attrs.items())), None) is not None):
         return recording.get()
@@ -115,7 +122,7 @@ def recorder(args: Iterable[Any], attrs: dict[str, Any] | None = None) -> type[B
 
 def as_operand(value: Any) -> Any:
     """`value` as something with a type: lists and object arrays of traced values are stacked."""
-    if isinstance(value, Bindable | SizeValue | bool | int | float | np.generic):
+    if isinstance(value, _OPERANDS):
         return value
     if isinstance(value, list | tuple) or (
         isinstance(value, np.ndarray) and value.dtype == object
@@ -157,10 +164,13 @@ def weak_or_dtype(type: ArrayType) -> Any:
     return {"b": bool, "i": int, "f": float}[type.dtype.kind]
 
 
+_SUPPORTED = frozenset(map(np.dtype, (np.float64, np.float32, np.int64, np.bool_)))
+
+
 def supported_dtype(dtype: Any) -> np.dtype:
     """`dtype` if kernels can hold it: native float32/64, integers of any width, bool."""
     dtype = np.dtype(dtype)
-    if dtype.kind in "biu" or dtype in (np.float32, np.float64):
+    if dtype in _SUPPORTED or dtype.kind in "biu":
         return dtype
     advice = {
         "f": "use float32 or float64",
