@@ -1,7 +1,7 @@
 """The libraries that we compare with: how each holds arrays, and value and gradient in each.
 
-    jax_entry(loss, wanted=(0,))       # loss written with jax.numpy  ->  value, gradient
-    torch_entry(loss, wanted=(0, 1))   # loss written with torch      ->  value, two gradients
+jax_entry(loss, wanted=(0,))       # loss written with jax.numpy  ->  value, gradient
+torch_entry(loss, wanted=(0, 1))   # loss written with torch      ->  value, two gradients
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import autograd
 import jax
 import numpy as np
 import torch
-import tracegrad as tg
 from runner import NUMPY, OURS, Entry, Library
+
+import tracegrad as tg
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_platforms", "cpu")
@@ -45,7 +46,7 @@ def flat_jax(function: Callable[..., Any], wanted: Sequence[int]) -> Callable[..
 
 
 def flat_torch(function: Callable[..., Any], wanted: Sequence[int]) -> Callable[..., Any]:
-    """`(value, *gradients)` by PyTorch's autograd; the arguments become leaves at the first call."""
+    """`(value, *gradients)` by autograd; the arguments become leaves at the first call."""
 
     def flat(*arguments: Any) -> Any:
         leaves = [arguments[k] for k in wanted]

@@ -197,7 +197,7 @@ def table(workload: Workload, results: Sequence[Result]) -> str:
     best = min((r.median for r in results if r.peer), default=None)
     lines = [
         f"### {workload.name}\n",
-        "| implementation | median us | fastest us | / best peer | first call s | peak MB | error |",
+        "| implementation | median us | min us | / best peer | first call s | peak MB | error |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for r in sorted(results, key=lambda r: r.median):

@@ -1,6 +1,6 @@
 """Value and gradient of `mean(2 * (x + 1) * (x + 1))`: what a call costs, then memory bandwidth.
 
-    python benchmarks/two_line.py --only "(2, 3)"
+python benchmarks/two_line.py --only "(2, 3)"
 """
 
 from __future__ import annotations

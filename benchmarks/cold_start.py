@@ -1,0 +1,100 @@
+"""Seconds from process start to the first gradient, each implementation in processes of its own.
+
+"cold" begins with an empty cache directory, "warm" with the one that the cold run left behind.
+
+    python benchmarks/cold_start.py --rounds 5
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from runner import machine
+
+TWO_LINES = "mean(2 * (x + 1) * (x + 1))"
+PROGRAMS = {
+    "import numpy alone": "import numpy as np",
+    "import tracegrad alone": "import numpy as np, tracegrad",
+    "tracegrad": f"""
+import numpy as np, tracegrad as tg
+value, gradient = tg.value_and_grad(lambda x: np.{TWO_LINES})(np.ones((2, 3)))
+""",
+    "numba by hand": """
+import numba, numpy as np
+@numba.njit(error_model="numpy", cache=True)
+def value_and_grad(x):
+    n, m = x.shape
+    total, gradient = 0.0, np.empty_like(x)
+    for i in range(n):
+        for j in range(m):
+            y = x[i, j] + 1.0
+            total += 2.0 * y * y
+            gradient[i, j] = 4.0 * y / (n * m)
+    return total / (n * m), gradient
+value, gradient = value_and_grad(np.ones((2, 3)))
+""",
+    "jax.jit": f"""
+import jax, jax.numpy as jnp, numpy as np
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_compilation_cache_dir", CACHE)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+f = jax.jit(jax.value_and_grad(lambda x: jnp.{TWO_LINES}))
+value, gradient = jax.block_until_ready(f(np.ones((2, 3))))
+""",
+    "PyTorch eager": f"""
+import torch
+x = torch.ones((2, 3), dtype=torch.float64, requires_grad=True)
+value = torch.{TWO_LINES}
+value.backward()
+""",
+}
+
+
+def seconds(program: str, cache: Path) -> float:
+    """From the start of a Python process to the end of `program`."""
+    path = cache / "program.py"  # a file: numba keeps no cache for code from a string
+    path.write_text(f"CACHE = {str(cache / 'jax')!r}\n{program}")
+    environment = {
+        **os.environ,
+        "XDG_CACHE_HOME": str(cache),
+        "NUMBA_CACHE_DIR": str(cache / "numba"),
+        "JAX_PLATFORMS": "cpu",
+    }
+    start = time.perf_counter()
+    subprocess.run([sys.executable, str(path)], check=True, env=environment)
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=5)
+    rounds = parser.parse_args().rounds
+    cold: dict[str, list[float]] = {name: [] for name in PROGRAMS}
+    warm: dict[str, list[float]] = {name: [] for name in PROGRAMS}
+    for program in PROGRAMS.values():  # bytecode and disk pages: the same for everyone
+        with tempfile.TemporaryDirectory() as folder:
+            seconds(program, Path(folder))
+    for _ in range(rounds):
+        for name, program in PROGRAMS.items():
+            with tempfile.TemporaryDirectory() as folder:
+                cold[name].append(seconds(program, Path(folder)))
+                warm[name].append(seconds(program, Path(folder)))
+    print("  ".join(f"{key} {value}" for key, value in machine().items()), end="\n\n")
+    print("### first gradient of the two lines, seconds from process start\n")
+    print("| implementation | cold, median | cold, fastest | warm, median | warm, fastest |")
+    print("|---|---:|---:|---:|---:|")
+    for name in PROGRAMS:
+        figures = [f(t[name]) for t in (cold, warm) for f in (statistics.median, min)]
+        print(f"| {name} | " + " | ".join(f"{figure:.2f}" for figure in figures) + " |")
+
+
+if __name__ == "__main__":
+    main()
