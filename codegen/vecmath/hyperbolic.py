@@ -13,9 +13,18 @@ from typing import Any
 import numpy as np
 
 from codegen.vecmath.exact import copysign_float, fabs_float, rint_float
-from codegen.vecmath.exponential import LN2_HIGH, LN2_LOW, LOG2_E
+from codegen.vecmath.exponential import (
+    LN2_HIGH,
+    LN2_HIGH_F32,
+    LN2_LOW,
+    LN2_LOW_F32,
+    LOG2_E,
+    LOG2_E_F32,
+)
 from codegen.vecmath.floating import two_to
 from codegen.vecmath.primitives import fma, horner, scalar
+
+F32 = np.float32
 
 # derive.py: (sinh(r) / r - 1) / r**2 and (cosh(r) - 1) / r**2 in r**2
 SINH = (
@@ -25,12 +34,21 @@ SINH = (
     0.008333333333321535,
     0.16666666666666677,
 )
+SINH_F32 = (
+    0.008366647245246816,
+    0.16666542515453844,
+)
 COSH = (
     2.7631482866485036e-07,
     2.4801489375224665e-05,
     0.001388888894756852,
     0.041666666666513245,
     0.5000000000000013,
+)
+COSH_F32 = (
+    0.0013946332331345745,
+    0.04166626566658847,
+    0.5000000079544571,
 )
 
 
@@ -48,6 +66,18 @@ def hyperbolic_parts_f64(magnitude: Any) -> Any:
 
 
 @scalar
+def hyperbolic_parts_f32(magnitude: Any) -> Any:
+    inside = F32(89.6) if magnitude > F32(89.6) else magnitude
+    n = rint_float(inside * LOG2_E_F32)
+    high = fma(n, -LN2_HIGH_F32, inside)
+    r = fma(n, -LN2_LOW_F32, high)
+    lost = fma(n, -LN2_LOW_F32, high - r)
+    z = r * r
+    down = two_to(-F32(2.0) - (F32(100.0) if n > F32(100.0) else n))
+    return two_to(n - F32(2.0)), down, r + fma(r * z, horner(z, SINH_F32), lost), z * horner(z, COSH_F32)
+
+
+@scalar
 def sinh_f64(x: Any) -> Any:
     magnitude = fabs_float(x)
     up, down, sine, cosine = hyperbolic_parts_f64(magnitude)
@@ -58,7 +88,11 @@ def sinh_f64(x: Any) -> Any:
 
 @scalar
 def sinh_f32(x: Any) -> Any:
-    return np.float32(sinh_f64(np.float64(x)))
+    magnitude = fabs_float(x)
+    up, down, sine, cosine = hyperbolic_parts_f32(magnitude)
+    base = up - down
+    result = F32(2.0) * (base + fma(base, cosine, (up + down) * sine))
+    return x if magnitude < F32(1e-30) else copysign_float(result, x)
 
 
 @scalar
@@ -70,4 +104,6 @@ def cosh_f64(x: Any) -> Any:
 
 @scalar
 def cosh_f32(x: Any) -> Any:
-    return np.float32(cosh_f64(np.float64(x)))
+    up, down, sine, cosine = hyperbolic_parts_f32(fabs_float(x))
+    base = up + down
+    return F32(2.0) * (base + fma(base, cosine, (up - down) * sine))

@@ -16,8 +16,18 @@ from typing import Any
 import numpy as np
 
 from codegen.vecmath.exact import copysign_float, fabs_float, rint_float, trunc_float
-from codegen.vecmath.exponential import EXP, LN2_HIGH, LN2_LOW, LOG2_E, clamp_float
+from codegen.vecmath.exponential import (
+    EXP,
+    HALF_F32,
+    LN2_HIGH,
+    LN2_LOW,
+    LOG2_E,
+    ONE_F32,
+    ZERO_F32,
+    clamp_float,
+)
 from codegen.vecmath.floating import exponent, scale, significand, two_to
+from codegen.vecmath.logarithm import INFINITY_F32, LN2, NAN_F32
 from codegen.vecmath.primitives import fma, horner, scalar
 
 # log 2 - LN2_HIGH - LN2_LOW, and 2/3 as a sum of two floats.
@@ -25,6 +35,9 @@ LN2_REST = 1.1612227229362532e-26
 TWO_THIRDS, TWO_THIRDS_LOW = 0.6666666666666666, 3.700743415417188e-17
 # (1 - h)**(-1/3) = 1 + h (1/3 + 2/9 h + 14/81 h**2 + ...)
 ROOT_SERIES = (14 / 81, 2 / 9, 1 / 3)
+
+F32 = np.float32
+THIRD_F32 = F32(1.0 / 3.0)
 
 # derive.py: (2 atanh(s) - 2 s - 2/3 s**3) / s**5 in s**2; x**(-1/3)
 POW = (
@@ -42,6 +55,22 @@ CBRT = (
     1.2376336800968584,
     -1.7732817467060626,
     1.8950160610649938,
+)
+# (2 atanh(s) - 2 s) / s**3 in s**2 and (exp(r) - 1 - r) / r**2, as short as float32 needs
+POW_F32 = (
+    0.19592168264154572,
+    0.22175670953775145,
+    0.2857212051950247,
+    0.3999999552548641,
+    0.6666666667604787,
+)
+EXP_SHORT = (
+    0.00019918576721059784,
+    0.0013946176313346882,
+    0.00833326394580742,
+    0.04166626855228188,
+    0.16666666862919668,
+    0.5000000078281905,
 )
 
 
@@ -107,8 +136,33 @@ def power_f64(x: Any, y: Any) -> Any:
 
 
 @scalar
+def positive_power_f32(x: Any, y: Any) -> Any:
+    """x**y for 0 < x < infinity in float64 with shorter polynomials, not yet rounded."""
+    e = exponent(x)
+    f = significand(x) - 1.0
+    s = f / (2.0 + f)
+    z = s * s
+    log = fma(e, LN2, fma(s * z, horner(z, POW_F32), 2.0 * s))
+    product = clamp_float(y * log, -110.0, 100.0)
+    n = rint_float(product * LOG2_E)
+    r = fma(n, -LN2, product)
+    return fma(r * r, horner(r, EXP_SHORT), 1.0 + r) * two_to(n)
+
+
+@scalar
 def power_f32(x: Any, y: Any) -> Any:
-    return np.float32(power_f64(np.float64(x), np.float64(y)))
+    magnitude = fabs_float(x)
+    whole = trunc_float(y) == y
+    odd = whole & (trunc_float(HALF_F32 * y) != HALF_F32 * y)
+    ordinary = (magnitude > 0) & (magnitude < INFINITY_F32)
+    base = np.float64(magnitude) if ordinary else 1.0
+    result = np.float32(positive_power_f32(base, np.float64(y)))
+    vanishes = (magnitude == 0) == (y > 0)
+    result = result if ordinary else (ZERO_F32 if vanishes else INFINITY_F32)
+    result = result if (whole | (x >= 0)) | (not ordinary) else NAN_F32
+    result = -result if odd & (copysign_float(ONE_F32, x) < 0) else result
+    one = (x == 1) | (y == 0) | ((magnitude == 1) & (fabs_float(y) == INFINITY_F32))
+    return ONE_F32 if one else (result if (x == x) & (y == y) else x + y)
 
 
 @scalar
@@ -135,4 +189,18 @@ def cbrt_f64(x: Any) -> Any:
 
 @scalar
 def cbrt_f32(x: Any) -> Any:
-    return np.float32(cbrt_f64(np.float64(x)))
+    magnitude = fabs_float(x)
+    small = magnitude < F32(1.1754944e-38)
+    lifted = magnitude * F32(16777216.0) if small else magnitude
+    e = exponent(lifted)
+    k = rint_float(e * (THIRD_F32))
+    m = significand(lifted) * two_to(e - F32(3.0) * k)
+    y = horner(m, CBRT)
+    h = fma(-m * y, y * y, F32(1.0))
+    y = fma(y * h, horner(h, ROOT_SERIES), y)
+    square = y * y
+    root = m * square
+    root = fma(fma(-root, root * root, m), square * (THIRD_F32), root)
+    result = root * two_to(k - (F32(8.0) if small else F32(0.0)))
+    inside = (magnitude > F32(0.0)) & (magnitude < INFINITY_F32)
+    return copysign_float(result, x) if inside else x
