@@ -22,7 +22,7 @@ from numba.core import ir, types
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, CompileResult
 from numba.core.compiler_machinery import FunctionPass, PassManager, register_pass
-from numba.core.runtime import rtsys
+from numba.core.runtime.nrt import rtsys
 from numba.core.typed_passes import (
     IRLegalization,
     NativeLowering,
@@ -39,14 +39,18 @@ from numba.core.untyped_passes import (
     TranslateByteCode,
 )
 
+from codegen.library import blas
+
 
 def unsigned(index: types.Type) -> types.Type:
     """The type of an index, or tuple of indices, that is known not to be negative."""
     match index:
         case types.Integer():
             return types.uintp
-        case types.BaseTuple() if all(isinstance(part, types.Integer) for part in index):
-            return types.UniTuple(types.uintp, len(index))
+        case types.UniTuple(dtype=types.Integer(), count=count):
+            return types.UniTuple(types.uintp, count)
+        case types.Tuple(types=parts) if all(isinstance(part, types.Integer) for part in parts):
+            return types.UniTuple(types.uintp, len(parts))
     return index
 
 
@@ -101,7 +105,7 @@ class OwnLibrary(FunctionPass):
 
     def run_pass(self, state: Any) -> bool:
         state.library = Library(state.targetctx.codegen(), state.func_id.func_qualname)
-        state.library.marker = state.func_id.modname
+        state.library.marker = state.func_id.func.__module__
         state.library.enable_object_caching()
         return False
 
@@ -137,14 +141,9 @@ class Compiler(CompilerBase):
 def dispatcher(function: Any, boundscheck: bool) -> Any:
     """A numba dispatcher without compiled code. With bounds checks indices stay signed, so that
     a wrong one is reported as it is."""
-    options: dict[str, Any] = {} if boundscheck else {"pipeline_class": Compiler}
-    return numba.njit(
-        error_model="numpy",
-        nogil=True,
-        no_cfunc_wrapper=True,
-        boundscheck=boundscheck,
-        **options,
-    )(function)
+    options: dict[str, Any] = {"error_model": "numpy", "nogil": True, "no_cfunc_wrapper": True}
+    options |= {"boundscheck": True} if boundscheck else {"pipeline_class": Compiler}
+    return numba.njit(**options)(function)
 
 
 def frozen(dispatcher: Any) -> list[Any]:
@@ -180,6 +179,9 @@ def resolve_externals(context: Any, bitcode: bytes) -> None:
     """
     functions = llvm.parse_bitcode(bitcode).functions
     names = {f.name for f in functions if f.is_declaration and not f.name.startswith("llvm.")}
+    for name in names:
+        if name.startswith(blas.SYMBOL):
+            blas.register(name.removeprefix(blas.SYMBOL))
     if unknown(context, names):
         context.refresh()
     if missing := unknown(context, names):

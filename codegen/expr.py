@@ -70,7 +70,7 @@ class Select:
 Expr = Const | Var | Load | Call | Cast | Select
 
 
-def integer(value: int) -> Const:
+def integer(value: float) -> Const:
     return Const(int(value), INT)
 
 

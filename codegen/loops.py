@@ -109,7 +109,7 @@ class Alloc:
 
 @dataclass(frozen=True)
 class View:
-    """`array = base.reshape(shape)` or, with `axes`, `array = base.transpose(axes)`: no copy.
+    """`array = base.reshape(shape)`, or `base.transpose(axes)`, or `base[at]`: no copy.
 
     The base is C-contiguous for a reshape. Writes through either name are seen through the other.
     """
@@ -118,6 +118,7 @@ class View:
     base: str
     shape: tuple[Expr, ...] | None = None
     axes: tuple[int, ...] | None = None
+    at: tuple[Expr, ...] = ()
     comment: str = ""
 
 

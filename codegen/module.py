@@ -21,6 +21,7 @@ from typing import Any
 
 import numba
 from llvmlite import binding as llvm
+from numba.core import config
 from numba.core.errors import NumbaError
 from numba.core.serialize import dumps
 
@@ -98,7 +99,7 @@ def surroundings() -> tuple[tuple[str, str], ...]:
 def key(module: Module, text: str) -> cache.Key:
     """Everything on which the compiled code of a module depends."""
     signatures = [(function.name, str(signature(function))) for function in module.functions]
-    settings = [(name, str(getattr(numba.config, name, None))) for name in SETTINGS]
+    settings = [(name, str(vars(config).get(name))) for name in SETTINGS]
     parts = (
         ("text", text),
         ("signatures", str(signatures)),
@@ -153,7 +154,7 @@ def _built(module: Module, text: str, options: Options) -> Built:
     found = key(module, text)
     path = cache.directory() / found.stem / f"{found.stem}.py"
     space = loaded(found.stem, text, path)
-    if numba.config.DISABLE_JIT:
+    if vars(config)["DISABLE_JIT"]:
         functions = {f.name: getattr(space, f.name) for f in module.functions}
         return Built(functions, text, path, "not compiled: NUMBA_DISABLE_JIT is set")
     code, state = cache.load(found) if options.disk else (None, "miss: the disk cache is off")

@@ -178,6 +178,8 @@ class Printer:
     def view(self, view: View) -> str:
         if view.shape is not None:
             return f"{view.base}.reshape({self.shape(view.shape)})"
+        if view.at:
+            return f"{view.base}[{', '.join(self.write(part) for part in view.at)}]"
         if view.axes == (1, 0):
             return f"{view.base}.T"
         return f"{view.base}.transpose({view.axes})"

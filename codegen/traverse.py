@@ -46,8 +46,8 @@ def expressions(statement: Statement) -> tuple[Expr, ...]:
             return (condition,)
         case Alloc(shape=shape):
             return shape
-        case View(shape=shape):
-            return shape or ()
+        case View(shape=shape, at=at):
+            return (*(shape or ()), *at)
         case LibraryCall(args=values) | Return(values):
             return tuple(value for value in values if not isinstance(value, str))
         case Comment():
@@ -109,8 +109,8 @@ def map_expressions(statement: Statement, rule: Callable[[Expr], Expr]) -> State
             return replace(statement, condition=apply(condition))
         case Alloc(shape=shape):
             return replace(statement, shape=each(shape))
-        case View(shape=shape) if shape is not None:
-            return replace(statement, shape=each(shape))
+        case View(shape=shape, at=at):
+            return replace(statement, shape=None if shape is None else each(shape), at=each(at))
         case LibraryCall(args=args):
             return replace(
                 statement, args=tuple(a if isinstance(a, str) else apply(a) for a in args)

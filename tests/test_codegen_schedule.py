@@ -35,7 +35,7 @@ STAND_INS = {
     "maximum_float": max,
     "minimum_float": min,
     "add_reassoc_f64": lambda a, b: a + b,
-    "rounding_error_f64": library.python_function("rounding_error_f64"),
+    "rounding_error_f64": library.plain(library.rounding_error_f64),
     "njit": lambda **options: lambda function: function,
 }
 

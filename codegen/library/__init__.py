@@ -1,35 +1,46 @@
 """Functions that are not a loop nest: products that fill their output, parts of accurate sums.
 
-In: the name in a `LibraryCall` or `Call`. Out: an njit function to import, or its text for a
-stand-alone module. `LibraryCall("dot", ("a", "b"), ("out",))` prints as `dot(a, b, out)`.
+In: the name in a `LibraryCall` or `Call`. Out: a function for generated modules to import, or text
+for a stand-alone module. `LibraryCall("dot", ("a", "b"), ("out",))` prints as `dot(a, b, out)`.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
+from typing import Any
 
-from codegen.library.products import dot
+from codegen.library import blas, portable, products, sums
+from codegen.library.products import batched_dot, dot
 from codegen.library.sums import rounding_error_f32, rounding_error_f64
 
-FUNCTIONS = {
-    "dot": dot,
-    "rounding_error_f32": rounding_error_f32,
-    "rounding_error_f64": rounding_error_f64,
+FUNCTIONS: dict[str, tuple[Any, ...]] = {
+    "dot": (portable.fill_dot, portable.compiled_fill_dot, portable.dot),
+    "batched_dot": (portable.fill_dot, portable.compiled_fill_dot, portable.batched_dot),
+    "rounding_error_f32": (rounding_error_f32,),
+    "rounding_error_f64": (rounding_error_f64,),
 }
+"""What a stand-alone module needs for each function."""
+
+HEADER = {portable: ("from numba import types", "from numba.extending import overload")}
+
+__all__ = ["batched_dot", "dot", "rounding_error_f32", "rounding_error_f64"]
 
 
-def python_function(name: str):
-    """The function as plain Python, whether or not numba is switched off. Raises LookupError."""
-    function = FUNCTIONS[name]
+def plain(function: Any) -> Any:
+    """The function as plain Python, whether or not numba is switched off."""
     return getattr(function, "py_func", function)
 
 
 def standalone_source(names: Iterable[str]) -> str:
-    """The text of these functions over numpy and numba only."""
-    return "\n\n".join(inspect.getsource(python_function(name)) for name in sorted(set(names)))
+    """The text of these functions over numpy and numba only. Raises LookupError."""
+    needed = dict.fromkeys(part for name in sorted(set(names)) for part in FUNCTIONS[name])
+    modules = dict.fromkeys(inspect.getmodule(plain(part)) for part in needed)
+    header = [line for module in modules for line in HEADER.get(module, ())]  # pyright: ignore
+    texts = [inspect.getsource(plain(part)).rstrip() for part in needed]
+    return "\n\n\n".join(["\n".join(header), *texts] if header else texts)
 
 
 def fingerprint() -> str:
     """All the text of this package that compiled code may contain."""
-    return standalone_source(FUNCTIONS)
+    return "".join(inspect.getsource(module) for module in (blas, products, sums))

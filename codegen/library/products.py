@@ -1,10 +1,238 @@
-"""Matrix products: `out = a @ b` into memory that the caller allocated."""
+"""Matrix products into memory that the caller allocated: `dot` and `batched_dot(a, b, out)`.
+
+In: matrices and vectors of one dtype in any memory layout (a transposed or sliced operand is not
+copied). Out: `out`, C-contiguous, filled. Float products go to SciPy's BLAS (which is faster than a
+loop nest from 2 x 2 on), those of integers and booleans to a loop nest.
+
+These are intrinsics: they build their LLVM code at the call, in 10 ms where compiling `np.dot`
+takes 170 ms for each combination of layouts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils, config
+from numba.core.errors import TypingError
+from numba.extending import intrinsic
+
+from codegen.library import blas
+
+INT, WORD = ir.IntType(32), ir.IntType(64)
 
 
-@njit(error_model="numpy", nogil=True)
-def dot(a, b, out):
-    """Matrix times matrix, matrix times vector or vector times matrix."""
+@dataclass
+class Matrix:
+    """An operand in LLVM: extents, strides in elements, address of element (0, 0)."""
+
+    rows: Any
+    columns: Any
+    down: Any
+    across: Any
+    data: Any
+
+    def element(self, builder: Any, i: Any, j: Any) -> Any:
+        offset = builder.add(builder.mul(i, self.down), builder.mul(j, self.across))
+        return builder.gep(self.data, [offset])
+
+
+class Product:
+    """The LLVM code of one product of 2-D operands (vectors are matrices of one row or column)."""
+
+    def __init__(self, builder: Any, dtype: types.Type, a: Matrix, b: Matrix, out: Matrix) -> None:
+        self.builder, self.dtype = builder, dtype
+        self.a, self.b, self.out = a, b, out
+
+    def build(self) -> None:
+        """BLAS where that is possible, else loops; an empty sum is for the loops too."""
+        if not isinstance(self.dtype, types.Float):
+            self.loops()
+            return
+        builder = self.builder
+        work = builder.mul(builder.mul(self.a.rows, self.a.columns), self.b.columns)
+        plain = builder.icmp_signed("==", work, word(0))
+        for matrix in (self.a, self.b):
+            plain = builder.or_(plain, builder.not_(self.fits(matrix)))
+        with builder.if_else(plain, likely=False) as (plainly, by_blas):
+            with plainly:
+                self.loops()
+            with by_blas:
+                self.gemm()
+
+    def loops(self) -> None:
+        """`out[i, j] = sum(a[i, k] * b[k, j])`, one element after the other."""
+        builder, a, b, out = self.builder, self.a, self.b, self.out
+        with (
+            cgutils.for_range(builder, a.rows) as i,
+            cgutils.for_range(builder, b.columns) as j,
+        ):
+            total = cgutils.alloca_once(builder, out.data.type.pointee)
+            builder.store(ir.Constant(out.data.type.pointee, None), total)
+            with cgutils.for_range(builder, a.columns) as k:
+                left = builder.load(a.element(builder, i.index, k.index))
+                right = builder.load(b.element(builder, k.index, j.index))
+                builder.store(self.plus_product(builder.load(total), left, right), total)
+            builder.store(builder.load(total), out.element(builder, i.index, j.index))
+
+    def plus_product(self, total: Any, left: Any, right: Any) -> Any:
+        """On booleans a product is `and`, a sum is `or`."""
+        builder = self.builder
+        match self.dtype:
+            case types.Float():
+                return builder.fadd(total, builder.fmul(left, right))
+            case types.Boolean():
+                return builder.or_(total, builder.and_(left, right))
+        return builder.add(total, builder.mul(left, right))
+
+    def fits(self, matrix: Matrix) -> Any:
+        """Whether BLAS can read the matrix: rows or columns lie apart by a fixed number of elements
+        and are contiguous."""
+        builder = self.builder
+        by_columns = builder.and_(
+            builder.icmp_signed("==", matrix.down, word(1)),
+            builder.icmp_signed(">=", matrix.across, matrix.rows),
+        )
+        return builder.or_(self.lies_in_rows(matrix), by_columns)
+
+    def lies_in_rows(self, matrix: Matrix) -> Any:
+        return self.builder.and_(
+            self.builder.icmp_signed("==", matrix.across, word(1)),
+            self.builder.icmp_signed(">=", matrix.down, matrix.columns),
+        )
+
+    def gemm(self) -> None:
+        """BLAS thinks in columns: of the transposed product, `out.T = b.T @ a.T`."""
+        builder = self.builder
+        name = "dgemm" if self.dtype == types.float64 else "sgemm"
+        transpose_a, lead_a = self.orientation(self.a)
+        transpose_b, lead_b = self.orientation(self.b)
+        lead_out = self.larger(self.out.down, self.out.columns)
+        one, zero = (ir.Constant(self.out.data.type.pointee, v) for v in (1.0, 0.0))
+        sizes = [self.short(v) for v in (self.b.columns, self.a.rows, self.a.columns)]
+        leads = [self.short(v) for v in (lead_b, lead_a, lead_out)]
+        arguments = [
+            *map(self.kept, (transpose_b, transpose_a, *sizes, one)),
+            self.b.data,
+            self.kept(leads[0]),
+            self.a.data,
+            self.kept(leads[1]),
+            self.kept(zero),
+            self.out.data,
+            self.kept(leads[2]),
+        ]
+        signature = ir.FunctionType(ir.VoidType(), [argument.type for argument in arguments])
+        function = cgutils.get_or_insert_function(builder.module, signature, blas.register(name))
+        builder.call(function, arguments)
+
+    def orientation(self, matrix: Matrix) -> tuple[Any, Any]:
+        """What BLAS calls `trans` and `ld`: memory that lies in rows is the transpose already."""
+        builder = self.builder
+        in_rows = self.lies_in_rows(matrix)
+        letters = (ir.Constant(ir.IntType(8), ord(letter)) for letter in "NT")
+        row_lead = self.larger(matrix.down, matrix.columns)
+        column_lead = self.larger(matrix.across, matrix.rows)
+        return builder.select(in_rows, *letters), builder.select(in_rows, row_lead, column_lead)
+
+    def larger(self, a: Any, b: Any) -> Any:
+        return self.builder.select(self.builder.icmp_signed(">", a, b), a, b)
+
+    def short(self, value: Any) -> Any:
+        return self.builder.trunc(value, INT)
+
+    def kept(self, value: Any) -> Any:
+        """The address of a copy of `value`: Fortran takes everything by reference."""
+        slot = cgutils.alloca_once(self.builder, value.type)
+        self.builder.store(value, slot)
+        return slot
+
+
+def word(value: int) -> ir.Constant:
+    return ir.Constant(WORD, value)
+
+
+def matrix(context: Any, builder: Any, array_type: Any, value: Any, row: bool) -> Matrix:
+    """An array of rank 1 or 2 as a matrix; a vector as one `row`, or else as one column."""
+    array = context.make_array(array_type)(context, builder, value)
+    extents = cgutils.unpack_tuple(builder, array.shape)
+    size = word(context.get_abi_sizeof(context.get_data_type(array_type.dtype)))
+    strides = [builder.sdiv(s, size) for s in cgutils.unpack_tuple(builder, array.strides)]
+    if array_type.ndim == 2:
+        (rows, columns), (down, across) = extents, strides
+        return Matrix(rows, columns, down, across, array.data)
+    (extent,), (stride,) = extents, strides
+    if row:
+        return Matrix(word(1), extent, extent, stride, array.data)
+    return Matrix(extent, word(1), stride, word(1), array.data)
+
+
+def checked(*arrays: Any) -> types.Type:
+    """The common dtype of the operands of a product. Raises numba's TypeError."""
+    dtypes = {array.dtype for array in arrays if isinstance(array, types.Array)}
+    if len(dtypes) != 1 or len(arrays) != 3:
+        raise TypingError(f"dot needs arrays of one dtype, not {arrays}")
+    return dtypes.pop()
+
+
+def plain_dot(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
     np.dot(a, b, out)
+
+
+def plain_batched_dot(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+    np.matmul(a, b, out)
+
+
+def typed_dot(typing_context: Any, a: Any, b: Any, out: Any) -> Any:
+    """Matrix times matrix, matrix times vector, or vector times matrix, into `out`."""
+    dtype = checked(a, b, out)
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        types_ = signature.args
+        operands = [
+            matrix(context, builder, types_[0], values[0], row=True),
+            matrix(context, builder, types_[1], values[1], row=False),
+            matrix(context, builder, types_[2], values[2], row=types_[0].ndim == 1),
+        ]
+        Product(builder, dtype, *operands).build()
+        return context.get_dummy_value()
+
+    return types.void(a, b, out), generate
+
+
+def typed_batched_dot(typing_context: Any, a: Any, b: Any, out: Any) -> Any:
+    """`out[k] = a[k] @ b[k]` for each matrix of three arrays of rank 3."""
+    dtype = checked(a, b, out)
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        parts = list(zip(signature.args, values, strict=True))
+        stacks = [Stack(context, builder, array_type, value) for array_type, value in parts]
+        with cgutils.for_range(builder, stacks[2].extent) as k:
+            Product(builder, dtype, *(stack.at(k.index) for stack in stacks)).build()
+        return context.get_dummy_value()
+
+    return types.void(a, b, out), generate
+
+
+class Stack:
+    """An array of rank 3 as a sequence of matrices."""
+
+    def __init__(self, context: Any, builder: Any, array_type: Any, value: Any) -> None:
+        array = context.make_array(array_type)(context, builder, value)
+        size = word(context.get_abi_sizeof(context.get_data_type(array_type.dtype)))
+        self.builder, self.data = builder, array.data
+        self.extent, *self.extents = cgutils.unpack_tuple(builder, array.shape)
+        strides = cgutils.unpack_tuple(builder, array.strides)
+        self.step, *self.strides = (builder.sdiv(stride, size) for stride in strides)
+
+    def at(self, k: Any) -> Matrix:
+        start = self.builder.gep(self.data, [self.builder.mul(k, self.step)])
+        (rows, columns), (down, across) = self.extents, self.strides
+        return Matrix(rows, columns, down, across, start)
+
+
+INTERPRETED = vars(config)["DISABLE_JIT"]
+dot: Any = plain_dot if INTERPRETED else intrinsic(typed_dot)
+batched_dot: Any = plain_batched_dot if INTERPRETED else intrinsic(typed_batched_dot)

@@ -4,7 +4,7 @@ import numpy as np
 from numba import njit
 
 
-@njit(error_model="numpy", nogil=True, forceinline=True, no_cfunc_wrapper=True)
+@njit(error_model="numpy", nogil=True)
 def rounding_error_f64(a, b):
     """`a + b` exactly, minus `a + b` as rounded (TwoSum; Knuth, TAOCP 2, 4.2.2, theorem B).
 
@@ -16,7 +16,7 @@ def rounding_error_f64(a, b):
     return error if np.isfinite(error) else 0.0
 
 
-@njit(error_model="numpy", nogil=True, forceinline=True, no_cfunc_wrapper=True)
+@njit(error_model="numpy", nogil=True)
 def rounding_error_f32(a, b):
     """As `rounding_error_f64`."""
     total = a + b

@@ -1,0 +1,52 @@
+"""SciPy's BLAS as symbols that compiled code can call.
+
+In: a name such as `dgemm`. Out: the symbol `codegen_blas_dgemm`, known to LLVM in this process.
+`scipy.linalg.cython_blas` is loaded alone: importing its package would take 0.13 s more.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from importlib.machinery import PathFinder
+from importlib.util import module_from_spec
+from pathlib import Path
+from types import ModuleType
+
+import scipy
+from llvmlite import binding as llvm
+
+SYMBOL = "codegen_blas_"
+
+
+@functools.cache
+def cython_blas() -> ModuleType:
+    """The extension module, not entered into `sys.modules`."""
+    folder = Path(scipy.__file__).parent / "linalg"
+    spec = PathFinder.find_spec("scipy.linalg.cython_blas", [str(folder)])
+    if spec is None or spec.loader is None:
+        raise ImportError(f"no cython_blas in {folder}")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def address(name: str) -> int:
+    """Where a function lies, out of the capsule that Cython exports it in."""
+    capsule = cython_blas().__pyx_capi__[name]
+    of = ctypes.pythonapi.PyCapsule_GetName
+    of.restype, of.argtypes = ctypes.c_char_p, [ctypes.py_object]
+    signature = of(capsule)
+    if b"int *" not in signature or b"long" in signature:
+        raise ImportError(f"SciPy's BLAS does not count in 32-bit integers: {signature.decode()}")
+    pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    return pointer(capsule, signature)
+
+
+def register(name: str) -> str:
+    """Make a function known to LLVM; its symbol."""
+    symbol = SYMBOL + name
+    if not llvm.address_of_symbol(symbol):
+        llvm.add_symbol(symbol, address(name))
+    return symbol

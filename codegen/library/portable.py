@@ -1,0 +1,44 @@
+"""The library's functions for stand-alone modules: numpy and numba only, no SciPy pointers.
+
+In: nothing; `standalone_source` takes the text of what is needed. Each function is plain Python,
+and what numba compiles instead of it is beside it: `np.dot` on floats, loops on integers.
+"""
+
+import numpy as np
+from numba import njit, types
+from numba.extending import overload
+
+
+def fill_dot(a, b, out):
+    """`out = a @ b` for matrices, a matrix and a vector, a vector and a matrix."""
+    np.dot(a, b, out)
+
+
+@overload(fill_dot)
+def compiled_fill_dot(a, b, out):
+    if isinstance(a.dtype, types.Float):
+        return lambda a, b, out: np.dot(a, b, out)
+
+    def loops(a, b, out):
+        rows, columns = np.atleast_2d(a), b.reshape((len(b), -1))
+        result = out.reshape((rows.shape[0], columns.shape[1]))
+        result[:] = 0
+        for i in range(rows.shape[0]):
+            for k in range(rows.shape[1]):
+                for j in range(columns.shape[1]):
+                    result[i, j] += rows[i, k] * columns[k, j]
+
+    return loops
+
+
+@njit
+def dot(a, b, out):
+    """`out = a @ b` for matrices, a matrix and a vector, a vector and a matrix."""
+    fill_dot(a, b, out)
+
+
+@njit
+def batched_dot(a, b, out):
+    """`out[k] = a[k] @ b[k]` for arrays of matrices."""
+    for k in range(len(out)):
+        fill_dot(np.ascontiguousarray(a[k]), np.ascontiguousarray(b[k]), out[k])
