@@ -18,7 +18,7 @@ from codegen import expr as ex
 from codegen import loops
 from codegen.expr import Const, Expr, Load, Var
 from tracegrad.ir.dims import Dim, Size
-from tracegrad.ir.graph import Graph, Node
+from tracegrad.ir.graph import Graph, Node, all_nodes
 from tracegrad.ops.extent import extent
 from tracegrad.ops.reduction import Reduction
 from tracegrad.passes.plan import is_view, plan
@@ -49,13 +49,16 @@ class Lowering:
         planned = plan(graph)
         self.stored, self.taken = planned.stored, planned.taken
         self.returned = {owner(node, self.taken, is_view) for node in graph.outputs}
-        sizes = {symbol for node in graph.nodes for s in node.type.shape for symbol in _names(s)}
-        self.namer = Namer(sizes | set(graph.sizes) | {node.name for node in graph.nodes})
+        nodes = list(all_nodes(graph))
+        sizes = {symbol for node in nodes for s in node.type.shape for symbol in _names(s)}
+        self.namer = Namer(sizes | set(graph.sizes) | {node.name for node in nodes})
         self.body: list[loops.Statement] = []
         self.scopes: list[Scope] = [Scope(self.body)]
         self.constants: list[tuple[str, np.ndarray]] = []
         self.arrays: dict[Node, str] = {}
         self.scalars: dict[Node, Expr] = {}
+        self.parts: dict[Node, list[str | Expr]] = {}
+        """Where the results of a node with several are."""
         self._depth = 0
 
     def module(self, header: tuple[str, ...]) -> loops.Module:
@@ -68,9 +71,7 @@ class Lowering:
             message = f"{self.name}: {parameter}.shape[{axis}] must be {size}"
             check = ex.Call("equal", (extent, self.size(size)), ex.BOOL)
             self.body.append(loops.Check(check, "ValueError", message))
-        for node in graph.nodes:
-            if node in self.stored:
-                self._emit(node)
+        self.run()
         self.body.append(loops.Return(tuple(self.result(node) for node in graph.outputs)))
         parameters = tuple(
             loops.Parameter(node.name, node.type.dtype, node.type.rank) for node in graph.inputs
@@ -78,6 +79,12 @@ class Lowering:
         sizes = tuple((s, graph.inputs[n].name, axis) for s, (n, axis) in graph.sizes.items())
         function = loops.Function(self.name, parameters, tuple(self.body), self._doc(), sizes)
         return loops.Module((function,), header, tuple(self.constants))
+
+    def run(self) -> None:
+        """The statements that give every stored node its value."""
+        for node in self.graph.nodes:
+            if node in self.stored:
+                self._emit(node)
 
     def _doc(self) -> str:
         given = ", ".join(f"{node.name}: {node.type}" for node in self.graph.inputs)
@@ -117,7 +124,26 @@ class Lowering:
         """What the function returns for an output: never the memory of an argument."""
         if node.type.rank == 0:
             return self.value(node, ())
-        return self.arrays[node]
+        if node.op.name not in ("input", "constant") and not is_view(node):
+            return self.arrays[node]
+        name = self.namer.unique(f"{node.name or 'table'}_copy")
+        self.copy(name, node, temporary=False)
+        return name
+
+    def copy(self, name: str, node: Node, temporary: bool = True) -> None:
+        """A new array `name` with the value of `node`."""
+        shape = tuple(self.size(size) for size in node.type.shape)
+        self.append(loops.Alloc(name, shape, node.type.dtype, None, temporary))
+        with self.nest(node.type.shape) as index:
+            self.append(loops.Store(name, index, self.value(node, index), comment(node)))
+
+    def project(self, node: Node) -> None:
+        """One of several results: it is where its maker put it."""
+        place = self.parts[node.inputs[0]][node.attributes["index"]]
+        if isinstance(place, str):
+            self.arrays[node] = place
+        else:
+            self.scalars[node] = place
 
     def append(self, statement: loops.Statement) -> None:
         self.scopes[-1].statements.append(statement)
@@ -196,10 +222,7 @@ class Lowering:
             if (node, index) in scope.known:
                 return scope.known[node, index]
 
-        def read(number: int, at: Index, guarded_read: bool = False) -> Expr:
-            return self.value(node.inputs[number], at, guarded=guarded or guarded_read)
-
-        found = node.op.element(read, index, node)
+        found = node.op.element(self.reader(node, guarded), index, node)
         if guarded or inside or isinstance(found, Const | Var | Load):
             return found
         scope = self.scopes[-1]
@@ -209,6 +232,14 @@ class Lowering:
             found = variable
         scope.known[node, index] = found
         return found
+
+    def reader(self, node: Node, guarded: bool = False) -> Callable[..., Expr]:
+        """`read(k, index)`: the element of `node`'s k-th operand."""
+
+        def read(number: int, at: Index, guarded_read: bool = False) -> Expr:
+            return self.value(node.inputs[number], at, guarded=guarded or guarded_read)
+
+        return read
 
     def _deserves_a_name(self, node: Node) -> bool:
         return bool(node.name) and (len(self.graph.uses[node]) > 1 or not _is_numbered(node.name))
@@ -287,6 +318,13 @@ def comment(node: Node, value: bool = True) -> str:
     if node.source is None or not value:
         return ""
     return f"{node.source.line}│ {' '.join(node.source.text.split())}"
+
+
+def _is_precondition(node: Node) -> int:
+    """What comes first: the arguments, then checks that need nothing else (no loops are fused over a check)."""
+    if node.op.name == "input":
+        return 2
+    return int(node.op.precondition and all(operand.op.name == "input" for operand in node.inputs))
 
 
 def _is_numbered(name: str) -> bool:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from tracegrad.autodiff import traced
 from tracegrad.autodiff.mincut import INFINITE, Network
 from tracegrad.ir.dims import symbols
-from tracegrad.ir.graph import Graph, Node, attr_sizes, reachable
+from tracegrad.ir.graph import Graph, Node, attr_sizes, reachable, rebuild
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.constant import Input
 from tracegrad.ops.reduction import Reduction
@@ -64,6 +64,25 @@ def joint_graph(graph: Graph, extents: dict[str, int], wanted: Sequence[bool]) -
     A wanted input that no floating output depends on gets no cotangent; `None` marks it in the outputs' names.
     """
     trace = Trace.resume(graph, extents)
+    outputs, found = differentiate(trace, graph, wanted)
+    return replace(trace.finish(outputs, graph.source), output_names=found)
+
+
+def joint_body(outer: Trace, body: Graph, wanted: Sequence[bool]) -> Graph:
+    """The same for a body inside `outer`, whose sizes and assumptions it shares."""
+    known = outer.assumptions.known
+    guards = tuple(guard.substitute(known) for guard in outer.assumptions.guards)
+    body = rebuild(replace(body, guards=guards), None, known)
+    trace = Trace.resume(body, outer.assumptions.hints)
+    trace.assumptions = outer.assumptions
+    outputs, found = differentiate(trace, body, wanted)
+    return replace(trace.finish_body(outputs), guards=guards, output_names=found)
+
+
+def differentiate(
+    trace: Trace, graph: Graph, wanted: Sequence[bool]
+) -> tuple[list[Node], tuple[str, ...]]:
+    """Go on tracing where `graph` ended: its outputs, then the cotangents that exist; which do."""
     with tracing(trace, Traced):
         cts = [
             trace.add_node(output.type, f"d_{output.name}")
@@ -74,8 +93,8 @@ def joint_graph(graph: Graph, extents: dict[str, int], wanted: Sequence[bool]) -
         wrt = [node for node, want in zip(graph.inputs, wanted, strict=True) if want]
         found = traced.vjp(trace, roots, [Traced(trace, ct) for ct in cts], wrt)
         cotangents = [ct.node for ct in found if ct is not None]
-    joint = trace.finish([*graph.outputs, *cotangents], graph.source)
-    return replace(joint, output_names=tuple("" if ct is None else "d" for ct in found))
+    marks = tuple("" if ct is None else "d" for ct in found)
+    return [*graph.outputs, *cotangents], marks
 
 
 def cut(joint: Graph, arguments: int, outputs: int, wanted: Sequence[bool]) -> Cut:

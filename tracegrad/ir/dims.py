@@ -218,26 +218,6 @@ _RELATIONS = {
     "<=": lambda difference: difference <= 0,
 }
 _NEGATED = {"==": "!=", "!=": "==", "<": ">=", "<=": ">"}
-_MIRRORED = {"==": "==", "!=": "!=", "<": ">", "<=": ">="}
-_IMPLIES = {
-    ("==", "=="): True,
-    ("==", "!="): False,
-    ("==", "<"): False,
-    ("==", "<="): True,
-    ("!=", "=="): False,
-    ("!=", "!="): True,
-    ("<", "<"): True,
-    ("<", "<="): True,
-    ("<", "=="): False,
-    ("<", "!="): True,
-    ("<=", "<="): True,
-    (">", "<"): False,
-    (">", "<="): False,
-    (">", "=="): False,
-    (">", "!="): True,
-    (">=", "<"): False,
-}
-"""`(known, asked)`: what one relation of a difference to zero says about another."""
 
 
 @dataclass(frozen=True)
@@ -269,25 +249,51 @@ class Assumptions:
     def decide(self, a: Size, relation: str, b: Size) -> bool:
         """Whether `a relation b`; a question that the symbols leave open becomes a guard."""
         difference = self.resolve(a - b)
-        settled = _settled(difference, relation)
-        if settled is not None:
-            return settled
-        for guard in self.guards:
-            answer = self._answer(guard, difference, relation)
-            if answer is not None:
-                return answer
+        implied = self._implied(difference, relation)
+        if implied is not None:
+            return implied
         holds = _RELATIONS[relation](evaluate(difference, self.hints))
         self._assume(self.resolve(a), relation if holds else _NEGATED[relation], self.resolve(b))
         return holds
 
-    def _answer(self, guard: Guard, difference: Size, relation: str) -> bool | None:
-        """What `guard` says about `difference relation 0`; None if nothing."""
+    def _implied(self, difference: Size, relation: str) -> bool | None:
+        """What is known about `difference relation 0`; None if nothing."""
+        if relation == "!=":
+            equal = self._implied(difference, "==")
+            return None if equal is None else not equal
+        if relation == "<":
+            return self._implied(difference + 1, "<=")
+        below, above = self._bounded(difference + 1), self._bounded(1 - difference)
+        if relation == "<=":
+            return True if self._bounded(difference) else False if above else None
+        if isinstance(difference, int):
+            return difference == 0
+        if below or above:
+            return False
+        for guard in self.guards:
+            if guard.relation in ("==", "!="):
+                known = self.resolve(guard.left - guard.right)
+                if difference in (known, -known):
+                    return guard.relation == "=="
+        return True if self._bounded(difference) and self._bounded(-difference) else None
+
+    def _bounded(self, size: Size) -> bool:
+        """Whether `size <= 0` follows from the signs, or from these and one guard."""
+        return never_positive(size) or any(
+            never_positive(size - known) for guard in self.guards for known in self._upper(guard)
+        )
+
+    def _upper(self, guard: Guard) -> tuple[Size, ...]:
+        """Differences that are `<= 0` by the guard."""
         known = self.resolve(guard.left - guard.right)
-        if known == difference:
-            return _IMPLIES.get((guard.relation, relation))
-        if known == -difference:
-            return _IMPLIES.get((_MIRRORED[guard.relation], relation))
-        return None
+        match guard.relation:
+            case "<=":
+                return (known,)
+            case "<":
+                return (known + 1,)
+            case "==":
+                return known, -known
+        return ()
 
     def pin(self, size: Size) -> int:
         """The number that `size` has in this trace; from now on it is a constant."""
@@ -300,7 +306,13 @@ class Assumptions:
             return
         if relation in (">=", ">"):
             a, b, relation = b, a, {">=": "<=", ">": "<"}[relation]
-        self.guards.append(Guard(a, relation, b))
+        guard = Guard(a, relation, b)
+        self.guards = [old for old in self.guards if not self._follows(old, guard)] + [guard]
+
+    def _follows(self, old: Guard, new: Guard) -> bool:
+        """Whether an inequality needs no check beside another one."""
+        weak, strong = self._upper(old), self._upper(new)
+        return bool(weak) and any(all(never_positive(w - s) for w in weak) for s in strong)
 
     def _learn(self, difference: Size) -> bool:
         """From `difference == 0` express one symbol by the others, the one named last."""
@@ -320,24 +332,44 @@ class Assumptions:
         return True
 
 
-def _settled(difference: Size, relation: str) -> bool | None:
-    """What the sign of the coefficients says: extents are never negative."""
-    if isinstance(difference, int):
-        return _RELATIONS[relation](difference)
-    factors = [factor for _, factor in difference.terms]
-    constant = dict(difference.terms).get((), 0)
-    if all(factor > 0 for factor in factors):
-        positive = constant > 0
-        if relation == "<" or (relation == "<=" and positive):
-            return False
-        if positive and relation in ("==", "!="):
-            return relation == "!="
-    if all(factor < 0 for factor in factors):
-        if relation == "<=" or (relation == "<" and constant < 0):
-            return True
-        if constant < 0 and relation in ("==", "!="):
-            return relation == "!="
-    return None
+def never_positive(size: Size) -> bool:
+    """Whether `size <= 0` for all extents, as far as the signs of the coefficients show it."""
+    if isinstance(size, int):
+        return size <= 0
+    return _all_negative(_largest(size, False)) or _all_negative(_largest(size, True))
+
+
+def _all_negative(size: Size) -> bool:
+    return all(factor < 0 and all(map(_is_extent, monomial)) for monomial, factor in _terms(size))
+
+
+def _is_extent(atom: Atom) -> bool:
+    """Whether an atom is surely not negative: a symbol, or a quotient of such."""
+    return isinstance(atom, str) or all(
+        factor > 0 and all(map(_is_extent, monomial))
+        for part in (atom.numerator, atom.denominator)
+        for monomial, factor in _terms(part)
+    )
+
+
+def _largest(size: Size, linear: bool) -> Size:
+    """A polynomial without quotients `a//k` that is at least a positive multiple of `size`.
+
+    `(a - k + 1)/k <= a//k <= a/k`; with `linear=False` a quotient to subtract is 0 at the least.
+    """
+    for monomial, factor in _terms(size):
+        for atom in monomial:
+            if isinstance(atom, Quotient) and isinstance(atom.denominator, int):
+                if factor < 0 and not linear and _is_extent(atom):
+                    continue
+                divisor = atom.denominator
+                if divisor <= 0:
+                    continue
+                bound = atom.numerator if factor > 0 else atom.numerator - divisor + 1
+                rest = _dim({_without(monomial, (atom,)) or (): 1})
+                without = size - _dim({monomial: factor})
+                return _largest(without * divisor + rest * bound * factor, linear)
+    return size
 
 
 _current: ContextVar[Assumptions | None] = ContextVar("assumptions", default=None)
@@ -357,9 +389,18 @@ def holds(a: Size, relation: str, b: Size) -> bool:
     assumptions = _current.get()
     if assumptions is not None:
         return assumptions.decide(a, relation, b)
-    settled = _settled(a - b, relation)
-    return bool(settled)
+    return bool(Assumptions({})._implied(a - b, relation))
 
 
 def same(a: Size, b: Size) -> bool:
     return a is b or holds(a, "==", b)
+
+
+def in_figures(size: Size) -> Size:
+    """The number that a size is in the current trace, for messages."""
+    assumptions = _current.get()
+    if assumptions is None or isinstance(size, int):
+        return size
+    resolved = assumptions.resolve(size)
+    known = all(name in assumptions.hints for name in symbols(resolved))
+    return evaluate(resolved, assumptions.hints) if known else size

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from tracegrad.ir.op import Op
 
 _serial = count()
-next_serial = _serial.__next__
-"""Numbers nodes in the order in which they were made."""
 
 
 def next_serial() -> int:
@@ -125,6 +123,37 @@ class Graph:
             for axis, size in enumerate(node.type.shape)
             if (number, axis) not in defining
         )
+
+
+def all_nodes(graph: Graph) -> Iterator[Node]:
+    """The nodes of `graph` and of the bodies inside it."""
+    for node in graph.nodes:
+        yield node
+        for body in bodies(node):
+            yield from all_nodes(body)
+
+
+def bodies(node: Node) -> Iterator[Graph]:
+    """The graphs among a node's attributes: the bodies of a loop or a branch."""
+    for _, value in node.attrs:
+        for item in value if isinstance(value, tuple) else (value,):
+            if isinstance(item, Graph):
+                yield item
+
+
+def map_bodies(
+    attrs: tuple[tuple[str, Any], ...], change: Callable[[Graph], Graph]
+) -> tuple[tuple[str, Any], ...]:
+    """The attributes with every graph among them changed."""
+
+    def changed(value: Any) -> Any:
+        if isinstance(value, Graph):
+            return change(value)
+        if isinstance(value, tuple):
+            return tuple(changed(item) for item in value)
+        return value
+
+    return tuple((name, changed(value)) for name, value in attrs)
 
 
 def reachable(outputs: Iterable[Node]) -> set[Node]:

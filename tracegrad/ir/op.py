@@ -34,12 +34,17 @@ class Op:
 
     name: str = ""
     linear: tuple[int, ...] = ()
-    """The arguments in which the op is (jointly) linear: `transpose` gives their cotangents."""
+    """The arguments in which the op is (jointly) linear: `transpose` gives their cotangents.
+
+    `(-1,)` means all of them.
+    """
     weight: float = 0
     """Cost of one result element in flops; views and copies cost nothing."""
 
     stored: tuple[int, ...] = ()
     """The operands that the kernel reads as arrays in memory; `(-1,)` means all."""
+    precondition: bool = False
+    """The kernel only checks the operands; its result is one of them."""
     overwrites: int | None = None
     """The operand whose memory the result may take over: the kernel writes into a part of it."""
 
@@ -95,6 +100,10 @@ class Op:
     def kernel(self, lowering: Any, node: Node) -> None:
         """Ops that are not a value at an index: append the statements that fill `node`'s array."""
         raise NotImplementedError
+
+    def work(self, node: Node) -> tuple[float, Size]:
+        """Flops per step, and how many steps computing `node` takes: one for each result element."""
+        return self.weight, node.type.size
 
     def has(self, rule: str) -> bool:
         """Whether this op's class gives the rule (`"jvp"`, `"vjp"`, `"element"`, ...)."""

@@ -24,9 +24,11 @@ class Plan:
     taken: dict[Node, Node] = field(default_factory=dict)
 
 
-def plan(graph: Graph) -> Plan:
+def plan(graph: Graph, outputs: bool = True) -> Plan:
+    """What is stored, the results among it; those of a body (`outputs=False`) go where the loop wants them."""
     stored = {node for node in graph.nodes if _must_be_stored(node)}
-    stored |= {node for node in graph.outputs if node.op.name not in UNNAMED}
+    if outputs:
+        stored |= {node for node in graph.outputs if node.op.name not in UNNAMED}
     for node in graph.nodes:
         stored |= {node.inputs[number] for number in array_operands(node)}
     stored = {node for node in stored if node.op.name not in UNNAMED or node.type.rank}

@@ -6,10 +6,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
-from tracegrad.ir.graph import Builder, Graph, Literal, Node, attr_sizes, rebuild
+from tracegrad.ir.graph import (
+    Builder,
+    Graph,
+    Literal,
+    Node,
+    attr_sizes,
+    map_bodies,
+    rebuild,
+)
 from tracegrad.ops.constant import CONSTANT, SIZE
 from tracegrad.ops.reduction import BROADCAST_TO
 from tracegrad.ops.shape import RESHAPE, TRANSPOSE
@@ -27,6 +36,7 @@ def simplify(graph: Graph) -> Graph:
 
 def _simplified(builder: Builder, node: Node, operands: tuple[Node, ...]) -> Node:
     del operands
+    node = replace(node, attrs=map_bodies(node.attrs, simplify))
     for rule in RULES.get(node.op.name, ()):
         found = rule(builder, node)
         if found is not None:

@@ -10,8 +10,9 @@ import builtins
 import keyword
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
-from tracegrad.ir.graph import Graph, Node
+from tracegrad.ir.graph import Graph, Node, map_bodies
 
 UNNAMED = ("constant", "size")
 LOOP_LETTERS = ("i", "j", "k", "l")
@@ -56,14 +57,18 @@ def label_nodes(
     return with_names(graph, names)
 
 
-def name_nodes(graph: Graph) -> Graph:
+def name_nodes(
+    graph: Graph, namer: Namer | None = None, numbers: dict[str, str] | None = None
+) -> Graph:
     """Every label made a name of its own: `%7` numbered in order of appearance, repeats told apart."""
-    namer = Namer()
-    numbers: dict[str, str] = {}
+    namer = namer or Namer()
+    numbers = {} if numbers is None else numbers
     names: dict[Node, str] = {}
+    attrs: dict[Node, Any] = {}
     for node in graph.nodes:
         if node.op.name in UNNAMED:
             continue
+        attrs[node] = map_bodies(node.attrs, lambda body: name_nodes(body, namer, numbers))
         label = node.name or f"%{node.serial}"
         prefix, mark, number = label.partition("%")
         if not mark:
@@ -76,15 +81,18 @@ def name_nodes(graph: Graph) -> Graph:
             known = number in numbers
             names[node] = namer.unique(numbers[number]) if known else namer.numbered()
             numbers.setdefault(number, names[node])
-    return with_names(graph, names)
+    return with_names(graph, names, attrs)
 
 
-def with_names(graph: Graph, names: Mapping[Node, str]) -> Graph:
-    """The same graph, its nodes carrying these names."""
+def with_names(
+    graph: Graph, names: Mapping[Node, str], attrs: Mapping[Node, Any] | None = None
+) -> Graph:
+    """The same graph, its nodes carrying these names (and attributes)."""
+    attrs = attrs or {}
     new: dict[Node, Node] = {}
     for node in graph.nodes:
         operands = tuple(new[operand] for operand in node.inputs)
-        new[node] = replace(node, inputs=operands, name=names.get(node, ""))
+        new[node] = replace(node, inputs=operands, name=names.get(node, ""), attrs=attrs.get(node, node.attrs))
     return replace(
         graph,
         inputs=tuple(new[node] for node in graph.inputs),

@@ -122,7 +122,7 @@ class Trace:
         """A body as a graph; the captured values are its last inputs."""
         self.finished = True
         inputs = (*self.inputs, *self.captured.values())
-        graph = Graph(self.name, inputs, tuple(outputs))
+        graph = Graph(self.name, inputs, self._current(outputs))
         return label_nodes(graph, self.names, self.cotangents)
 
     def supersede(self, old: Node, new: Node) -> None:

@@ -1,0 +1,176 @@
+"""The public functions of control flow, with the signatures that JAX users know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tracegrad.autodiff.derived import as_traced
+from tracegrad.control.body import Body, trace_body, values_of
+from tracegrad.control.loop import INDEX, loop
+from tracegrad.errors import ShapeError, TraceError
+from tracegrad.ir.dims import Size, same
+from tracegrad.ir.types import ArrayType
+from tracegrad.ops.constant import astype
+from tracegrad.ops.op import PUBLIC, SizeValue, type_of
+from tracegrad.ops.shape import as_size
+from tracegrad.tracing.array import Traced
+from tracegrad.tracing.trace import Trace, current_trace
+from tracegrad.tree import Tree, unflatten
+
+
+def scan(
+    f: Callable[[Any, Any], tuple[Any, Any]],
+    init: Any,
+    xs: Any = None,
+    length: Any = None,
+    reverse: bool = False,
+) -> tuple[Any, Any]:
+    """`carry, y[i] = f(carry, x[i])` for each item along axis 0 of `xs`; returns the last carry and the stacked ys.
+
+    `init`, `xs` and what `f` returns are pytrees; the carry keeps its structure, shapes and dtypes. With `xs` None
+    give `length`. `reverse` goes from the last item to the first. Raises TraceError for a carry that changes.
+    """
+    trace = current_trace()
+    if trace is None:
+        return _scan_in_python(f, init, xs, length, reverse)
+    first, carry_tree = _start(trace, init)
+    stacks, xs_tree = _start(trace, xs)
+    extent = _length(stacks, length)
+
+    def run(given: list[Traced]) -> Any:
+        carry = unflatten(carry_tree, iter(given[1 : 1 + len(first)]))
+        items = unflatten(xs_tree, iter(given[1 + len(first) :]))
+        result = f(carry, items)
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise TraceError("scan: the body must return a pair (carry, y)")
+        new, y = result
+        return _same_carry("scan", first, carry_tree, new), y
+
+    arguments = [("index", INDEX), *_named("carry", first), *_items("x", stacks)]
+    body = trace_body(trace, _name(f), arguments, run)
+    results = loop(body, first, stacks, extent, reverse)
+    return _finish(body, results, carry_tree, len(first))
+
+
+def fori_loop(lower: Any, upper: Any, body: Callable[[Any, Any], Any], init: Any) -> Any:
+    """`for i in range(lower, upper): value = body(i, value)`, starting from `init`; returns the last value.
+
+    The bounds are ints or sizes. The value is a pytree that keeps its structure, shapes and dtypes.
+    """
+    trace = current_trace()
+    if trace is None:
+        value = init
+        for i in range(int(lower), int(upper)):
+            value = body(i, value)
+        return value
+    first, tree = _start(trace, init)
+    start, extent = as_size(lower), as_size(upper) - as_size(lower)
+    if isinstance(extent, int):
+        extent = max(extent, 0)
+
+    def run(given: list[Traced]) -> Any:
+        index = given[0] if isinstance(start, int) and start == 0 else given[0] + lower
+        carry = unflatten(tree, iter(given[1:]))
+        return _same_carry("fori_loop", first, tree, body(index, carry))
+
+    traced = trace_body(trace, _name(body), [("index", INDEX), *_named("carry", first)], run)
+    return unflatten(tree, iter(loop(traced, first, [], extent)))
+
+
+def map(f: Callable[[Any], Any], xs: Any) -> Any:
+    """`f` on each item along axis 0 of `xs`, the results stacked: a loop without a carry."""
+    return scan(lambda carry, x: (carry, f(x)), (), xs)[1]
+
+
+def _start(trace: Trace, value: Any) -> tuple[list[Traced], Tree]:
+    """The leaves of a carry or of stacks as traced values of a definite dtype."""
+    leaves, tree = values_of(value)
+    found = []
+    for leaf in leaves:
+        x = as_traced(trace, leaf)
+        found.append(as_traced(trace, astype(x, x.type.dtype)) if not x.type.weak else _strong(trace, x))
+    return found, tree
+
+
+def _strong(trace: Trace, x: Traced) -> Traced:
+    """A Python number as a value of its default dtype."""
+    return as_traced(trace, PUBLIC["multiply"](x, np.ones((), x.type.dtype)[()]))
+
+
+def _length(stacks: Sequence[Traced], length: Any) -> Size:
+    extents = [x.type.shape[0] if x.type.rank else None for x in stacks]
+    if None in extents:
+        raise ShapeError("scan: every array of xs needs an axis to take items from; got a scalar")
+    if length is not None:
+        extents.append(as_size(length) if not isinstance(length, SizeValue) else length.dim)
+    if not extents:
+        raise TypeError("scan: give xs or length")
+    first = extents[0]
+    assert first is not None
+    for extent in extents[1:]:
+        if extent is not None and not same(first, extent):
+            raise ShapeError(f"scan: the arrays of xs have different lengths, {first} and {extent}")
+    return first
+
+
+def _named(label: str, values: Sequence[Traced]) -> list[tuple[str, ArrayType]]:
+    names = [x._trace.names.get(x.node, "") for x in values]
+    return [(name or f"{label}_{k}", x.type) for k, (name, x) in enumerate(zip(names, values, strict=True))]
+
+
+def _items(label: str, stacks: Sequence[Traced]) -> list[tuple[str, ArrayType]]:
+    named = _named(label, stacks)
+    return [(f"{name}_i", ArrayType(type.dtype, type.shape[1:])) for name, type in named]
+
+
+def _same_carry(what: str, first: Sequence[Traced], tree: Tree, new: Any) -> list[Any]:
+    """The new carry's leaves; an error that says what changed if they are not like the first."""
+    leaves, new_tree = values_of(new)
+    if new_tree != tree:
+        raise TraceError(f"{what}: the body returns a carry of another structure than it was given")
+    result = []
+    for number, (before, after) in enumerate(zip(first, leaves, strict=True)):
+        own, got = before.type, type_of(after)
+        if got.weak and np.can_cast(got.dtype, own.dtype, "same_kind"):
+            after = astype(after, own.dtype)
+            got = type_of(after)
+        equal = own.rank == got.rank and all(
+            same(a, b) for a, b in zip(own.shape, got.shape, strict=True)
+        )
+        if not equal or own.dtype != got.dtype:
+            raise TraceError(
+                f"{what}: the carry changes from {own} to {got} (leaf {number}); start from a value of the type "
+                "that the body returns, or cast what it returns with .astype"
+            )
+        result.append(after)
+    return result
+
+
+def _finish(body: Body, results: list[Traced], carry_tree: Tree, carries: int) -> tuple[Any, Any]:
+    y_tree = body.tree.children[1]  # type: ignore[union-attr]
+    carry = unflatten(carry_tree, iter(results[:carries]))
+    return carry, unflatten(y_tree, iter(results[carries:]))
+
+
+def _name(f: Callable[..., Any]) -> str:
+    name = getattr(f, "__name__", "body")
+    return name if name.isidentifier() else "body"
+
+
+def _scan_in_python(f: Any, init: Any, xs: Any, length: Any, reverse: bool) -> tuple[Any, Any]:
+    leaves, tree = values_of(xs)
+    count = len(leaves[0]) if leaves else int(length)
+    carry, rows, y_tree = init, [], None
+    for index in reversed(range(count)) if reverse else range(count):
+        carry, y = f(carry, unflatten(tree, iter([leaf[index] for leaf in leaves])))
+        row, y_tree = values_of(y)
+        rows.append(row)
+    if reverse:
+        rows.reverse()
+    if y_tree is None:
+        raise ValueError("scan over no items outside of a traced function: the result's shape is unknown")
+    stacked = [PUBLIC["stack"](list(column)) for column in zip(*rows, strict=True)]
+    return carry, unflatten(y_tree, iter(stacked))

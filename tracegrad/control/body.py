@@ -1,0 +1,64 @@
+"""Bodies: a Python function traced into a graph of its own, for a loop or a branch to hold.
+
+    scan(lambda c, x: (c * a + x, c), c0, xs)   ->   body(index, c, x, a) -> (c', y), `a` captured from outside
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tracegrad.autodiff.derived import as_traced
+from tracegrad.ir.graph import Graph, Node
+from tracegrad.ir.types import ArrayType
+from tracegrad.leaves import is_leaf
+from tracegrad.ops.constant import Input
+from tracegrad.tracing.array import Traced
+from tracegrad.tracing.trace import Trace, tracing
+from tracegrad.tree import Tree, flatten
+
+
+@dataclass(frozen=True)
+class Body:
+    """`graph`'s inputs are the given arguments, then a stand-in for each of `captured`."""
+
+    graph: Graph
+    captured: tuple[Node, ...]
+    tree: Tree
+    """The structure of what the function returned."""
+
+
+def trace_body(
+    outer: Trace,
+    name: str,
+    arguments: Sequence[tuple[str, ArrayType]],
+    run: Callable[[list[Traced]], Any],
+) -> Body:
+    """The graph of `run` on arguments of these names and types."""
+    trace = outer.child(name)
+    with tracing(trace, Traced):
+        given = [Traced(trace, trace.add_node(type, label), label) for label, type in arguments]
+        leaves, tree = values_of(run(given))
+        outputs = [as_traced(trace, leaf).node for leaf in leaves]
+    return Body(trace.finish_body(outputs), tuple(trace.captured), tree)
+
+
+def values_of(value: Any) -> tuple[list[Any], Tree]:
+    """The leaves of a carry or an operand: here Python ints and bools are values too."""
+    found: list[tuple[str, Any]] = []
+    tree = flatten("", value, lambda x: is_leaf(x) or isinstance(x, int), found)
+    return [leaf for _, leaf in found], tree
+
+
+def with_captured(body: Body, captured: Sequence[Node]) -> Graph:
+    """The body's graph for a longer list of captured values: one that serves several bodies."""
+    given = body.graph.inputs[: len(body.graph.inputs) - len(body.captured)]
+    own = dict(zip(body.captured, body.graph.inputs[len(given) :], strict=True))
+    extra = tuple(own[node] if node in own else stand_in(node) for node in captured)
+    return Graph(body.graph.name, (*given, *extra), body.graph.outputs)
+
+
+def stand_in(node: Node) -> Node:
+    """An input node of that node's type and name."""
+    return Node(Input(node.type), (), (), node.type, node.name)

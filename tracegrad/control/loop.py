@@ -1,0 +1,418 @@
+"""The loop: a body run a known number of times, carrying values along and stacking results.
+
+    carry, ys = scan(f, init, xs)      ->      for i in range(n): carry, ys[i] = f(carry, xs[i])
+
+Both derivatives are loops again. Reverse mode runs the body's backward in reverse order; what that needs of the
+forward is found by the residual cut of the body, and stacked by the forward loop:
+
+    forward:   for i in range(n):            c, y[i], r[i] = body_forward(c, x[i])
+    backward:  for i in reversed(range(n)):  d_c, d_x[i], d_k += body_backward(d_c, d_y[i], r[i])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from codegen import expr as ex
+from tracegrad.autodiff import traced
+from tracegrad.autodiff.residuals import Cut, cut, joint_body
+from tracegrad.control.body import Body, trace_body
+from tracegrad.ir.dims import Size
+from tracegrad.ir.graph import Graph, Node
+from tracegrad.ir.interpret import interpret
+from tracegrad.ir.op import Array, Op
+from tracegrad.ir.types import ArrayType, TupleType
+from tracegrad.passes.simplify import simplify
+from tracegrad.nested import Nested, allocate_named, keep_results, result_names, start_carry
+from tracegrad.ops.op import PUBLIC, register
+from tracegrad.ops.project import PROJECT
+from tracegrad.ops.shape import COPY
+from tracegrad.tracing.array import Traced
+from tracegrad.tracing.trace import Trace, current_trace
+
+INDEX = ArrayType(np.dtype(np.int64))
+
+
+class Loop(Op):
+    """`body(index, *carries, *items, *constants) -> (*carries, *stacked)`, `length` times.
+
+    Operands: initial carries, stacks (their items are taken along axis 0), constants.
+    """
+
+    name = "loop"
+    stored = (-1,)
+
+    def infer(
+        self, *types: ArrayType, body: Graph, carries: int, stacks: int, length: Size, reverse: bool
+    ) -> ArrayType:
+        results = [output.type for output in body.outputs]
+        stacked = [ArrayType(type.dtype, (length, *type.shape)) for type in results[carries:]]
+        return TupleType.of((*results[:carries], *stacked))
+
+    def reference(
+        self, *arrays: Any, body: Graph, carries: int, stacks: int, length: int, reverse: bool
+    ) -> Any:
+        carry, xs = list(arrays[:carries]), arrays[carries : carries + stacks]
+        constants, rows = arrays[carries + stacks :], []
+        order = range(length)
+        for index in reversed(order) if reverse else order:
+            results = interpret(body, [index, *carry, *(x[index] for x in xs), *constants])
+            carry = results[:carries]
+            rows.append(results[carries:])
+        if reverse:
+            rows.reverse()
+        types = [output.type for output in body.outputs[carries:]]
+        ys = [
+            np.array([row[k] for row in rows], type.dtype).reshape((length, *type.shape))
+            for k, type in enumerate(types)
+        ]
+        return (*carry, *ys)
+
+    def jvp(self, tangents: Sequence[Array | None], out: Any, *inputs: Array, **attrs: Any):
+        return _jvp(tangents, inputs, **attrs)
+
+    def vjp(self, wanted: Sequence[bool], cts: Any, out: Any, *inputs: Array, **attrs: Any):
+        return _vjp(wanted, cts, out, inputs, **attrs)
+
+    def kernel(self, lowering: Any, node: Node) -> None:
+        _lower(lowering, node, **node.attributes)
+
+
+LOOP = register(Loop())
+
+
+def loop(
+    body: Body,
+    init: Sequence[Traced],
+    xs: Sequence[Traced],
+    length: Size,
+    reverse: bool = False,
+) -> list[Traced]:
+    """Record a loop; its final carries, then its stacks."""
+    trace = current_trace()
+    assert trace is not None
+    operands = [*(trace.capture(x._trace, x.node) for x in (*init, *xs)), *body.captured]
+    return results_of(
+        trace,
+        trace.record(
+            LOOP,
+            tuple(operands),
+            {
+                "body": body.graph,
+                "carries": len(init),
+                "stacks": len(xs),
+                "length": length,
+                "reverse": reverse,
+            },
+        ),
+    )
+
+
+def results_of(trace: Trace, node: Node) -> list[Traced]:
+    assert isinstance(node.type, TupleType)
+    return [
+        Traced(trace, trace.record(PROJECT, (node,), {"index": index}))
+        for index in range(len(node.type.parts))
+    ]
+
+
+def zeros(type: ArrayType) -> Any:
+    return PUBLIC["broadcast_to"](np.zeros((), type.dtype)[()], type.shape)
+
+
+def _as_traced(value: Any) -> Traced:
+    trace = current_trace()
+    assert trace is not None
+    if isinstance(value, Traced):
+        return value
+    return Traced(trace, trace.lift(value))
+
+
+def _jvp(
+    tangents: Sequence[Any],
+    inputs: Sequence[Any],
+    *,
+    body: Graph,
+    carries: int,
+    stacks: int,
+    length: Size,
+    reverse: bool,
+) -> list[Any]:
+    """Tangents are carried, taken and stacked beside the values they belong to."""
+    init, xs, constants = _parts(inputs, carries, stacks)
+    moving = [x.type.is_float for x in init]
+    t_init = [t if t is not None else zeros(x.type) for x, t in zip(init, tangents, strict=False)]
+    t_xs, t_constants = tangents[carries : carries + stacks], tangents[carries + stacks :]
+    with_x = [t for t in t_xs if t is not None]
+    trace = current_trace()
+    assert trace is not None
+    types = [node.type for node in body.inputs]
+    names = [node.name for node in body.inputs]
+    arguments = list(zip(names[: 1 + carries], types[: 1 + carries], strict=True))
+    arguments += [
+        (f"t_{names[1 + k]}", types[1 + k]) for k in range(carries) if moving[k]
+    ]
+    arguments += list(
+        zip(names[1 + carries : 1 + carries + stacks], types[1 + carries :], strict=False)
+    )
+    arguments += [
+        (f"t_{names[1 + carries + k]}", types[1 + carries + k])
+        for k, t in enumerate(t_xs)
+        if t is not None
+    ]
+
+    def run(given: list[Traced]) -> Any:
+        rest = iter(given)
+        index = next(rest)
+        carry = [next(rest) for _ in range(carries)]
+        t_carry = [next(rest) if move else None for move in moving]
+        items = [next(rest) for _ in range(stacks)]
+        t_items = [next(rest) if t is not None else None for t in t_xs]
+        inner = current_trace()
+        assert inner is not None
+        values = [index, *carry, *items, *constants]
+        seeds = [None, *t_carry, *t_items, *t_constants]
+        nodes = [_node(inner, value) for value in values]
+        separate = [_fresh(inner, node) for node in nodes]
+        outputs = inner.inline(body, separate)
+        given_tangents = {
+            node: _as_traced(seed)
+            for node, seed in zip(separate, seeds, strict=True)
+            if seed is not None and node.type.is_float
+        }
+        found = traced.jvp(inner, outputs, given_tangents)
+        filled = [
+            (t if t is not None else _as_traced(zeros(y.type)))
+            for y, t in zip(outputs, found, strict=True)
+        ]
+        new_t = [t for t, move in zip(filled, moving, strict=False) if move]
+        results = [Traced(inner, y) for y in outputs]
+        return [*results[:carries], *new_t, *results[carries:], *filled[carries:]]
+
+    t_body = trace_body(trace, f"{body.name}_jvp", arguments, run)
+    start = [*init, *(t for t, move in zip(t_init, moving, strict=True) if move)]
+    found = iter(
+        loop(t_body, [*map(_as_traced, start)], [*map(_as_traced, [*xs, *with_x])], length, reverse)[
+            carries:
+        ]
+    )
+    t_final = [next(found) if move else None for move in moving]
+    rest = list(found)
+    return [*t_final, *rest[len(rest) // 2 :]]
+
+
+def _node(trace: Trace, value: Any) -> Node:
+    return trace.capture(value._trace, value.node) if isinstance(value, Traced) else trace.lift(value)
+
+
+def _fresh(trace: Trace, node: Node) -> Node:
+    """A copy to differentiate in, apart from other uses of the same value."""
+    return trace.record_new(COPY, (node,), trace.names.get(node, ""))
+
+
+def _parts(items: Sequence[Any], carries: int, stacks: int) -> tuple[list, list, list]:
+    return (
+        list(items[:carries]),
+        list(items[carries : carries + stacks]),
+        list(items[carries + stacks :]),
+    )
+
+
+def _vjp(
+    wanted: Sequence[bool],
+    cts: Sequence[Any],
+    out: Any,
+    inputs: Sequence[Any],
+    *,
+    body: Graph,
+    carries: int,
+    stacks: int,
+    length: Size,
+    reverse: bool,
+) -> list[Any]:
+    """The loop again with the residuals stacked, then the backward body in reverse order."""
+    trace = current_trace()
+    assert trace is not None
+    want = _closed(wanted, body, carries, stacks)
+    found = body_cut(trace, body, want)
+    primal = _with_residuals(trace, out, inputs, found, carries, stacks, length, reverse)
+    return _backward_loop(
+        trace, found, primal, inputs, cts, want, carries, stacks, length, reverse, body
+    )
+
+
+def _closed(wanted: Sequence[bool], body: Graph, carries: int, stacks: int) -> list[bool]:
+    """Which body inputs get a cotangent: every floating carry, since one may feed another."""
+    types = [node.type for node in body.inputs[1:]]
+    return [False] + [
+        type.is_float and (want or number < carries)
+        for number, (want, type) in enumerate(zip(wanted, types, strict=True))
+    ]
+
+
+def body_cut(trace: Trace, body: Graph, wanted: Sequence[bool]) -> Cut:
+    """Forward and backward of a body, split by the residual cut."""
+    joint = joint_body(trace, body, wanted)
+    return cut(simplify(joint), len(body.inputs), len(body.outputs), wanted)
+
+
+def _with_residuals(
+    trace: Trace,
+    out: Any,
+    inputs: Sequence[Any],
+    found: Cut,
+    carries: int,
+    stacks: int,
+    length: Size,
+    reverse: bool,
+) -> dict[int, Any]:
+    """For every residual (by number) the value that the backward body takes: a stack or a constant."""
+    init, xs, constants = _parts(inputs, carries, stacks)
+    extra, placed = [], {}
+    for number, residual in enumerate(found.residuals):
+        at = residual.index - 1
+        if residual.origin == "argument" and at >= carries + stacks:
+            placed[number] = ("constant", constants[at - carries - stacks])
+        elif residual.origin == "argument" and at >= carries:
+            placed[number] = ("stack", xs[at - carries])
+        elif residual.origin == "argument" and at < 0:
+            placed[number] = ("index", None)
+        elif residual.origin == "output" and residual.index >= carries:
+            placed[number] = ("result", residual.index)
+        else:
+            placed[number] = ("result", len(found.forward.outputs[: found.outputs]) + len(extra))
+            extra.append(residual.node)
+    outputs = (*found.forward.outputs[: found.outputs], *extra)
+    graph = replace(found.forward, outputs=outputs)
+    operands = tuple(trace.capture(x._trace, x.node) for x in map(_as_traced, inputs))
+    node = trace.record(
+        LOOP,
+        operands,
+        {"body": graph, "carries": carries, "stacks": stacks, "length": length, "reverse": reverse},
+    )
+    trace.supersede(out.node, node)
+    results = results_of(trace, node)
+    return {
+        number: (kind, results[value] if kind == "result" else value)
+        for number, (kind, value) in placed.items()
+    }
+
+
+def _backward_loop(
+    trace: Trace,
+    found: Cut,
+    primal: dict[int, Any],
+    inputs: Sequence[Any],
+    cts: Sequence[Any],
+    want: Sequence[bool],
+    carries: int,
+    stacks: int,
+    length: Size,
+    reverse: bool,
+    body: Graph,
+) -> list[Any]:
+    backward = found.backward
+    wanted_inputs = [number for number, w in enumerate(want) if w]
+    moving = [n for n in wanted_inputs if n <= carries]
+    items = [n for n in wanted_inputs if carries < n <= carries + stacks]
+    constants = [n for n in wanted_inputs if n > carries + stacks]
+    outputs = [node.type for node in body.outputs]
+    seeds = found.seeds
+    y_seeds = [s for s in seeds if s >= carries]
+    parts = _result_types(outputs, carries, length)
+    full = [
+        ct if ct is not None else zeros(type) if type.is_float else None
+        for ct, type in zip(cts, parts, strict=False)
+    ]
+    stacked = {n: value for n, (kind, value) in primal.items() if kind in ("stack", "result")}
+    fixed = {n: value for n, (kind, value) in primal.items() if kind == "constant"}
+    arguments: list[tuple[str, ArrayType]] = [("index", INDEX)]
+    arguments += [(f"d_{body.inputs[n].name}", body.inputs[n].type) for n in moving]
+    arguments += [(f"d_{body.inputs[n].name}", body.inputs[n].type) for n in constants]
+    arguments += [(f"d_{body.outputs[s].name}", outputs[s]) for s in y_seeds]
+    arguments += [(found.residuals[n].name, found.residuals[n].type) for n in stacked]
+
+    def run(given: list[Traced]) -> Any:
+        rest = iter(given)
+        index = next(rest)
+        d_carry = {n - 1: next(rest) for n in moving}
+        sums = {n: next(rest) for n in constants}
+        d_y = {s: next(rest) for s in y_seeds}
+        saved = {n: next(rest) for n in stacked}
+        inner = current_trace()
+        assert inner is not None
+        ct_values = [d_carry[s] if s < carries else d_y[s] for s in seeds]
+        residual_values = [
+            saved[n] if n in saved else fixed[n] if n in fixed else index
+            for n in range(len(found.residuals))
+        ]
+        nodes = [_node(inner, value) for value in (*ct_values, *residual_values)]
+        outs = iter(inner.inline(backward, nodes))
+        grads: dict[int, Any] = {}
+        for n, missing in zip(wanted_inputs, found.missing, strict=True):
+            grads[n] = None if missing else Traced(inner, next(outs))
+        new_carry = [_or_zero(grads[n], body.inputs[n].type) for n in moving]
+        new_sums = [sums[n] if grads[n] is None else sums[n] + grads[n] for n in constants]
+        ys = [_or_zero(grads[n], body.inputs[n].type) for n in items]
+        return [*new_carry, *new_sums, *ys]
+
+    d_body = trace_body(trace, f"{body.name}_backward", arguments, run)
+    start = [full[n - 1] for n in moving] + [zeros(body.inputs[n].type) for n in constants]
+    taken = [full[s] for s in y_seeds] + list(stacked.values())
+    results = loop(
+        d_body, [*map(_as_traced, start)], [*map(_as_traced, taken)], length, not reverse
+    )
+    by_input = dict(zip([*moving, *constants, *items], results, strict=True))
+    return [by_input.get(number + 1) for number in range(len(inputs))]
+
+
+def _or_zero(value: Any, type: ArrayType) -> Traced:
+    return _as_traced(zeros(type)) if value is None else value
+
+
+def _result_types(outputs: Sequence[ArrayType], carries: int, length: Size) -> list[ArrayType]:
+    return [
+        type if number < carries else ArrayType(type.dtype, (length, *type.shape))
+        for number, type in enumerate(outputs)
+    ]
+
+
+def _lower(
+    lowering: Any,
+    node: Node,
+    *,
+    body: Graph,
+    carries: int,
+    stacks: int,
+    length: Size,
+    reverse: bool,
+) -> None:
+    """Carries live in place; each step writes its stacked results where they belong."""
+    names = result_names(lowering, node)
+    assert isinstance(node.type, TupleType)
+    for name, operand in zip(names, node.inputs[:carries], strict=False):
+        start_carry(lowering, name, operand)
+    for name, type in zip(names[carries:], node.type.parts[carries:], strict=True):
+        allocate_named(lowering, name, type, temporary=False)
+    with lowering.nest((length,), sequential=(0,)) as (position,):
+        step = position
+        if reverse:
+            step = ex.subtract(ex.subtract(lowering.size(length), ex.integer(1)), position)
+        inner = Nested(lowering, body)
+        inner.give(body.inputs[0], step)
+        given = iter(body.inputs[1:])
+        for name in names[:carries]:
+            inner.give(next(given), name)
+        for operand in node.inputs[carries : carries + stacks]:
+            inner.give_item(next(given), lowering.arrays[operand], step)
+        for operand in node.inputs[carries + stacks :]:
+            inner.give_operand(next(given), lowering, operand)
+        inner.run()
+        for output, name in zip(body.outputs[carries:], names[carries:], strict=True):
+            inner.put(output, name, (step,))
+        inner.update(list(zip(body.outputs[:carries], names[:carries], strict=True)))
+    keep_results(lowering, node, names)

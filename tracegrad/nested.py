@@ -1,0 +1,125 @@
+"""Lowering of bodies: a graph inside a loop or a branch, into the statements of the function around it.
+
+Its inputs are what the loop gives them; codegen's scheduler moves its buffers out of the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from codegen import loops
+from codegen.expr import Expr, Load, Var
+from tracegrad.ir.graph import Graph, Node
+from tracegrad.ir.types import ArrayType, TupleType
+from tracegrad.lower import Index, Lowering, comment
+from tracegrad.passes.plan import is_view, plan
+from tracegrad.passes.reuse import owner
+
+Place = str | Expr
+"""Where a value is: the name of an array, or a scalar expression."""
+
+
+class Nested(Lowering):
+    """A body being lowered inside `outer`."""
+
+    def __init__(self, outer: Lowering, graph: Graph) -> None:
+        self.graph, self.name = graph, outer.name
+        planned = plan(graph, outputs=False)
+        self.stored, self.taken = planned.stored, planned.taken
+        self.returned = {owner(node, self.taken, is_view) for node in graph.outputs}
+        self.namer, self.body, self.scopes = outer.namer, outer.body, outer.scopes
+        self.constants, self.arrays, self.scalars, self.parts = outer.constants, {}, {}, {}
+        self._depth = outer._depth
+
+    def give(self, node: Node, place: Place) -> None:
+        """An input of the body is found there."""
+        if isinstance(place, str) and node.type.rank:
+            self.arrays[node] = place
+        else:
+            self.scalars[node] = Var(place, node.type.dtype) if isinstance(place, str) else place
+
+    def give_item(self, node: Node, array: str, step: Expr) -> None:
+        """An input of the body is `array[step]`."""
+        if not node.type.rank:
+            self.scalars[node] = Load(array, (step,), node.type.dtype)
+            return
+        self.append(loops.View(node.name, array, at=(step,)))
+        self.arrays[node] = node.name
+
+    def give_operand(self, node: Node, outer: Lowering, operand: Node) -> None:
+        """An input of the body is a value of the function around it."""
+        self.give(node, outer.arrays.get(operand) or outer.value(operand, ()))
+
+    def run(self) -> None:
+        for node in self.graph.nodes[len(self.graph.inputs) :]:
+            if node in self.stored:
+                self._emit(node)
+
+    def put(self, node: Node, array: str, before: Index = ()) -> None:
+        """Store an output of the body into `array[before]`."""
+        with self.nest(node.type.shape) as index:
+            value = self.value(node, index)
+            self.append(loops.Store(array, (*before, *index), value, comment(node)))
+
+    def update(self, carries: Sequence[tuple[Node, str]]) -> None:
+        """Give the carries their next values: all are computed before the first is overwritten."""
+        moved = [(node, name) for node, name in carries if self._place(node) != name]
+        ready = [(node, name, self._next(node)) for node, name in moved]
+        for node, name, new in ready:
+            if not node.type.rank:
+                self.append(loops.Assign(Var(name, node.type.dtype), new, comment(node)))
+                continue
+            assert isinstance(new, str)
+            with self.nest(node.type.shape) as index:
+                self.append(loops.Store(name, index, Load(new, index, node.type.dtype)))
+
+    def _place(self, node: Node) -> str:
+        scalar = self.scalars.get(node)
+        return scalar.name if isinstance(scalar, Var) else self.arrays.get(node, "")
+
+    def _next(self, node: Node) -> Any:
+        """The coming value of a carry, where nothing that follows changes it."""
+        name = self.namer.unique(f"{node.name or 'carry'}_next")
+        if not node.type.rank:
+            self.append(loops.Assign(Var(name, node.type.dtype), self.value(node, ())))
+            return Var(name, node.type.dtype)
+        allocate_named(self, name, node.type, temporary=True)
+        self.put(node, name)
+        return name
+
+
+def allocate_named(lowering: Lowering, name: str, type: ArrayType, temporary: bool) -> None:
+    """An array of that type; the scheduler moves temporary ones out of loops."""
+    shape = tuple(lowering.size(size) for size in type.shape)
+    lowering.append(loops.Alloc(name, shape, type.dtype, None, temporary))
+
+
+def result_names(lowering: Lowering, node: Node) -> list[str]:
+    """A name for each result of a node with several: that of its projection if it is used."""
+    assert isinstance(node.type, TupleType)
+    used = {r.attributes["index"]: r.name for r in lowering.graph.uses[node] if r.name}
+    return [
+        used.get(index) or lowering.namer.unique(f"{node.name}_{index}")
+        for index in range(len(node.type.parts))
+    ]
+
+
+def start_carry(lowering: Lowering, name: str, operand: Node) -> None:
+    """A carry before the first step: its own memory with the initial value."""
+    if not operand.type.rank:
+        value = lowering.value(operand, ())
+        lowering.append(loops.Assign(Var(name, operand.type.dtype), value))
+        return
+    allocate_named(lowering, name, operand.type, temporary=False)
+    with lowering.nest(operand.type.shape) as index:
+        lowering.append(loops.Store(name, index, lowering.value(operand, index)))
+
+
+def keep_results(lowering: Lowering, node: Node, names: Sequence[str]) -> None:
+    """Tell projections where the results are."""
+    assert isinstance(node.type, TupleType)
+    lowering.parts[node] = [
+        name if type.rank else Var(name, type.dtype)
+        for name, type in zip(names, node.type.parts, strict=True)
+    ]
