@@ -16,12 +16,13 @@ import numpy as np
 from tracegrad.autodiff import derived
 from tracegrad.autodiff.derived import Argnums, name_of
 from tracegrad.errors import TracegradError
+from tracegrad.inspect.methods import Inspectable
 from tracegrad.ir.graph import Node
 from tracegrad.ir.interpret import fits
 from tracegrad.leaves import argument, is_leaf, kind, leaves_of, normalised
 from tracegrad.ops.operators import ArrayMethods
 from tracegrad.tracing.array import Traced
-from tracegrad.tracing.source import point_at, raised_at
+from tracegrad.tracing.source import definition, point_at, raised_at
 from tracegrad.tracing.trace import Trace, tracing
 from tracegrad.tree import LEAF, Tree, flatten, unflatten
 from tracegrad.version import Version
@@ -36,7 +37,7 @@ class FastRoad:
     pack: Callable[[Any], Any]
 
 
-class Function:
+class Function(Inspectable):
     """A function of arrays, traced and compiled once per dtypes, ranks and static arguments."""
 
     def __init__(self, python: Callable[..., Any], name: str = "") -> None:
@@ -138,11 +139,11 @@ class Function:
                 outputs, output_tree = self._outputs(trace, self.python(*args, **kwargs))
             except TracegradError as error:
                 raise located(error) from None
-        graph = trace.finish(outputs)
+        graph = trace.finish(outputs, definition(self.python))
         extents = {
             name: np.shape(values[number])[axis] for name, (number, axis) in graph.sizes.items()
         }
-        return Version(graph, output_tree, extents)
+        return Version(graph, output_tree, extents, tree)
 
     def _named(self, tree: Tree, values: Sequence[Any]) -> list[tuple[str, Any]]:
         """The leaves with names made from the parameters they were passed as."""

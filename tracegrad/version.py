@@ -8,18 +8,22 @@ from functools import cached_property
 from typing import Any
 
 from tracegrad.autodiff.residuals import Cut, cut, joint_graph
-from tracegrad.compile import Program, optimise
+from tracegrad.compile import Program
 from tracegrad.ir.graph import Graph, Node
 from tracegrad.tree import LEAF, Branch, Tree, unflatten
 
 
 @dataclass
 class Split:
-    """The forward that keeps residuals and the backward that uses them, as programs."""
+    """The forward that keeps residuals and the backward that uses them, as programs, and the joint
+    program that was cut into these two."""
 
+    joint: Program
     cut: Cut
     forward: Program
     backward: Program
+    eager: Any = None
+    """The op by which a call on tensors stands in their graph."""
 
 
 @dataclass
@@ -30,6 +34,8 @@ class Version:
     output_tree: Tree
     extents: dict[str, int]
     """The extents of the call that was traced."""
+    input_tree: Tree = LEAF
+    """The structure of `(args, kwargs)`."""
     splits: dict[tuple[bool, ...], Split] = field(default_factory=dict)
 
     @cached_property
@@ -46,9 +52,11 @@ class Version:
         """Forward and backward for the cotangents of the `wanted` inputs."""
         key = tuple(wanted)
         if key not in self.splits:
-            joint = optimise(joint_graph(self.graph, self.extents, key))[-1].graph
-            found = cut(joint, len(self.graph.inputs), len(self.graph.outputs), key)
+            joint = joint_graph(self.graph, self.extents, key)
+            program = Program(joint, f"{joint.name}_joint")
+            found = cut(program.final, len(self.graph.inputs), len(self.graph.outputs), key)
             self.splits[key] = Split(
+                program,
                 found,
                 Program(found.forward, found.forward.name),
                 Program(found.backward, found.backward.name),

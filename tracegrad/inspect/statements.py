@@ -1,7 +1,7 @@
 """A graph as NumPy statements: each node one assignment, constants and sizes written where they are used.
 
-    y = divide(sum(v3), n*m)      =>      v4 = np.sum(v3)
-                                          y = v4 / (n*m)
+y = divide(sum(v3), n*m)      =>      v4 = np.sum(v3)
+                                      y = v4 / (n*m)
 """
 
 from __future__ import annotations
@@ -28,9 +28,7 @@ class Writer:
     def __init__(self, graph: Graph) -> None:
         namer = Namer({node.name for node in graph.nodes} | set(graph.sizes))
         self.graph = graph
-        self.tables = {
-            node: namer.unique("table") for node in graph.nodes if is_table(node)
-        }
+        self.tables = {node: namer.unique("table") for node in graph.nodes if is_table(node)}
 
     def lines(self, node: Node) -> list[str]:
         """The statements that give `node.name` its value."""

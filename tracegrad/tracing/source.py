@@ -7,11 +7,14 @@ that follows the call. Where either is missing the line serves, then nothing.
 from __future__ import annotations
 
 import dis
+import inspect
 import linecache
 import sys
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from types import CodeType, FrameType, TracebackType
+from typing import Any
 
 import numpy as np
 
@@ -98,3 +101,15 @@ def point_at(source: Source) -> str:
     if end > start:
         text += "\n    " + " " * (start - indent) + "^" * (end - start)
     return text
+
+
+def definition(function: Callable[..., Any]) -> Source | None:
+    """Where a function is defined: the line of its `def`, below any decorators."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    if code is None:
+        return None
+    line = code.co_firstlineno
+    while linecache.getline(code.co_filename, line).lstrip().startswith("@"):
+        line += 1
+    text = linecache.getline(code.co_filename, line).strip()
+    return Source(code.co_filename, line, code.co_name, text)

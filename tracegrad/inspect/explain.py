@@ -1,0 +1,201 @@
+"""The explanation of a version: what every pass did, what runs, what is kept and why, and what it costs.
+
+backward   kernels   k0: loop n, m; reads x; writes d_x; 6 flops, 16 bytes per element; allocates d_x
+           memory    8*n*m = 48 bytes at most: d_x
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tracegrad.autodiff.residuals import Cut, Residual
+from tracegrad.compile import Program
+from tracegrad.inspect.cost import kernel_text, plural
+from tracegrad.inspect.dump import HEADER_WIDTH, bytes_of, position, preformatted
+from tracegrad.inspect.kernels import Layout
+from tracegrad.inspect.memory import peak
+from tracegrad.inspect.subject import Subject, operations
+from tracegrad.ir.dims import Size, evaluate
+from tracegrad.ir.graph import Node
+from tracegrad.ops.reduction import Reduction
+from tracegrad.passes.cost import FLOPS_PER_BYTE
+from tracegrad.passes.plan import is_view
+from tracegrad.tracing.naming import UNNAMED
+from tracegrad.version import Version
+
+INDENT = 21
+"""Where texts start, after the program's name and the label."""
+
+
+class Explanation(str):
+    """Prints as it is; a notebook shows it as preformatted text."""
+
+    def _repr_html_(self) -> str:
+        return preformatted(self)
+
+
+def explanation(subject: Subject, versions: Sequence[Version], which: str | None) -> Explanation:
+    kinds = [subject.choice(which)] if which is not None else _kinds(subject)
+    lines = [*_head(subject, versions)]
+    for kind in kinds:
+        lines += ["", *_program(subject, kind, subject.program(kind))]
+    if {"forward", "backward"} & set(kinds):
+        lines += ["", *_residuals(subject)]
+    return Explanation("\n".join(lines))
+
+
+def _kinds(subject: Subject) -> list[str]:
+    return ["joint", "forward", "backward"] if subject.differentiable else ["primal"]
+
+
+def _head(subject: Subject, versions: Sequence[Version]) -> Iterator[str]:
+    graph = subject.version.graph
+    source = graph.source
+    where = f"{Path(source.file).name}:{source.line}" if source else ""
+    number = next((at for at, v in enumerate(reversed(versions), 1) if v is subject.version), 1)
+    title = f"{subject.name} · version {number} of {len(versions)}"
+    yield f"{title:<{HEADER_WIDTH - 1 - len(where)}} {where}".rstrip()
+    given = ", ".join(f"{node.name}: {node.type}" for node in graph.inputs) or "()"
+    made = ", ".join(f"{node.name or 'value'}: {node.type}" for node in graph.outputs) or "()"
+    yield from labelled("", "takes", given)
+    yield from labelled("", "returns", made)
+    yield from labelled(
+        "", "guards", ", ".join(subject.version.guards) or "none: valid for all sizes"
+    )
+    if subject.extents:
+        sizes = ", ".join(f"{name} = {extent}" for name, extent in subject.extents.items())
+        yield from labelled("", "sizes", f"{sizes} (in this call)")
+
+
+def labelled(program: str, label: str, text: str) -> list[str]:
+    return textwrap.wrap(
+        text,
+        HEADER_WIDTH,
+        initial_indent=f"{program:<{INDENT - 12}} {label:<10} ",
+        subsequent_indent=" " * INDENT,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _program(subject: Subject, kind: str, program: Program) -> Iterator[str]:
+    stages = ", ".join(
+        f"{stage.name} {operations(stage.graph)}"
+        + (f" ({1e3 * stage.seconds:.1f} ms)" if stage.seconds else "")
+        for stage in program.stages
+    )
+    yield from labelled(kind, "passes", f"operations after {stages}")
+    if kind == "joint":
+        return
+    cut = subject.split.cut if kind != "primal" else None
+    layout = Layout(program.final, cut.outputs if cut and kind == "forward" else None)
+    for number, kernel in enumerate(layout.kernels):
+        yield from labelled("", "" if number else "kernels", kernel_text(layout, kernel))
+    if not layout.kernels:
+        yield from labelled("", "kernels", "none: scalars only")
+    yield from labelled("", "memory", _memory(layout, subject.sizes(kind)))
+    yield from labelled("", "compiled", _compiled(program))
+
+
+def _memory(layout: Layout, extents: dict[str, int]) -> str:
+    worst = peak(layout, extents)
+    if not worst.arrays:
+        return "no array allocated"
+    names = ", ".join(memory.name for memory in worst.arrays)
+    return f"{amount(worst.bytes, worst.here)} at the peak: {names}"
+
+
+def amount(size: Size, here: int) -> str:
+    """`8*n*m bytes = 48 bytes`, `8*n*m bytes = 6.0 MB`."""
+    return f"{size} bytes" if isinstance(size, int) else f"{size} bytes = {readable(here)}"
+
+
+def readable(count: float) -> str:
+    if count < 10_000:
+        return f"{count:,.0f} bytes"
+    for unit in ("kB", "MB", "GB", "TB"):
+        count /= 1000
+        if count < 1000:
+            break
+    return f"{count:.3g} {unit}"
+
+
+def _compiled(program: Program) -> str:
+    built = program.__dict__.get("built")
+    if built is None:
+        return "not yet: at the first call"
+    spent = sum(built.timings.values())
+    return f"in {spent:.2f} s; disk cache: {built.cache or 'off'}; {built.path}"
+
+
+def _residuals(subject: Subject) -> Iterator[str]:
+    cut = subject.split.cut
+    rows = [_residual_row(cut, residual, subject) for residual in cut.residuals]
+    rows += [_recomputed_row(node, subject) for node in cut.recomputed]
+    if not rows:
+        yield "residuals  none: the backward needs nothing of the forward"
+        return
+    yield "residuals"
+    widths = [max(len(row[at]) for row in rows) for at in range(4)]
+    for row in rows:
+        cells = "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False))
+        yield f"  {cells}  {row[4]}".rstrip()
+
+
+Cells = tuple[str, str, str, str, str]
+"""Name, type, bytes, why, and the user's line."""
+
+
+def _residual_row(cut: Cut, residual: Residual, subject: Subject) -> Cells:
+    size = bytes_of(residual.type)
+    reason = {
+        "argument": "the argument itself, nothing copied",
+        "output": "the result itself, nothing copied",
+    }.get(residual.origin) or f"kept: {why_kept(cut, residual.node)}"
+    total = amount(size, evaluate(size, subject.sizes("forward")))
+    return residual.name, str(residual.type), total, reason, _origin(residual.node, subject)
+
+
+def _recomputed_row(node: Node, subject: Subject) -> Cells:
+    again = plural(node.op.weight, "flop")
+    reason = f"computed again: {again} per element, keeping it costs as much as {keeping(node):g}"
+    if not node.type.rank:
+        reason = "computed again: a scalar"
+    return node.name, str(node.type), "", reason, _origin(node, subject)
+
+
+def _origin(node: Node, subject: Subject) -> str:
+    line, text = position(node.source, subject.version.graph.source)
+    return f"{line}│ {text}" if line else ""
+
+
+def keeping(node: Node) -> float:
+    """Flops per element that cost as much as writing the value and reading it again."""
+    return 2 * FLOPS_PER_BYTE * node.type.dtype.itemsize
+
+
+def why_kept(cut: Cut, node: Node) -> str:
+    if not node.type.rank:
+        return "a scalar"
+    if isinstance(node.op, Reduction) or node.op.has("kernel") or is_view(node):
+        return f"{node.op.name} would have to run again"
+    flops = again(node, {residual.node for residual in cut.residuals} - {node})
+    if flops > keeping(node):
+        return f"computing it again takes {flops:g} flops per element, keeping it costs as much as {keeping(node):g}"
+    return "other values are computed from it in the backward; least in sum (minimum cut)"
+
+
+def again(node: Node, at_hand: set[Node]) -> float:
+    """Flops per element to compute a value from those at hand, each step once."""
+    seen: set[Node] = set()
+    stack = [node]
+    total = 0.0
+    while stack:
+        current = stack.pop()
+        if current not in seen and current not in at_hand and current.op.name not in UNNAMED:
+            seen.add(current)
+            total += current.op.weight
+            stack.extend(current.inputs)
+    return total

@@ -1,0 +1,282 @@
+"""Where values live and in which kernel they are computed, read from the scheduled loop program.
+
+In: a final graph. Out: a `Layout`: its kernels (loop nests and library calls, `k0, k1, ...` in the order in
+which they run) and for every node a `Place`.
+
+    for i in range(n):                          k0: loop n, m; reads x
+        for j in range(m):                      v1  register   in k0
+            v1 = x[i, j] + 1.0          =>      v4  sum        in k0
+            v4 += v1 * v1                       y   output     after it
+    y = v4 / n
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from codegen import loops
+from codegen.schedule import structure
+from codegen.schedule.dependence import accesses, aliases
+from codegen.traverse import Body, blocks, statements
+from tracegrad.inspect.extents import size_of
+from tracegrad.ir.dims import Size, product
+from tracegrad.ir.graph import Graph, Node
+from tracegrad.lower import Lowering
+from tracegrad.ops.reduction import Reduction
+from tracegrad.passes.plan import is_view
+from tracegrad.tracing.naming import UNNAMED
+
+COMBINED = {
+    "add": "sum",
+    "multiply": "prod",
+    "maximum": "max",
+    "minimum": "min",
+    "logical_or": "any",
+    "logical_and": "all",
+}
+"""What an accumulator of each combination is called."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A top-level loop nest, or a library call."""
+
+    name: str
+    position: int
+    """Which statement of the function it is."""
+    loops: tuple[Size | None, ...]
+    """The extents of its deepest nest; None for one that is no formula of sizes."""
+    library: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    allocates: tuple[str, ...]
+
+    @property
+    def domain(self) -> Size | None:
+        """How often its innermost body runs."""
+        known = [size for size in self.loops if size is not None]
+        return product(tuple(known)) if len(known) == len(self.loops) else None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a value lives (`register`, `sum`, `buffer b1`, ...), and the kernels that compute it."""
+
+    where: str
+    kernels: tuple[Kernel, ...]
+    position: int
+
+
+@dataclass(frozen=True)
+class Memory:
+    """An array that the function allocates."""
+
+    name: str
+    shape: tuple[Size | None, ...]
+    dtype: np.dtype
+    returned: bool
+
+    @property
+    def bytes(self) -> Size | None:
+        known = tuple(size for size in self.shape if size is not None)
+        return product((self.dtype.itemsize, *known)) if len(known) == len(self.shape) else None
+
+
+class Layout:
+    """Kernels and places of one graph; of its results the first `own` are the function's, the others saved."""
+
+    def __init__(self, graph: Graph, own: int | None = None) -> None:
+        self.graph = graph
+        self.own = graph.outputs[:own]
+        self.lowering = Lowering(graph, graph.name)
+        self.module = self.lowering.module(())
+        self.function = structure(self.module.functions[0])
+        self.body: Body = self.function.body
+        self._roots = aliases(self.function)
+
+    @cached_property
+    def memory(self) -> dict[str, Memory]:
+        """The arrays that the scheduled function allocates, in order."""
+        return {
+            alloc.array: Memory(
+                alloc.array,
+                tuple(size_of(e) for e in alloc.shape),
+                alloc.dtype,
+                not alloc.temporary,
+            )
+            for alloc in statements(self.body)
+            if isinstance(alloc, loops.Alloc)
+        }
+
+    @cached_property
+    def buffers(self) -> dict[str, str]:
+        """The numbers of the arrays that are not returned: `b1, b2, ...`."""
+        inner = [memory.name for memory in self.memory.values() if not memory.returned]
+        return {name: f"b{number}" for number, name in enumerate(inner, 1)}
+
+    @cached_property
+    def kernels(self) -> tuple[Kernel, ...]:
+        seen: set[str] = set()
+        found: list[Kernel] = []
+        for position, statement in enumerate(self.body):
+            if is_kernel(statement):
+                kernel = self._kernel(f"k{len(found)}", position, statement, seen)
+                seen |= set(kernel.writes)
+                found.append(kernel)
+        return tuple(found)
+
+    def _kernel(
+        self, name: str, position: int, statement: loops.Statement, seen: set[str]
+    ) -> Kernel:
+        touched = list(accesses(statement, self._roots))
+        local = self._only_in(statement)
+        writes = unique(a.root for a in touched if a.writes and a.root not in local)
+        reads = unique(a.root for a in touched if not a.writes and a.root not in {*local, *writes})
+        fresh = tuple(
+            root for root in unique(a.root for a in touched if a.writes) if root not in seen
+        )
+        called = [s.function for s in statements((statement,)) if isinstance(s, loops.LibraryCall)]
+        extents = tuple(size_of(loop.stop) for loop in deepest(statement))
+        allocates = tuple(root for root in fresh if root in self.memory)
+        return Kernel(name, position, extents, ", ".join(unique(called)), reads, writes, allocates)
+
+    def _only_in(self, statement: loops.Statement) -> set[str]:
+        """Buffers that no other statement looks at: they stay in cache, or are rows of it."""
+        elsewhere = {
+            access.root
+            for other in self.body
+            if other is not statement
+            for access in accesses(other, self._roots)
+        }
+        return {name for name in self.buffers if name not in elsewhere}
+
+    @cached_property
+    def places(self) -> dict[Node, Place]:
+        """For every node that is computed."""
+        found: dict[Node, Place] = {}
+        for node in reversed(self.graph.nodes[len(self.graph.inputs) :]):
+            if node.op.name not in UNNAMED:
+                found[node] = self._place(node, found)
+        return found
+
+    def _place(self, node: Node, later: dict[Node, Place]) -> Place:
+        array = self.lowering.arrays.get(node)
+        if array is not None and array in self.memory:
+            return self._array_place(node, array)
+        spots = self._computed.get(node.name, ())
+        if is_view(node) and spots:
+            return Place("view", (), spots[0][0])
+        if spots:
+            position, kind = spots[0]
+            kernels = tuple(k for k in self.kernels if k.position == position)
+            if kind == "assigned":
+                kind = node.op.short if isinstance(node.op, Reduction) else "register"
+                kind = kind if kernels else "scalar"
+            return Place(self._output(node, kind), kernels, position)
+        return self._inlined(node, later)
+
+    def _array_place(self, node: Node, array: str) -> Place:
+        memory = self.memory[array]
+        sharers = [other for other, name in self.lowering.arrays.items() if name == array]
+        spots = [p for p, _ in self._computed.get(array, ())] or [0]
+        position = spots[min(sharers.index(node), len(spots) - 1)]
+        kernels = tuple(k for k in self.kernels if k.position == position)
+        narrow = len(memory.shape) < node.type.rank
+        if memory.returned:
+            own = any(self.lowering.arrays.get(out) == array for out in self.own)
+            where = "output" if own else "saved"
+        else:
+            where = f"{'row' if narrow else 'buffer'} {self.buffers[array]}"
+        if kernels and kernels[0].library:
+            where = f"library {where.removeprefix('buffer ')}"
+        return Place(where, kernels, position)
+
+    def _output(self, node: Node, kind: str) -> str:
+        if node not in self.graph.outputs:
+            return kind
+        role = "output" if node in self.own else "saved"
+        return role if kind in ("scalar", "register") else f"{kind}, {role}"
+
+    def _inlined(self, node: Node, later: dict[Node, Place]) -> Place:
+        """A value without a statement of its own is computed in each kernel that reads it."""
+        readers = [later[user] for user in self.graph.uses[node] if user in later]
+        kernels = tuple(unique(kernel for reader in readers for kernel in reader.kernels))
+        position = min((reader.position for reader in readers), default=len(self.body))
+        return Place(self._output(node, "register" if kernels else "scalar"), kernels, position)
+
+    @cached_property
+    def _computed(self) -> dict[str, list[tuple[int, str]]]:
+        """For each name the top-level statements that give it its value, and how."""
+        found: dict[str, list[tuple[int, str]]] = {}
+        for position, outer in enumerate(self.body):
+            for name, kind in computed(outer):
+                spots = found.setdefault(name, [])
+                if (position, kind) not in spots:
+                    spots.append((position, kind))
+        for name, spots in found.items():
+            # `y = 0.0` before a loop that adds to y only starts the accumulation.
+            grown = [spot for spot in spots if spot[1] not in ("assigned", "stored")]
+            found[name] = grown or spots
+        return found
+
+    @cached_property
+    def order(self) -> tuple[Node, ...]:
+        """The computed nodes as the kernels run, each after its operands."""
+        number = {node: at for at, node in enumerate(self.graph.nodes)}
+        waiting = {
+            node: {operand for operand in node.inputs if operand in self.places}
+            for node in self.places
+        }
+        ready = [self._rank(node, number) for node, needs in waiting.items() if not needs]
+        heapq.heapify(ready)
+        nodes = list(self.graph.nodes)
+        done: list[Node] = []
+        while ready:
+            node = nodes[heapq.heappop(ready)[1]]
+            done.append(node)
+            for user in set(self.graph.uses[node]) & waiting.keys():
+                waiting[user].discard(node)
+                if not waiting[user] and user not in done:
+                    heapq.heappush(ready, self._rank(user, number))
+        return tuple(dict.fromkeys(done))
+
+    def _rank(self, node: Node, number: dict[Node, int]) -> tuple[int, int]:
+        return self.places[node].position, number[node]
+
+
+def is_kernel(statement: loops.Statement) -> bool:
+    return isinstance(statement, loops.LibraryCall) or any(
+        isinstance(part, loops.For | loops.While) for part in statements((statement,))
+    )
+
+
+def computed(statement: loops.Statement) -> Iterator[tuple[str, str]]:
+    """The names that the statement gives values to: scalars `assigned`, arrays `stored`, or accumulated."""
+    for part in statements((statement,)):
+        match part:
+            case loops.Assign(target):
+                yield target.name, "assigned"
+            case loops.Accumulate(target, _, combine):
+                yield target, COMBINED[combine]
+            case loops.Store(array):
+                yield array, "stored"
+            case loops.View(array):
+                yield array, "view"
+            case loops.LibraryCall(outs=outs):
+                yield from ((out, "library") for out in outs)
+
+
+def deepest(statement: loops.Statement) -> tuple[loops.For, ...]:
+    """The loops on the way to the deepest body of the statement."""
+    inner = [deepest(part) for block in blocks(statement) for part in block]
+    below = max(inner, key=len, default=())
+    return (statement, *below) if isinstance(statement, loops.For) else below
+
+
+def unique(items: Iterator | list) -> tuple:
+    return tuple(dict.fromkeys(items))

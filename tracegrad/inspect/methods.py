@@ -1,0 +1,78 @@
+"""The methods with which a traced function shows itself: `dump`, `stages`, `source`, `explain`, ...
+
+All take example arguments, `f.dump(x)`; without arguments they show the latest version.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from tracegrad.errors import TraceError
+from tracegrad.inspect.compiled import Compiled, GeneratedSource, generated_source
+from tracegrad.inspect.drawing import Drawing, draw
+from tracegrad.inspect.dump import Dump
+from tracegrad.inspect.explain import Explanation, explanation
+from tracegrad.inspect.export import export
+from tracegrad.inspect.subject import StageView, Subject
+from tracegrad.ir.interpret import extents_of
+from tracegrad.version import Version
+
+
+class Inspectable:
+    """What `Function` inherits: everything here reads, nothing changes what is compiled."""
+
+    name: str
+    latest: Version | None
+
+    def version_for(self, args: tuple[Any, ...], kwargs: Any) -> tuple[Version, list[Any]]:
+        raise NotImplementedError
+
+    def dump(
+        self, *args: Any, which: str | None = None, after: str | None = None, **kwargs: Any
+    ) -> Dump:
+        """The IR as a NumPy program with types, memory and the user's lines in comments.
+
+        `which`: "primal", "forward" (default), "backward" or "joint"; `after`: the name of a pass.
+        """
+        return self._subject(args, kwargs).dump(which, after)
+
+    def stages(self, *args: Any, which: str | None = None, **kwargs: Any) -> list[StageView]:
+        """What every pass made, in order; of one program, or of all."""
+        return self._subject(args, kwargs).stages(which)
+
+    def explain(self, *args: Any, which: str | None = None, **kwargs: Any) -> Explanation:
+        """Passes, kernels, residuals and why they are kept, guards, memory, compilation."""
+        subject = self._subject(args, kwargs)
+        return explanation(subject, self.versions, which)  # type: ignore[attr-defined]
+
+    def source(self, *args: Any, which: str | None = None, **kwargs: Any) -> GeneratedSource:
+        """The generated module; `.path` is its file."""
+        return generated_source(self._subject(args, kwargs), which)
+
+    def graph(self, *args: Any, which: str | None = None, **kwargs: Any) -> Drawing:
+        """A drawing of the graph, shown by notebooks; `str()` is the SVG."""
+        return draw(self._subject(args, kwargs), which)
+
+    def compiled(self, *args: Any, **kwargs: Any) -> Compiled:
+        """The numba functions: `.primal`, `.forward`, `.backward`, `.value_and_grad`."""
+        return Compiled(self._subject(args, kwargs), self)
+
+    def export(self, path: Any, *args: Any, **kwargs: Any) -> None:
+        """Write a module with forward, backward and value_and_grad that needs numpy and numba only."""
+        export(path, self._subject(args, kwargs), self)
+
+    def _subject(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Subject:
+        if args or kwargs or (self.latest is None and self._takes_nothing()):
+            version, values = self.version_for(args, kwargs)
+            sizes = extents_of(version.graph, values)
+            return Subject(self.name, version, {name: int(size) for name, size in sizes.items()})  # type: ignore[arg-type]
+        if self.latest is None:
+            raise TraceError(
+                f"{self.name} has no version yet: call it first, or give example arguments, "
+                f"{self.name}.dump(x)"
+            )
+        return Subject(self.name, self.latest, self.latest.extents)
+
+    def _takes_nothing(self) -> bool:
+        return not inspect.signature(self).parameters  # type: ignore[arg-type]
