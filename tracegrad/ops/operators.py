@@ -143,7 +143,7 @@ class ArrayMethods(Bindable):
     __neg__, __abs__, __invert__ = _unary("negative"), _unary("abs"), _unary("invert")
 
     def __pos__(self) -> Any:
-        return self
+        return PUBLIC["positive"](self)
 
     def __divmod__(self, other: Any) -> Any:
         return self // other, self % other
@@ -159,8 +159,9 @@ class ArrayMethods(Bindable):
     var, std, any, all = map(_method, ("var", "std", "any", "all"))
     argmax, argmin, cumsum, cumprod = map(_method, ("argmax", "argmin", "cumsum", "cumprod"))
     ravel, squeeze, swapaxes, repeat = map(_method, ("ravel", "squeeze", "swapaxes", "repeat"))
-    diagonal, trace, clip, round = map(_method, ("diagonal", "trace", "clip", "round"))
-    dot, take, astype, flatten = map(_method, ("dot", "take", "astype", "ravel"))
+    diagonal, clip, round = map(_method, ("diagonal", "clip", "round"))
+    trace = _method("linalg.trace")
+    dot, take, flatten = map(_method, ("dot", "take", "flatten"))
 
     def reshape(self, *shape: Any, order: str = "C") -> Any:
         return PUBLIC["reshape"](self, shape[0] if len(shape) == 1 else shape, order)
@@ -173,6 +174,10 @@ class ArrayMethods(Bindable):
     def copy(self, order: str = "C") -> Any:
         del order
         return PUBLIC["copy"](self)
+
+    def astype(self, dtype: Any, *, copy: bool = True) -> Any:
+        result = PUBLIC["astype"](self, dtype)
+        return PUBLIC["copy"](result) if copy and result is self else result
 
     @property
     def T(self) -> Any:  # noqa: N802
