@@ -15,6 +15,7 @@ from typing import Any, NoReturn, Self
 
 import numpy as np
 
+from tracegrad.eager.call import call
 from tracegrad.eager.core import Core
 from tracegrad.eager.methods import Methods
 from tracegrad.eager.node import call_site
@@ -30,6 +31,11 @@ class Tensor(Methods):
         self._origin = call_site()[0]
         if requires_grad:
             self.requires_grad_()
+
+    @classmethod
+    def call(cls, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A traced function called on tensors: one node of the graph, run compiled."""
+        return call(cls, function, args, kwargs)
 
     def numpy(self) -> np.ndarray:
         """The array itself: it shares memory with the tensor. Raises if a gradient is required."""

@@ -1,4 +1,4 @@
-"""A version: one traced specialisation of a function, and the programs compiled from it on demand."""
+"""A version: one traced specialisation of a function, and the programs compiled from it."""
 
 from __future__ import annotations
 

@@ -17,8 +17,9 @@ from tracegrad.ir.op import Array
 from tracegrad.ir.types import TupleType
 from tracegrad.ops.project import PROJECT
 
-Observer = Callable[[Node, Array], Array]
-"""Sees the finished cotangent of each node before it is used, and may replace it."""
+Observer = Callable[[Node, Any], Any]
+"""Sees the finished cotangent of each node before it is used, and may replace it; a node with several
+results has a list of them (None: zero)."""
 
 
 def active_nodes(outputs: Iterable[Node], wrt: Iterable[Node]) -> dict[Node, tuple[bool, ...]]:
@@ -50,16 +51,16 @@ def cotangents(
     for node in sorted(active, key=lambda node: node.serial, reverse=True):
         if node not in found:
             continue
-        if node.op is PROJECT:
-            _project(node, found)
-            continue
         ct = found[node] if node in keep else found.pop(node)
         if isinstance(node.type, TupleType):
             ct = [ct.get(number) for number in range(len(node.type.parts))]
-        elif observe is not None:
+        if observe is not None:
             ct = observe(node, ct)
             if node in keep:
                 found[node] = ct
+        if node.op is PROJECT:
+            _project(node, ct, found)
+            continue
         for operand, part in zip(
             node.inputs, pull(node, ct, active[node], value, linear), strict=True
         ):
@@ -68,8 +69,8 @@ def cotangents(
     return [found.get(node) for node in wrt]
 
 
-def _project(node: Node, found: dict[Node, Any]) -> None:
+def _project(node: Node, ct: Array, found: dict[Node, Any]) -> None:
     """A projection hands its cotangent to its place in the tuple's."""
     parts = found.setdefault(node.inputs[0], {})
-    index, ct = node.attributes["index"], found[node]
+    index = node.attributes["index"]
     parts[index] = ct if index not in parts else parts[index] + ct

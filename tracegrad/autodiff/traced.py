@@ -38,8 +38,9 @@ def vjp(
     linear = TracedLinearizer(trace)
     saved = trace.attributed
 
-    def observe(node: Node, ct: Array) -> Array:
-        trace.cotangents.setdefault(ct.node, ("d_", node))
+    def observe(node: Node, ct: Any) -> Any:
+        if not isinstance(ct, list):
+            trace.cotangents.setdefault(ct.node, ("d_", node))
         trace.attributed = node.source
         return ct
 

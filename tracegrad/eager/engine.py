@@ -53,13 +53,15 @@ class Walk:
     def observe(self, node: Node, ct: Array) -> Array:
         """The cotangent of `node` is complete: hooks see it, then the node's rule runs."""
         assert isinstance(node, Recorded)
-        if not isinstance(ct, Core):
-            raise TracegradError(f"the derivative of an operand of {node!r} used a value not saved")
-        if node.hooks:
-            ct = run_hooks(node.hooks, ct)
-        tensor = node.retained() if node.retained is not None else None
-        if tensor is not None:
-            accumulate(tensor, ct, self.create)
+        if not isinstance(ct, list):
+            if not isinstance(ct, Core):
+                raise TracegradError(f"the derivative of a use of {node!r} needs a value not saved")
+            if node.hooks:
+                ct = run_hooks(node.hooks, ct)
+            tensor = node.retained() if node.retained is not None else None
+            if tensor is not None:
+                accumulate(tensor, ct, self.create)
+        self.values = {}
         self.values = self._open(node)
         return ct
 
@@ -67,22 +69,22 @@ class Walk:
         """The values that `node` saved; in a consuming walk it has them no longer."""
         if node.saved is None:
             raise RuntimeError(_freed(node))
-        values: dict[Node, Array] = {}
-        for operand, saved in zip((*node.inputs, node), node.saved, strict=False):
-            if saved is not None:
-                if saved.overwritten:
-                    raise RuntimeError(_overwritten(node, operand, saved))
-                values[operand] = self._tensor(operand, saved)
+        found = [
+            None if saved is None else self._tensor(node, operand, saved)
+            for operand, saved in zip(node.places, node.saved, strict=False)
+        ]
         if node.consumable and not self.retain:
-            node.saved, node.freed_at = None, self.site
-        return values
+            node.free(self.site)
+        return node.opened(found)
 
-    def _tensor(self, node: Node, saved: Saved) -> Core:
-        if isinstance(node, Leaf):
+    def _tensor(self, reader: Recorded, node: Node, saved: Saved) -> Core:
+        check(reader, node, saved)
+        if isinstance(node, Leaf) and node.tensor._data is saved.value:
             return node.tensor
         fn = node if isinstance(node, Recorded) and self.create else None
         tensor = self.kind.of(np.asarray(saved.value), fn)
-        tensor._type = node.type
+        if node.type.weak:
+            tensor._type = node.type
         tensor._version = saved.counter
         return tensor
 
@@ -96,10 +98,13 @@ def _freed(node: Recorded) -> str:
     )
 
 
-def _overwritten(node: Recorded, operand: Node, saved: Saved) -> str:
+def check(node: Recorded, operand: Node, saved: Saved) -> None:
+    """Raise if the memory of a saved value was written to since."""
+    if not saved.overwritten:
+        return
     assert saved.counter is not None
     name = operand.name
-    return (
+    raise RuntimeError(
         "one of the variables needed for gradient computation has been modified by an inplace operation: "
         f"{name or 'a tensor'} ({operand.type}), needed for the gradient of {node!r} at {line_of(node.site)}, is at "
         f"version {saved.counter.value} but version {saved.version} was used; it was last changed at "

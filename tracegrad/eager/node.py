@@ -179,6 +179,23 @@ class Recorded(Differentiable):
                 self.consumable |= not self.label or isinstance(value, np.ndarray)
         self.saved = tuple(saved)
 
+    @property
+    def places(self) -> tuple[Node, ...]:
+        """What the values in `saved` are the values of."""
+        return (*self.inputs, self)
+
+    def opened(self, values: list[Any]) -> dict[Node, Any]:
+        """What the derivative rule sees: the saved values, by node."""
+        return {
+            node: value
+            for node, value in zip(self.places, values, strict=False)
+            if value is not None
+        }
+
+    def free(self, site: Site | None) -> None:
+        """Drop what was saved: the backward at `site` used it."""
+        self.saved, self.freed_at = None, site
+
     freed_at: Site | None = None
     hooks: dict[int, Hook] | None = None
     retained: ref[Any] | None = None
