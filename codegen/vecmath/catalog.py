@@ -105,7 +105,8 @@ def defined(statement: ast.stmt) -> Iterator[str]:
         case ast.FunctionDef(name=name):
             yield name
         case ast.Assign(targets=targets):
-            yield from (target.id for target in targets if isinstance(target, ast.Name))
+            for target in targets:
+                yield from (node.id for node in ast.walk(target) if isinstance(node, ast.Name))
 
 
 def segment(text: str, statement: ast.stmt) -> str:
@@ -126,18 +127,30 @@ def callees(name: str) -> frozenset[str]:
     return frozenset(used & sources().keys() - {name})
 
 
-HEADER = """import functools
-import math
-import operator
-from collections.abc import Callable
-from fractions import Fraction
-from typing import Any
+@functools.cache
+def imports() -> dict[str, tuple[str, str]]:
+    """Name -> (module, what is imported from it, or "" for the module itself), foreign ones only."""
+    found: dict[str, tuple[str, str]] = {}
+    for module in MODULES:
+        for statement in ast.parse(inspect.getsource(module)).body:
+            match statement:
+                case ast.Import(names=names):
+                    found |= {item.asname or item.name: (item.name, "") for item in names}
+                case ast.ImportFrom(module=str(source), names=names):
+                    if source != "__future__" and not source.startswith("codegen"):
+                        found |= {item.asname or item.name: (source, item.name) for item in names}
+    return found
 
-import numpy as np
-from llvmlite import ir
-from numba import config, njit, types
-from numba.extending import intrinsic
-"""
+
+def import_lines(text: str) -> Iterator[str]:
+    """The import statements that this text needs."""
+    used = {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
+    for name in sorted(used & imports().keys()):
+        source, item = imports()[name]
+        if not item:
+            yield f"import {source}" if name == source else f"import {source} as {name}"
+        else:
+            yield f"from {source} import {item}" + ("" if name == item else f" as {name}")
 
 
 def standalone_source(names: Iterable[str]) -> str:
@@ -155,7 +168,8 @@ def standalone_source(names: Iterable[str]) -> str:
             needed.add(name)
             waiting.extend(callees(name))
     texts = dict.fromkeys(text for name, text in sources().items() if name in needed)
-    return "\n\n\n".join([HEADER.rstrip(), *texts]) + "\n"
+    body = "\n\n\n".join(texts)
+    return "\n".join(import_lines(body)) + "\n\n\n" + body + "\n"
 
 
 def fingerprint() -> str:

@@ -83,7 +83,7 @@ def fma_float64(a: np.float64, b: np.float64, c: np.float64) -> np.float64:
         return a * b + c
     exact = Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c))
     if exact == 0:
-        return np.copysign(np.float64(0), a) * np.sign(b) + c
+        return np.float64(0.0)  # exact cancellation gives +0
     try:
         return np.copysign(np.float64(float(exact)), 1.0 if exact > 0 else -1.0)
     except OverflowError:
