@@ -1,8 +1,10 @@
-"""A drawing of a graph: values in rows from the arguments down to the results, as SVG for notebooks.
+"""A drawing of a graph for notebooks: values in rows from the arguments to the results, as SVG.
 
-x        x        A value stands one row below its lowest operand; within a row it stands
- \\      /         as near as possible below what it reads.
-  x + y
+A value stands one row below its lowest operand, and within its row as near as possible below them:
+
+    x       y
+     \\     /
+      x + y
 """
 
 from __future__ import annotations
@@ -115,7 +117,7 @@ def box_of(node: Node, layout: Layout, writer: Writer, row: int) -> Box:
 
 
 def placed(row: list[Box], middle: dict[Node, float]) -> list[Box]:
-    """The boxes of a row from left to right, each below the mean of its operands if there is room."""
+    """The boxes of a row from left to right, each below its operands if there is room."""
 
     def wish(box: Box) -> float:
         above = [middle[operand] for operand in drawn(box.node)]
@@ -148,7 +150,8 @@ def shape(box: Box, is_output: bool) -> Iterator[str]:
         yield f"<title>{html.escape(f'{source.line}│ {source.text}')}</title>"
     yield (
         f'<rect x="{box.x - box.width / 2:.1f}" y="{box.y:.1f}" width="{box.width:.1f}" '
-        f'height="{BOX_HEIGHT:.0f}" rx="5" fill="{box.fill}" stroke="#334" stroke-width="{stroke}"/>'
+        f'height="{BOX_HEIGHT:.0f}" rx="5" fill="{box.fill}" stroke="#334" '
+        f'stroke-width="{stroke}"/>'
     )
     for text, below, colour in ((box.title, 16, "#000"), (box.subtitle, 31, "#667")):
         yield (

@@ -1,4 +1,4 @@
-"""Dumps: a graph as a Python function over NumPy, with types, memory and the user's lines in comments.
+"""Dumps: a graph as a Python function over NumPy; types, memory and the user's lines in comments.
 
     # loss · forward                                                                 user.py:2
     #   x: f64[n, m]  ->  y: f64
@@ -42,7 +42,7 @@ class Dump(str):
 
     name: str
     constants: Mapping[str, np.ndarray]
-    """The constant arrays that are too large to write out; the program reads them by these names."""
+    """The constant arrays that are too large to write out, by the names that the text uses."""
 
     def __new__(cls, text: str, name: str, constants: Mapping[str, np.ndarray]) -> Dump:
         self = super().__new__(cls, text)

@@ -1,11 +1,14 @@
-"""The explanation of a version: what every pass did, what runs, what is kept and why, and what it costs.
+"""The explanation of a version: what every pass did, what runs, what is kept and why, the costs.
 
-backward   kernels   k0: loop n, m; reads x; writes d_x; 6 flops, 16 bytes per element; allocates d_x
-           memory    8*n*m = 48 bytes at most: d_x
+In: a subject. Out: a text such as
+
+    backward  kernels    k0: loop n, m; reads x; writes d_x; 6 flops, 16 bytes per element
+              memory     8*n*m bytes = 48 bytes at the peak: d_x
 """
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,6 +28,7 @@ from tracegrad.passes.plan import is_view
 from tracegrad.tracing.naming import UNNAMED
 from tracegrad.version import Version
 
+UNITS = ("kB", "MB", "GB", "TB")
 INDENT = 21
 """Where texts start, after the program's name and the label."""
 
@@ -115,11 +119,8 @@ def amount(size: Size, here: int) -> str:
 def readable(count: float) -> str:
     if count < 10_000:
         return f"{count:,.0f} bytes"
-    for unit in ("kB", "MB", "GB", "TB"):
-        count /= 1000
-        if count < 1000:
-            break
-    return f"{count:.3g} {unit}"
+    power = min(int(math.log10(count) // 3), len(UNITS))
+    return f"{count / 1000**power:.3g} {UNITS[power - 1]}"
 
 
 def _compiled(program: Program) -> str:
@@ -183,7 +184,10 @@ def why_kept(cut: Cut, node: Node) -> str:
         return f"{node.op.name} would have to run again"
     flops = again(node, {residual.node for residual in cut.residuals} - {node})
     if flops > keeping(node):
-        return f"computing it again takes {flops:g} flops per element, keeping it costs as much as {keeping(node):g}"
+        return (
+            f"computing it again takes {flops:g} flops per element, "
+            f"keeping it costs as much as {keeping(node):g}"
+        )
     return "other values are computed from it in the backward; least in sum (minimum cut)"
 
 

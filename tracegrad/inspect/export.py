@@ -1,6 +1,8 @@
-"""Export: a module of its own, with forward, backward and value_and_grad, that needs numpy and numba only.
+"""Export: a module of its own that needs only numpy and numba.
 
-f.export("loss.py", x)      ->      from loss import loss_forward, loss_backward, loss_value_and_grad
+In: the programs of a version. Out: a file with the function, forward, backward, value_and_grad:
+
+    f.export("loss.py", x)      ->      from loss import loss_forward, loss_backward
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Where values live and in which kernel they are computed, read from the scheduled loop program.
 
-In: a final graph. Out: a `Layout`: its kernels (loop nests and library calls, `k0, k1, ...` in the order in
-which they run) and for every node a `Place`.
+In: a final graph. Out: a `Layout`: its kernels (loop nests and library calls, `k0, k1, ...` in the
+order in which they run) and for every node a `Place`.
 
     for i in range(n):                          k0: loop n, m; reads x
         for j in range(m):                      v1  register   in k0
@@ -65,7 +65,7 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a value lives (`register`, `sum`, `buffer b1`, ...), and the kernels that compute it."""
+    """Where a value lives (`register`, `sum`, `buffer b1`), and the kernels that compute it."""
 
     where: str
     kernels: tuple[Kernel, ...]
@@ -88,7 +88,8 @@ class Memory:
 
 
 class Layout:
-    """Kernels and places of one graph; of its results the first `own` are the function's, the others saved."""
+    """Kernels and places of one graph. Of its results the first `own` are the function's own, the
+    others are saved for the backward."""
 
     def __init__(self, graph: Graph, own: int | None = None) -> None:
         self.graph = graph
@@ -256,7 +257,7 @@ def is_kernel(statement: loops.Statement) -> bool:
 
 
 def computed(statement: loops.Statement) -> Iterator[tuple[str, str]]:
-    """The names that the statement gives values to: scalars `assigned`, arrays `stored`, or accumulated."""
+    """The names that the statement gives values to: `assigned`, `stored`, or what accumulates."""
     for part in statements((statement,)):
         match part:
             case loops.Assign(target):

@@ -1,6 +1,8 @@
 """How much memory the arrays of a program take at once, as a formula and for given sizes.
 
-b1 = empty(n, m); ...; d_x = empty(n, m); ... (b1 no longer used); return d_x      =>      16*n*m bytes
+Counted from the scheduled program:
+
+    b1 = empty(n, m); d_x = empty(n, m); ...; return d_x      =>      16*n*m bytes
 """
 
 from __future__ import annotations

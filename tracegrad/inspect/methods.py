@@ -28,6 +28,10 @@ class Inspectable:
     def version_for(self, args: tuple[Any, ...], kwargs: Any) -> tuple[Version, list[Any]]:
         raise NotImplementedError
 
+    @property
+    def value_and_grad(self) -> Any:
+        raise NotImplementedError
+
     def dump(
         self, *args: Any, which: str | None = None, after: str | None = None, **kwargs: Any
     ) -> Dump:
@@ -59,7 +63,7 @@ class Inspectable:
         return Compiled(self._subject(args, kwargs), self)
 
     def export(self, path: Any, *args: Any, **kwargs: Any) -> None:
-        """Write a module with forward, backward and value_and_grad that needs numpy and numba only."""
+        """Write a module with forward, backward, value_and_grad; it needs numpy and numba only."""
         export(path, self._subject(args, kwargs), self)
 
     def _subject(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Subject:

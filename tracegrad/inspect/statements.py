@@ -1,7 +1,9 @@
-"""A graph as NumPy statements: each node one assignment, constants and sizes written where they are used.
+"""A graph as NumPy statements: a node is an assignment; constants and sizes stand where they are used.
 
-y = divide(sum(v3), n*m)      =>      v4 = np.sum(v3)
-                                      y = v4 / (n*m)
+In: a graph with names. Out: lines of Python:
+
+    y = divide(sum(v3), n*m)      =>      v4 = np.sum(v3)
+                                          y = v4 / (n*m)
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""What is being looked at: one version of a function, with the extents of a call, and its programs by name.
+"""What is being looked at: a version of a function, the extents of a call, its programs by name.
 
-subject.program("backward")      ->      the program that returns d_x from d_y and the residuals
+In: a version. Out: its programs, their dumps and stages:
+
+    subject.program("backward")      ->      the program that returns d_x from d_y and the residuals
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from tracegrad.tracing.naming import UNNAMED
 from tracegrad.version import Split, Version
 
 WHICH = ("primal", "forward", "backward", "joint")
-"""The function itself; the forward that keeps residuals; the backward that uses them; both before the cut."""
+"""The function itself; the forward that keeps residuals; the backward that uses them; both before
+they were cut apart."""
 
 
 @dataclass(frozen=True)

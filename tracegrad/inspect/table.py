@@ -1,7 +1,9 @@
-"""Statements with their comments in aligned columns: type | where the value lives | the user's line and text.
+"""Statements with comments in aligned columns: type | where the value lives | the user's line, text.
 
-v1 = x + 1.0     # f64[n, m]  ┌ k0 register    3│ x + 1
-v4 = np.sum(v1)  # f64        └    sum         3│ np.mean(x + 1)
+In: rows. Out: lines:
+
+    v1 = x + 1.0     # f64[n, m]  ┌ k0 register    3│ x + 1
+    v4 = np.sum(v1)  # f64        └    sum         3│ np.mean(x + 1)
 """
 
 from __future__ import annotations

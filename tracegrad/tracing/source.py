@@ -108,8 +108,7 @@ def definition(function: Callable[..., Any]) -> Source | None:
     code = getattr(inspect.unwrap(function), "__code__", None)
     if code is None:
         return None
-    line = code.co_firstlineno
-    while linecache.getline(code.co_filename, line).lstrip().startswith("@"):
-        line += 1
-    text = linecache.getline(code.co_filename, line).strip()
-    return Source(code.co_filename, line, code.co_name, text)
+    first = code.co_firstlineno
+    lines = [linecache.getline(code.co_filename, first + at).strip() for at in range(20)]
+    at = next((at for at, text in enumerate(lines) if text.startswith(("def ", "async def "))), 0)
+    return Source(code.co_filename, first + at, code.co_name, lines[at])
