@@ -74,7 +74,8 @@ class Lowering:
         self.run()
         self.body.append(loops.Return(tuple(self.result(node) for node in graph.outputs)))
         parameters = tuple(
-            loops.Parameter(node.name, node.type.dtype, node.type.rank) for node in graph.inputs
+            loops.Parameter(node.name, node.type.dtype, node.type.rank, self.shape(node))
+            for node in graph.inputs
         )
         sizes = tuple((s, graph.inputs[n].name, axis) for s, (n, axis) in graph.sizes.items())
         function = loops.Function(self.name, parameters, tuple(self.body), self._doc(), sizes)
@@ -145,6 +146,13 @@ class Lowering:
         else:
             self.scalars[node] = place
 
+    def bind_size(self, node: Node) -> None:
+        """A computed extent: its symbol is a variable of the function."""
+        variable = Var(str(node.attributes["symbol"]))
+        value = self.value(node.inputs[0], ())
+        self.append(loops.Assign(variable, value, comment(node)))
+        self.scalars[node] = variable
+
     def append(self, statement: loops.Statement) -> None:
         self.scopes[-1].statements.append(statement)
 
@@ -203,6 +211,9 @@ class Lowering:
     def _loop_variable(self, depth: int) -> Var:
         letters = len(LOOP_LETTERS)
         return Var(LOOP_LETTERS[depth % letters] + (str(depth // letters) if depth >= letters else ""))
+
+    def shape(self, node: Node) -> tuple[Expr, ...]:
+        return tuple(self.size(size) for size in node.type.shape)
 
     def size(self, size: Size) -> Expr:
         """An extent as an index expression."""

@@ -82,6 +82,10 @@ class Bindable:
     def bind(cls, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         raise NotImplementedError
 
+    def known(self) -> np.ndarray | None:
+        """Its elements, where it has any: a traced array has none."""
+        return None
+
 
 class SizeValue:
     """A traced extent, as the user sees it: an integer that is the `dim` of a type."""

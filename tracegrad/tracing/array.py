@@ -99,7 +99,7 @@ class Traced(ArrayMethods):
             for arg in args
         )
         result = Traced(trace, trace.record(op, nodes, attrs))
-        if op.has("put") and isinstance(args[0], Traced):
+        if op.has("put") and isinstance(args[0], Traced) and result._node.type.rank:
             result._look_at(View(args[0], op, args[1:], attrs))
         return result
 
@@ -126,14 +126,13 @@ class Traced(ArrayMethods):
         kind, own = type_of(value), self.type
         if not kind.weak and not np.can_cast(kind.dtype, own.dtype, "same_kind"):
             raise TypeError(f"cannot store {kind} in {own}: the result would lose its kind of number")
-        value = PUBLIC["broadcast_to"](astype(value, own.dtype), own.shape)
+        return self._lifted(PUBLIC["broadcast_to"](astype(value, own.dtype), own.shape))
+
+    def _lifted(self, value: Any) -> Traced:
         return value if isinstance(value, Traced) else Traced(self._trace, self._trace.lift(value))
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        if key is Ellipsis:
-            self.write(self._same_type(value))
-            return
-        self.write(PUBLIC["setitem"](self, key, value))
+        self.write(self._lifted(PUBLIC["setitem"](self, key, value)))
 
     def __getitem__(self, key: Any) -> Any:
         return PUBLIC["getitem"](self, key)

@@ -1,0 +1,323 @@
+"""Elements chosen by integer arrays: read (gather), added to (scatter_add), written (scatter_set).
+
+`axes` are the indexed axes of the array, one index array each; these broadcast to a common shape,
+which stands in the result where NumPy puts it: in the place of the indexed axes if they are
+neighbours, else first. With x: f64[n, m] and idx: i64[p]:
+
+    x[idx]      is  gather(x, idx, axes=(0,)): f64[p, m]
+    x[:, idx]   is  gather(x, idx, axes=(1,)): f64[n, p]    =>    d_x = scatter_add(d_y, idx, ...)
+
+Index arrays were passed through `checked`: an index out of bounds raises IndexError, as in NumPy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from codegen import expr as ex
+from codegen.expr import Call, Cast, Const, Expr, Select, Var
+from codegen.loops import Accumulate, Assign, Check, Store
+from tracegrad.ir.dims import Size, product
+from tracegrad.ir.op import Array, Op
+from tracegrad.ir.types import ArrayType
+from tracegrad.ops.broadcast import Shape, aligned, broadcast_shapes
+from tracegrad.ops.constant import ARANGE, CONSTANT
+from tracegrad.ops.extent import extent
+from tracegrad.ops.op import PUBLIC, bind, register, type_of
+from tracegrad.ops.reduction import broadcast_to
+from tracegrad.ops.shape import reshape, shape_text
+from tracegrad.ops.slicing import zeros
+
+Reader = Callable[..., Expr]
+Axes = tuple[int, ...]
+
+
+class Checked(Op):
+    """An index array as it is, after checking that `-size <= index < size` everywhere."""
+
+    name = "checked"
+    precondition = True
+
+    def infer(self, index: ArrayType, *, size: Size, axis: int) -> ArrayType:
+        return ArrayType(index.dtype, index.shape)
+
+    def reference(self, index: np.ndarray, *, size: int, axis: int) -> Any:
+        index = np.asarray(index)
+        wrong = index[(index < -size) | (index >= size)]
+        if wrong.size:
+            raise IndexError(out_of_bounds(str(wrong.flat[0]), axis, size))
+        return index[()]
+
+    def text(self, index: str, *, size: Size, axis: int) -> str:
+        return index
+
+    def element(self, read: Reader, index: tuple[Expr, ...], node: Any) -> Expr:
+        return read(0, index)
+
+    def kernel(self, lowering: Any, node: Any) -> None:
+        """Only the check: the value is that of the operand, by `element`."""
+        (operand,), size = node.inputs, extent(node.attributes["size"])
+        wrong = Var(lowering.namer.unique("out_of_bounds"), ex.BOOL)
+        lowering.append(Assign(wrong, Const(False, ex.BOOL), lowering.comment(node)))
+        with lowering.nest(operand.type.shape) as index:
+            entry = as_integer(lowering.value(operand, index))
+            outside: Expr = Call("less_equal", (size, entry), ex.BOOL)
+            if not is_nonnegative(operand):
+                low = Call("less", (entry, ex.subtract(ex.integer(0), size)), ex.BOOL)
+                outside = Call("logical_or", (low, outside), ex.BOOL)
+            lowering.append(Accumulate(wrong.name, None, "logical_or", outside, ex.BOOL))
+        message = out_of_bounds("an entry", node.attributes["axis"], node.attributes["size"])
+        lowering.append(Check(Call("logical_not", (wrong,), ex.BOOL), "IndexError", message))
+        if not operand.type.rank:
+            lowering.scalars[node] = lowering.value(operand, ())
+
+
+class Gather(Op):
+    """`y[k, j] = x[index[k], j]`  =>  `d_x` is `d_y` added up where it was read."""
+
+    name = "gather"
+    linear = (0,)
+    weight = 1
+
+    def infer(self, x: ArrayType, *indices: ArrayType, axes: Axes) -> ArrayType:
+        return x.with_shape(gathered_shape(x.shape, indices, axes))
+
+    def reference(self, x: np.ndarray, *indices: np.ndarray, axes: Axes) -> Any:
+        return np.asarray(x)[subscript(indices, axes)]
+
+    def text(self, x: str, *indices: str, axes: Axes) -> str:
+        return x + subscript_text(indices, axes)
+
+    def transpose(self, ct: Array, x: Array, *indices: Array, axes: Axes):
+        return (bind(SCATTER_ADD, ct, *indices, axes=axes, shape=x.type.shape),)
+
+    def element(self, read: Reader, index: tuple[Expr, ...], node: Any) -> Expr:
+        place = position(read, index, node.inputs, 1, node.inputs[0].type.shape, node)
+        return read(0, place)
+
+
+class GatherAt(Gather):
+    """`x[i]` with a traced number `i`: in NumPy a view if axes are left."""
+
+    name = "gather_at"
+
+    def reference(self, x: np.ndarray, *indices: np.ndarray, axes: Axes) -> Any:
+        return super().reference(x, *(int(index) for index in indices), axes=axes)
+
+    def put(self, base: Array, value: Array, *indices: Array, axes: Axes) -> Array:
+        return bind(SCATTER_SET, base, value, *indices, axes=axes, unique=True)
+
+    def strides(self, strides: Shape, x: ArrayType, *, axes: Axes) -> Shape:
+        return tuple(stride for axis, stride in enumerate(strides) if axis not in axes)
+
+
+class ScatterAdd(Op):
+    """Zeros of `shape`, with `value` added at the indices; repeated ones add up."""
+
+    name = "scatter_add"
+    linear = (0,)
+
+    def infer(self, value: ArrayType, *indices: ArrayType, axes: Axes, shape: Shape) -> ArrayType:
+        return value.with_shape(shape)
+
+    def reference(
+        self, value: np.ndarray, *indices: np.ndarray, axes: Axes, shape: tuple[int, ...]
+    ) -> np.ndarray:
+        result = np.zeros(shape, np.asarray(value).dtype)
+        np.add.at(result, subscript(indices, axes), value)
+        return result
+
+    def text(self, value: str, *indices: str, axes: Axes, shape: Shape) -> str:
+        return f"scatter_add({value}, {subscript_text(indices, axes)}, {shape_text(shape)})"
+
+    def lines(self, target: str, value: str, *indices: str, axes: Axes, shape: Shape) -> list[str]:
+        zero = f"{target} = np.zeros_like({value}, shape={shape_text(shape)})"
+        return [zero, f"np.add.at({target}, np.s_{subscript_text(indices, axes)}, {value})"]
+
+    def transpose(
+        self, ct: Array, value: Array, *indices: Array, axes: Axes, shape: Shape
+    ) -> tuple[Array | None, ...]:
+        return (bind(GATHER, ct, *indices, axes=axes),)
+
+    def kernel(self, lowering: Any, node: Any) -> None:
+        array, value, dtype = lowering.allocate(node, fill=0), node.inputs[0], node.type.dtype
+        with lowering.nest(value.type.shape) as index:
+            element = lowering.value(value, index)
+            place = position(lowering.reader(node), index, node.inputs, 1, node.type.shape, node)
+            comment = lowering.comment(node)
+            lowering.append(Accumulate(array, place, "add", element, dtype, comment))
+
+
+class ScatterSet(Op):
+    """`base` with `value` written at the indices; of repeated ones the last counts.
+
+    d_base = d_y with zeros written there,  d_value = d_y read there, where the write was the last
+    """
+
+    name = "scatter_set"
+    linear = (0, 1)
+    overwrites = 0
+
+    def infer(
+        self, base: ArrayType, value: ArrayType, *indices: ArrayType, axes: Axes, unique: bool
+    ) -> ArrayType:
+        return ArrayType(base.dtype, base.shape)
+
+    def reference(
+        self,
+        base: np.ndarray,
+        value: np.ndarray,
+        *indices: np.ndarray,
+        axes: Axes,
+        unique: bool,
+    ) -> np.ndarray:
+        result = np.array(base)
+        result[subscript(indices, axes)] = value
+        return result
+
+    def text(self, base: str, value: str, *indices: str, axes: Axes, unique: bool) -> str:
+        return f"scatter_set({base}, {subscript_text(indices, axes)}, {value})"
+
+    def lines(
+        self, target: str, base: str, value: str, *indices: str, axes: Axes, unique: bool
+    ) -> list[str]:
+        return [
+            f"{target} = np.copy({base})",
+            f"{target}{subscript_text(indices, axes)} = {value}",
+        ]
+
+    def transpose(
+        self, ct: Array, base: Array, value: Array, *indices: Array, axes: Axes, unique: bool
+    ):
+        d_value = bind(GATHER, ct, *indices, axes=axes)
+        if not unique:
+            d_value = PUBLIC["where"](_last_writes(base.type, indices, axes), d_value, 0)
+        nothing = zeros(value.type)
+        d_base = bind(SCATTER_SET, ct, nothing, *indices, axes=axes, unique=unique)
+        return d_base, d_value
+
+    def jvp(
+        self,
+        tangents: tuple[Array | None, ...],
+        out: Array,
+        base: Array,
+        value: Array,
+        *indices: Array,
+        **attrs: Any,
+    ) -> Array:
+        t_base, t_value = tangents[:2]
+        t_base = zeros(base.type) if t_base is None else t_base
+        t_value = zeros(value.type) if t_value is None else t_value
+        return bind(SCATTER_SET, t_base, t_value, *indices, **attrs)
+
+    def kernel(self, lowering: Any, node: Any) -> None:
+        array, value = lowering.overwrite(node), node.inputs[1]
+        with lowering.nest(value.type.shape, sequential=tuple(range(value.type.rank))) as index:
+            element = lowering.value(value, index)
+            place = position(lowering.reader(node), index, node.inputs, 2, node.type.shape, node)
+            lowering.append(Store(array, place, element, lowering.comment(node)))
+
+
+CHECKED = register(Checked())
+GATHER = register(Gather())
+GATHER_AT = register(GatherAt())
+SCATTER_ADD = register(ScatterAdd())
+SCATTER_SET = register(ScatterSet())
+
+
+def _last_writes(base: ArrayType, indices: tuple[Array, ...], axes: Axes) -> Array:
+    """Which elements of the value survive a scatter_set, broadcast against it.
+
+    Each write leaves its number; where that is still found, the write was the last.
+    """
+    shape = broadcast_shapes("index with", *map(type_of, indices))
+    numbers = reshape(bind(ARANGE, size=product(shape)), shape)
+    nobody = broadcast_to(-1, tuple(base.shape[axis] for axis in axes))
+    along = tuple(range(len(axes)))
+    found = bind(SCATTER_SET, nobody, numbers, *indices, axes=along, unique=False)
+    survives = bind(GATHER, found, *indices, axes=along) == numbers
+    after = base.rank - len(axes) - place_of(axes)
+    return reshape(survives, shape + (1,) * after) if after else survives
+
+
+def place_of(axes: Axes) -> int:
+    """The axis of the result at which the index arrays' axes begin."""
+    neighbours = axes == tuple(range(axes[0], axes[0] + len(axes)))
+    return axes[0] if neighbours else 0
+
+
+def gathered_shape(shape: Shape, indices: tuple[ArrayType, ...], axes: Axes) -> Shape:
+    rest = tuple(size for axis, size in enumerate(shape) if axis not in axes)
+    at = place_of(axes)
+    return rest[:at] + broadcast_shapes("index with", *indices) + rest[at:]
+
+
+def subscript(indices: tuple[Any, ...], axes: Axes) -> tuple[Any, ...]:
+    """The index of NumPy: `x[:, i, :, j]`."""
+    found: list[Any] = [slice(None)] * (axes[-1] + 1)
+    for index, axis in zip(indices, axes, strict=True):
+        found[axis] = index
+    return tuple(found)
+
+
+def subscript_text(indices: tuple[str, ...], axes: Axes) -> str:
+    parts = [":" if isinstance(part, slice) else part for part in subscript(indices, axes)]
+    return f"[{', '.join(parts)}]"
+
+
+def position(
+    read: Reader,
+    index: tuple[Expr, ...],
+    inputs: tuple[Any, ...],
+    first: int,
+    shape: Shape,
+    node: Any,
+) -> tuple[Expr, ...]:
+    """Where in the array of `shape` the gathered element `index` lies.
+
+    `inputs[first:]` are the index arrays.
+    """
+    axes, indices = node.attributes["axes"], inputs[first:]
+    at = place_of(axes)
+    rank = len(index) - (len(shape) - len(axes))
+    chosen, rest = index[at : at + rank], iter(index[:at] + index[at + rank :])
+    found: list[Expr] = []
+    for axis, size in enumerate(shape):
+        if axis not in axes:
+            found.append(next(rest))
+            continue
+        number = axes.index(axis)
+        operand = indices[number]
+        entry = read(first + number, aligned(chosen, operand.type.shape))
+        found.append(_wrapped(as_integer(entry), size, operand))
+    return tuple(found)
+
+
+def as_integer(entry: Expr) -> Expr:
+    return entry if entry.dtype == ex.INT else Cast(entry, ex.INT)
+
+
+def _wrapped(entry: Expr, size: Size, operand: Any) -> Expr:
+    """Negative indices count from the end."""
+    if is_nonnegative(operand):
+        return entry
+    negative = Call("less", (entry, ex.integer(0)), ex.BOOL)
+    return Select(negative, ex.add(entry, extent(size)), entry, ex.INT)
+
+
+def is_nonnegative(node: Any) -> bool:
+    """Whether an index array surely has no negative entry."""
+    if node.op is CHECKED:
+        return is_nonnegative(node.inputs[0])
+    if node.op is CONSTANT:
+        return bool((node.attributes["value"].array >= 0).all())
+    return node.type.dtype.kind == "u" or node.op is ARANGE
+
+
+def out_of_bounds(index: str, axis: int, size: Size) -> str:
+    """NumPy's words."""
+    what = f"index {index}" if index.lstrip("-").isdigit() else f"{index} of an index array"
+    return f"{what} is out of bounds for axis {axis} with size {size}"
