@@ -18,7 +18,7 @@ from tracegrad.autodiff.mincut import INFINITE, Network
 from tracegrad.ir.dims import symbols
 from tracegrad.ir.graph import Graph, Node, attr_sizes, reachable, rebuild
 from tracegrad.ir.types import ArrayType
-from tracegrad.ops.constant import Input
+from tracegrad.ops.constant import BOUND, Input
 from tracegrad.ops.reduction import Reduction
 from tracegrad.passes.cost import compute_cost, keep_cost
 from tracegrad.passes.plan import is_view
@@ -160,6 +160,8 @@ def _choose(
 
 def _only_once(node: Node) -> bool:
     """Whether a value cannot be computed again elementwise: arguments, reductions, kernels."""
+    if node.op is BOUND:
+        return False
     kernel = isinstance(node.op, Reduction) or node.op.has("kernel") or is_view(node)
     return kernel or not node.op.has("element") or node.op.name == "input"
 
@@ -187,7 +189,7 @@ def _with_sizes(
     wanted |= {name for node in inside for size in attr_sizes(node.attrs) for name in symbols(size)}
     seen = set(replace(joint, inputs=(*cts, *kept)).sizes)
     result = list(kept)
-    for name in sorted(wanted - seen):
+    for name in sorted((wanted - seen) & set(joint.sizes)):
         owner = joint.inputs[joint.sizes[name][0]]
         if owner not in result and owner in inputs:
             result.append(owner)

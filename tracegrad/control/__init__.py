@@ -4,6 +4,6 @@ Inside a trace each function records one node, which becomes a real `for`, `whil
 outside of one it runs as the Python it stands for, on arrays and eager tensors alike.
 """
 
-from tracegrad.control.api import fori_loop, map, scan
+from tracegrad.control.api import cond, fori_loop, map, scan, switch, while_loop
 
-__all__ = ["fori_loop", "map", "scan"]
+__all__ = ["cond", "fori_loop", "map", "scan", "switch", "while_loop"]

@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 
 from tracegrad.autodiff.derived import as_traced
-from tracegrad.control.body import Body, trace_body, values_of
-from tracegrad.control.loop import INDEX, loop
+from tracegrad.control.body import Body, node_in, trace_body, values_of
+from tracegrad.control.branch import branch
+from tracegrad.control.loop import INDEX, Span, loop
+from tracegrad.control.repeat import repeat
 from tracegrad.errors import ShapeError, TraceError
-from tracegrad.ir.dims import Size, same
+from tracegrad.ir.dims import Size, holds, same
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.constant import astype
-from tracegrad.ops.op import PUBLIC, SizeValue, type_of
+from tracegrad.ops.op import PUBLIC, SizeValue, type_of, weak_or_dtype
 from tracegrad.ops.shape import as_size
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.trace import Trace, current_trace
@@ -51,14 +53,14 @@ def scan(
 
     arguments = [("index", INDEX), *_named("carry", first), *_items("x", stacks)]
     body = trace_body(trace, _name(f), arguments, run)
-    results = loop(body, first, stacks, extent, reverse)
+    results = loop(body, first, stacks, Span(extent, reverse))
     return _finish(body, results, carry_tree, len(first))
 
 
 def fori_loop(lower: Any, upper: Any, body: Callable[[Any, Any], Any], init: Any) -> Any:
     """`for i in range(lower, upper): value = body(i, value)`, starting from `init`; returns the last value.
 
-    The bounds are ints or sizes. The value is a pytree that keeps its structure, shapes and dtypes.
+    The bounds are ints, sizes, or integers that the program computes. The value is a pytree that keeps its structure, shapes and dtypes.
     """
     trace = current_trace()
     if trace is None:
@@ -67,9 +69,7 @@ def fori_loop(lower: Any, upper: Any, body: Callable[[Any, Any], Any], init: Any
             value = body(i, value)
         return value
     first, tree = _start(trace, init)
-    start, extent = as_size(lower), as_size(upper) - as_size(lower)
-    if isinstance(extent, int):
-        extent = max(extent, 0)
+    start, span = _range(trace, lower, upper)
 
     def run(given: list[Traced]) -> Any:
         index = given[0] if isinstance(start, int) and start == 0 else given[0] + lower
@@ -77,7 +77,120 @@ def fori_loop(lower: Any, upper: Any, body: Callable[[Any, Any], Any], init: Any
         return _same_carry("fori_loop", first, tree, body(index, carry))
 
     traced = trace_body(trace, _name(body), [("index", INDEX), *_named("carry", first)], run)
-    return unflatten(tree, iter(loop(traced, first, [], extent)))
+    return unflatten(tree, iter(loop(traced, first, [], span)))
+
+
+def _range(trace: Trace, lower: Any, upper: Any) -> tuple[Any, Span]:
+    """Where a counted loop starts and how long it runs; bounds may be values that the program computes."""
+    if isinstance(lower, Traced) or isinstance(upper, Traced):
+        steps = PUBLIC["maximum"](astype(upper, INDEX.dtype) - astype(lower, INDEX.dtype), 0)
+        bound, length = trace.bound(as_traced(trace, steps).node)
+        return lower, Span(length, False, bound)
+    start, stop = as_size(lower), as_size(upper)
+    return start, Span(stop - start if holds(start, "<=", stop) else 0)
+
+
+def cond(pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any], *operands: Any):
+    """`true_fun(*operands)` where `pred` holds, else `false_fun(*operands)`; `pred` is a boolean scalar.
+
+    Both return pytrees of the same structure, shapes and dtypes.
+    """
+    trace = current_trace()
+    if trace is None:
+        return true_fun(*operands) if pred else false_fun(*operands)
+    if isinstance(pred, bool | np.bool_):
+        return true_fun(*operands) if pred else false_fun(*operands)
+    type = type_of(pred)
+    if type.rank or type.dtype != bool:
+        raise TraceError(f"cond: the condition is {type}, not a boolean scalar; use np.where for arrays")
+    return _branches(trace, "cond", PUBLIC["where"](pred, 0, 1), (true_fun, false_fun), operands)
+
+
+def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -> Any:
+    """`branches[index](*operands)`; an integer scalar out of range is clamped to it.
+
+    All branches return pytrees of the same structure, shapes and dtypes.
+    """
+    trace = current_trace()
+    if not branches:
+        raise ValueError("switch: give at least one branch")
+    if trace is None or isinstance(index, int):
+        return branches[min(max(int(index), 0), len(branches) - 1)](*operands)
+    type = type_of(index)
+    if type.rank or type.dtype.kind not in "iu":
+        raise TraceError(f"switch: the index is {type}, not an integer scalar")
+    return _branches(trace, "switch", astype(index, INDEX.dtype), branches, operands)
+
+
+def _branches(trace: Trace, what: str, index: Any, functions: Sequence[Any], operands: Any) -> Any:
+    bodies = [
+        trace_body(trace, _name(function), [], lambda _, function=function: function(*operands))
+        for function in functions
+    ]
+    first = bodies[0]
+    for number, body in enumerate(bodies[1:], 1):
+        _same_results(what, first, body, number)
+    bodies = [_strong_results(trace, body, function, operands, bodies) for body, function in zip(bodies, functions, strict=True)]
+    return unflatten(first.tree, iter(branch(trace, node_in(trace, index), bodies)))
+
+
+def _same_results(what: str, first: Body, body: Body, number: int) -> None:
+    if body.tree != first.tree:
+        raise TraceError(f"{what}: branch {number} returns another structure than branch 0")
+    for a, b in zip(first.graph.outputs, body.graph.outputs, strict=True):
+        equal = a.type.rank == b.type.rank and all(
+            same(x, y) for x, y in zip(a.type.shape, b.type.shape, strict=True)
+        )
+        if not equal or not (a.type.dtype == b.type.dtype or a.type.weak or b.type.weak):
+            raise TraceError(
+                f"{what}: branch 0 returns {a.type}, branch {number} returns {b.type}; cast or reshape one of them"
+            )
+
+
+def _strong_results(trace: Trace, body: Body, function: Any, operands: Any, bodies: Any) -> Body:
+    """The body with Python numbers among its results given the dtype that the other branches return."""
+    outputs = [body.graph.outputs for body in bodies]
+    wanted = [
+        np.result_type(*(weak_or_dtype(output.type) for output in column))
+        for column in zip(*outputs, strict=True)
+    ]
+    if all(output.type.dtype == dtype for output, dtype in zip(body.graph.outputs, wanted, strict=True)):
+        return body
+
+    def run(_: Any) -> Any:
+        leaves, tree = values_of(function(*operands))
+        return unflatten(tree, iter([astype(leaf, dtype) for leaf, dtype in zip(leaves, wanted, strict=True)]))
+
+    return trace_body(trace, _name(function), [], run)
+
+
+def while_loop(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], init_val: Any) -> Any:
+    """`while cond_fun(value): value = body_fun(value)`, starting from `init_val`; returns the last value.
+
+    The value is a pytree that keeps its structure, shapes and dtypes; the condition is a boolean scalar.
+    """
+    trace = current_trace()
+    if trace is None:
+        value = init_val
+        while cond_fun(value):
+            value = body_fun(value)
+        return value
+    first, tree = _start(trace, init_val)
+
+    def test(given: list[Traced]) -> Any:
+        result = cond_fun(unflatten(tree, iter(given)))
+        type = type_of(result)
+        if type.rank or type.dtype != bool:
+            raise TraceError(f"while_loop: the condition is {type}, not a boolean scalar")
+        return result
+
+    def step(given: list[Traced]) -> Any:
+        return _same_carry("while_loop", first, tree, body_fun(unflatten(tree, iter(given))))
+
+    arguments = _named("carry", first)
+    condition = trace_body(trace, _name(cond_fun), arguments, test)
+    body = trace_body(trace, _name(body_fun), arguments, step)
+    return unflatten(tree, iter(repeat(trace, condition, body, first)[:-1]))
 
 
 def map(f: Callable[[Any], Any], xs: Any) -> Any:

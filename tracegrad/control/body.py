@@ -9,13 +9,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from tracegrad.autodiff.derived import as_traced
 from tracegrad.ir.graph import Graph, Node
 from tracegrad.ir.types import ArrayType
 from tracegrad.leaves import is_leaf
 from tracegrad.ops.constant import Input
+from tracegrad.ops.reduction import broadcast_to
+from tracegrad.ops.shape import COPY
 from tracegrad.tracing.array import Traced
-from tracegrad.tracing.trace import Trace, tracing
+from tracegrad.tracing.trace import Trace, current_trace, tracing
 from tracegrad.tree import Tree, flatten
 
 
@@ -49,6 +53,26 @@ def values_of(value: Any) -> tuple[list[Any], Tree]:
     found: list[tuple[str, Any]] = []
     tree = flatten("", value, lambda x: is_leaf(x) or isinstance(x, int), found)
     return [leaf for _, leaf in found], tree
+
+
+def node_in(trace: Trace, value: Any) -> Node:
+    """The node that stands for a value in `trace`: captured if it is one of an enclosing trace."""
+    if isinstance(value, Traced):
+        return trace.capture(value._trace, value.node)
+    return trace.lift(value)
+
+
+def separate(trace: Trace, node: Node) -> Node:
+    """A copy to differentiate in, apart from other uses of the same value."""
+    return trace.record_new(COPY, (node,), trace.names.get(node, ""))
+
+
+def zeros(type: ArrayType) -> Traced:
+    """Zeros of that type, recorded in the current trace."""
+    trace = current_trace()
+    assert trace is not None
+    kind = type.dtype if type.is_float else np.dtype(float)
+    return as_traced(trace, broadcast_to(as_traced(trace, np.zeros((), kind)[()]), type.shape))
 
 
 def with_captured(body: Body, captured: Sequence[Node]) -> Graph:

@@ -12,7 +12,7 @@ forward is found by the residual cut of the body, and stacked by the forward loo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ import numpy as np
 from codegen import expr as ex
 from tracegrad.autodiff import traced
 from tracegrad.autodiff.residuals import Cut, cut, joint_body
-from tracegrad.control.body import Body, trace_body
+from tracegrad.control.body import Body, node_in, separate, trace_body, zeros
 from tracegrad.ir.dims import Size
 from tracegrad.ir.graph import Graph, Node
 from tracegrad.ir.interpret import interpret
@@ -28,19 +28,31 @@ from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType, TupleType
 from tracegrad.passes.simplify import simplify
 from tracegrad.nested import Nested, allocate_named, keep_results, result_names, start_carry
-from tracegrad.ops.op import PUBLIC, register
+from tracegrad.ops.op import register
 from tracegrad.ops.project import PROJECT
-from tracegrad.ops.shape import COPY
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.trace import Trace, current_trace
 
 INDEX = ArrayType(np.dtype(np.int64))
 
 
+@dataclass(frozen=True)
+class Span:
+    """How often a loop runs and in which order; `bound` is the node that computes `length` if one does."""
+
+    length: Size
+    reverse: bool = False
+    bound: Node | None = None
+
+    def reversed(self) -> Span:
+        return replace(self, reverse=not self.reverse)
+
+
 class Loop(Op):
     """`body(index, *carries, *items, *constants) -> (*carries, *stacked)`, `length` times.
 
-    Operands: initial carries, stacks (their items are taken along axis 0), constants.
+    Operands: initial carries, stacks (their items are taken along axis 0), constants; and last, where `length` is
+    computed by the program, the node that binds it.
     """
 
     name = "loop"
@@ -57,7 +69,7 @@ class Loop(Op):
         self, *arrays: Any, body: Graph, carries: int, stacks: int, length: int, reverse: bool
     ) -> Any:
         carry, xs = list(arrays[:carries]), arrays[carries : carries + stacks]
-        constants, rows = arrays[carries + stacks :], []
+        constants, rows = arrays[carries + stacks :][: len(body.inputs) - 1 - carries - stacks], []
         order = range(length)
         for index in reversed(order) if reverse else order:
             results = interpret(body, [index, *carry, *(x[index] for x in xs), *constants])
@@ -89,26 +101,22 @@ def loop(
     body: Body,
     init: Sequence[Traced],
     xs: Sequence[Traced],
-    length: Size,
-    reverse: bool = False,
+    span: Span,
 ) -> list[Traced]:
     """Record a loop; its final carries, then its stacks."""
     trace = current_trace()
     assert trace is not None
     operands = [*(trace.capture(x._trace, x.node) for x in (*init, *xs)), *body.captured]
-    return results_of(
-        trace,
-        trace.record(
-            LOOP,
-            tuple(operands),
-            {
-                "body": body.graph,
-                "carries": len(init),
-                "stacks": len(xs),
-                "length": length,
-                "reverse": reverse,
-            },
-        ),
+    return results_of(trace, record(trace, body.graph, operands, len(init), len(xs), span))
+
+
+def record(
+    trace: Trace, body: Graph, operands: Sequence[Node], carries: int, stacks: int, span: Span
+) -> Node:
+    attrs = {"body": body, "carries": carries, "stacks": stacks}
+    bound = () if span.bound is None else (span.bound,)
+    return trace.record(
+        LOOP, (*operands, *bound), {**attrs, "length": span.length, "reverse": span.reverse}
     )
 
 
@@ -120,8 +128,10 @@ def results_of(trace: Trace, node: Node) -> list[Traced]:
     ]
 
 
-def zeros(type: ArrayType) -> Any:
-    return PUBLIC["broadcast_to"](np.zeros((), type.dtype)[()], type.shape)
+def span_of(inputs: Sequence[Any], body: Graph, length: Size, reverse: bool) -> Span:
+    """The span of a recorded loop from its operands."""
+    last = inputs[-1].node if len(inputs) == len(body.inputs) else None
+    return Span(length, reverse, last)
 
 
 def _as_traced(value: Any) -> Traced:
@@ -143,10 +153,12 @@ def _jvp(
     reverse: bool,
 ) -> list[Any]:
     """Tangents are carried, taken and stacked beside the values they belong to."""
+    span = span_of(inputs, body, length, reverse)
+    inputs = inputs[: len(body.inputs) - 1]
     init, xs, constants = _parts(inputs, carries, stacks)
     moving = [x.type.is_float for x in init]
     t_init = [t if t is not None else zeros(x.type) for x, t in zip(init, tangents, strict=False)]
-    t_xs, t_constants = tangents[carries : carries + stacks], tangents[carries + stacks :]
+    _, t_xs, t_constants = _parts(tangents[: len(inputs)], carries, stacks)
     with_x = [t for t in t_xs if t is not None]
     trace = current_trace()
     assert trace is not None
@@ -176,12 +188,12 @@ def _jvp(
         assert inner is not None
         values = [index, *carry, *items, *constants]
         seeds = [None, *t_carry, *t_items, *t_constants]
-        nodes = [_node(inner, value) for value in values]
-        separate = [_fresh(inner, node) for node in nodes]
-        outputs = inner.inline(body, separate)
+        nodes = [node_in(inner, value) for value in values]
+        copies = [separate(inner, node) for node in nodes]
+        outputs = inner.inline(body, copies)
         given_tangents = {
             node: _as_traced(seed)
-            for node, seed in zip(separate, seeds, strict=True)
+            for node, seed in zip(copies, seeds, strict=True)
             if seed is not None and node.type.is_float
         }
         found = traced.jvp(inner, outputs, given_tangents)
@@ -196,22 +208,11 @@ def _jvp(
     t_body = trace_body(trace, f"{body.name}_jvp", arguments, run)
     start = [*init, *(t for t, move in zip(t_init, moving, strict=True) if move)]
     found = iter(
-        loop(t_body, [*map(_as_traced, start)], [*map(_as_traced, [*xs, *with_x])], length, reverse)[
-            carries:
-        ]
+        loop(t_body, [*map(_as_traced, start)], [*map(_as_traced, [*xs, *with_x])], span)[carries:]
     )
     t_final = [next(found) if move else None for move in moving]
     rest = list(found)
     return [*t_final, *rest[len(rest) // 2 :]]
-
-
-def _node(trace: Trace, value: Any) -> Node:
-    return trace.capture(value._trace, value.node) if isinstance(value, Traced) else trace.lift(value)
-
-
-def _fresh(trace: Trace, node: Node) -> Node:
-    """A copy to differentiate in, apart from other uses of the same value."""
-    return trace.record_new(COPY, (node,), trace.names.get(node, ""))
 
 
 def _parts(items: Sequence[Any], carries: int, stacks: int) -> tuple[list, list, list]:
@@ -237,15 +238,36 @@ def _vjp(
     """The loop again with the residuals stacked, then the backward body in reverse order."""
     trace = current_trace()
     assert trace is not None
-    want = _closed(wanted, body, carries, stacks)
-    found = body_cut(trace, body, want)
-    primal = _with_residuals(trace, out, inputs, found, carries, stacks, length, reverse)
-    return _backward_loop(
-        trace, found, primal, inputs, cts, want, carries, stacks, length, reverse, body
-    )
+    span = span_of(inputs, body, length, reverse)
+    given = inputs[: len(body.inputs) - 1]
+    ran = Ran(trace, body, given, carries, stacks, span)
+    found = backward_through(ran, wanted[: len(given)], cts, out.node)
+    return [*found, *([None] * (len(inputs) - len(given)))]
 
 
-def _closed(wanted: Sequence[bool], body: Graph, carries: int, stacks: int) -> list[bool]:
+@dataclass(frozen=True)
+class Ran:
+    """A recorded loop: its body, its operands (without the bound), how it ran."""
+
+    trace: Trace
+    body: Graph
+    inputs: Sequence[Any]
+    carries: int
+    stacks: int
+    span: Span
+
+
+def backward_through(
+    ran: Ran, wanted: Sequence[bool], cts: Sequence[Any], superseded: Node | None
+) -> list[Any]:
+    """The cotangents of the operands; the loop with its residuals takes the place of `superseded`."""
+    want = _closed(wanted, ran.body, ran.carries)
+    found = body_cut(ran.trace, ran.body, want)
+    primal = _with_residuals(ran, found, superseded)
+    return _backward_loop(ran, found, primal, cts, want)
+
+
+def _closed(wanted: Sequence[bool], body: Graph, carries: int) -> list[bool]:
     """Which body inputs get a cotangent: every floating carry, since one may feed another."""
     types = [node.type for node in body.inputs[1:]]
     return [False] + [
@@ -260,18 +282,10 @@ def body_cut(trace: Trace, body: Graph, wanted: Sequence[bool]) -> Cut:
     return cut(simplify(joint), len(body.inputs), len(body.outputs), wanted)
 
 
-def _with_residuals(
-    trace: Trace,
-    out: Any,
-    inputs: Sequence[Any],
-    found: Cut,
-    carries: int,
-    stacks: int,
-    length: Size,
-    reverse: bool,
-) -> dict[int, Any]:
+def _with_residuals(ran: Ran, found: Cut, superseded: Node | None) -> dict[int, Any]:
     """For every residual (by number) the value that the backward body takes: a stack or a constant."""
-    init, xs, constants = _parts(inputs, carries, stacks)
+    trace, carries, stacks = ran.trace, ran.carries, ran.stacks
+    _, xs, constants = _parts(ran.inputs, carries, stacks)
     extra, placed = [], {}
     for number, residual in enumerate(found.residuals):
         at = residual.index - 1
@@ -288,13 +302,10 @@ def _with_residuals(
             extra.append(residual.node)
     outputs = (*found.forward.outputs[: found.outputs], *extra)
     graph = replace(found.forward, outputs=outputs)
-    operands = tuple(trace.capture(x._trace, x.node) for x in map(_as_traced, inputs))
-    node = trace.record(
-        LOOP,
-        operands,
-        {"body": graph, "carries": carries, "stacks": stacks, "length": length, "reverse": reverse},
-    )
-    trace.supersede(out.node, node)
+    operands = [trace.capture(x._trace, x.node) for x in map(_as_traced, ran.inputs)]
+    node = record(trace, graph, operands, carries, stacks, ran.span)
+    if superseded is not None:
+        trace.supersede(superseded, node)
     results = results_of(trace, node)
     return {
         number: (kind, results[value] if kind == "result" else value)
@@ -303,18 +314,10 @@ def _with_residuals(
 
 
 def _backward_loop(
-    trace: Trace,
-    found: Cut,
-    primal: dict[int, Any],
-    inputs: Sequence[Any],
-    cts: Sequence[Any],
-    want: Sequence[bool],
-    carries: int,
-    stacks: int,
-    length: Size,
-    reverse: bool,
-    body: Graph,
+    ran: Ran, found: Cut, primal: dict[int, Any], cts: Sequence[Any], want: Sequence[bool]
 ) -> list[Any]:
+    """The backward body over the residuals, in reverse order; cotangents of constants add up."""
+    trace, body, carries, stacks = ran.trace, ran.body, ran.carries, ran.stacks
     backward = found.backward
     wanted_inputs = [number for number, w in enumerate(want) if w]
     moving = [n for n in wanted_inputs if n <= carries]
@@ -323,7 +326,7 @@ def _backward_loop(
     outputs = [node.type for node in body.outputs]
     seeds = found.seeds
     y_seeds = [s for s in seeds if s >= carries]
-    parts = _result_types(outputs, carries, length)
+    parts = _result_types(outputs, carries, ran.span.length)
     full = [
         ct if ct is not None else zeros(type) if type.is_float else None
         for ct, type in zip(cts, parts, strict=False)
@@ -350,7 +353,7 @@ def _backward_loop(
             saved[n] if n in saved else fixed[n] if n in fixed else index
             for n in range(len(found.residuals))
         ]
-        nodes = [_node(inner, value) for value in (*ct_values, *residual_values)]
+        nodes = [node_in(inner, value) for value in (*ct_values, *residual_values)]
         outs = iter(inner.inline(backward, nodes))
         grads: dict[int, Any] = {}
         for n, missing in zip(wanted_inputs, found.missing, strict=True):
@@ -364,10 +367,10 @@ def _backward_loop(
     start = [full[n - 1] for n in moving] + [zeros(body.inputs[n].type) for n in constants]
     taken = [full[s] for s in y_seeds] + list(stacked.values())
     results = loop(
-        d_body, [*map(_as_traced, start)], [*map(_as_traced, taken)], length, not reverse
+        d_body, [*map(_as_traced, start)], [*map(_as_traced, taken)], ran.span.reversed()
     )
     by_input = dict(zip([*moving, *constants, *items], results, strict=True))
-    return [by_input.get(number + 1) for number in range(len(inputs))]
+    return [by_input.get(number + 1) for number in range(len(ran.inputs))]
 
 
 def _or_zero(value: Any, type: ArrayType) -> Traced:
@@ -409,7 +412,7 @@ def _lower(
             inner.give(next(given), name)
         for operand in node.inputs[carries : carries + stacks]:
             inner.give_item(next(given), lowering.arrays[operand], step)
-        for operand in node.inputs[carries + stacks :]:
+        for operand in node.inputs[carries + stacks : len(body.inputs) - 1]:
             inner.give_operand(next(given), lowering, operand)
         inner.run()
         for output, name in zip(body.outputs[carries:], names[carries:], strict=True):

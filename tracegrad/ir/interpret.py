@@ -21,6 +21,8 @@ def interpret(graph: Graph, arguments: Sequence[Any]) -> list[Any]:
         attrs = dict(substitute_attrs(node.attrs, extents))
         with np.errstate(all="ignore"):
             value = node.op.reference(*operands, **attrs)
+            if node.op.name == "bound":
+                extents[str(node.attributes["symbol"])] = int(value)
             if isinstance(node.type, TupleType):
                 values[node] = value
             else:

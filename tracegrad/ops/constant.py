@@ -133,7 +133,29 @@ class Arange(Op):
         return index[0]
 
 
+class Bound(Op):
+    """A value that is an extent from now on: `symbol` in the types of what depends on it."""
+
+    name = "bound"
+
+    def infer(self, x: ArrayType, *, symbol: Size) -> ArrayType:
+        return ArrayType(WEAK[int], ())
+
+    def reference(self, x: Any, *, symbol: Size) -> Any:
+        return x
+
+    def text(self, x: str, *, symbol: Size) -> str:
+        return x
+
+    def element(self, read: Callable[..., Expr], index: tuple[Expr, ...], node: Any) -> Expr:
+        return read(0, ())
+
+    def kernel(self, lowering: Any, node: Any) -> None:
+        lowering.bind_size(node)
+
+
 INPUT = Input()
+BOUND = register(Bound())
 CONSTANT = register(Constant())
 SIZE = register(SizeOf())
 ASTYPE = register(Astype())

@@ -30,7 +30,7 @@ from tracegrad.ir.graph import (
 )
 from tracegrad.ir.op import Op
 from tracegrad.ir.types import ArrayType
-from tracegrad.ops.constant import CONSTANT, SIZE, Input
+from tracegrad.ops.constant import BOUND, CONSTANT, SIZE, Input
 from tracegrad.ops.op import Bindable, SizeValue, recording, supported_dtype
 from tracegrad.tracing.naming import label_nodes
 from tracegrad.tracing.source import assigned_name, source_of, user_frame
@@ -128,6 +128,11 @@ class Trace:
     def supersede(self, old: Node, new: Node) -> None:
         """From now on the results of `old` are the first results of `new`."""
         self.superseded[old] = new
+
+    def bound(self, count: Node) -> tuple[Node, Size]:
+        """An integer that the program computes as an extent: the node that binds it, and its symbol."""
+        size = symbol(next(self._fresh))
+        return self.builder.node(BOUND, (count,), (("symbol", size),)), size
 
     def add_node(self, type: ArrayType, name: str) -> Node:
         """An input whose type is already known in the trace's symbols."""

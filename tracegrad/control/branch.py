@@ -1,0 +1,131 @@
+"""The branch: one of several bodies, chosen by a number at run time.
+
+    y = cond(p, f, g, x)      ->      if p: y = f(x)   else: y = g(x)
+
+Both derivatives are branches again, on the same number. The backward of a body computes what it needs of its forward
+again: only the branch that was taken costs anything, and nothing is kept for the ones that were not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from codegen import expr as ex
+from codegen import loops
+from codegen.expr import Var
+from tracegrad.autodiff import traced
+from tracegrad.autodiff.derived import as_traced
+from tracegrad.control.body import Body, node_in, separate, trace_body, with_captured, zeros
+from tracegrad.control.loop import results_of
+from tracegrad.ir.graph import Graph, Node
+from tracegrad.ir.interpret import interpret
+from tracegrad.ir.op import Array, Op
+from tracegrad.ir.types import ArrayType, TupleType
+from tracegrad.lower import Scope, comment
+from tracegrad.nested import Nested, allocate_named, keep_results, result_names
+from tracegrad.ops.op import register
+from tracegrad.tracing.array import Traced
+from tracegrad.tracing.trace import Trace, current_trace
+
+
+class Branch(Op):
+    """`branches[index](*operands)`; the index is clamped to the branches there are."""
+
+    name = "branch"
+    stored = (-1,)
+
+    def infer(self, *types: ArrayType, branches: tuple[Graph, ...]) -> ArrayType:
+        return TupleType.of(tuple(output.type for output in branches[0].outputs))
+
+    def reference(self, index: Any, *operands: Any, branches: tuple[Graph, ...]) -> Any:
+        chosen = branches[min(max(int(index), 0), len(branches) - 1)]
+        return tuple(interpret(chosen, operands))
+
+    def jvp(self, tangents: Sequence[Array | None], out: Any, *inputs: Array, **attrs: Any):
+        def push(inner: Trace, graph: Graph, nodes: list[Node]) -> list[Any]:
+            outputs = inner.inline(graph, nodes)
+            given = {
+                node: as_traced(inner, tangent)
+                for node, tangent in zip(nodes, tangents[1:], strict=True)
+                if tangent is not None
+            }
+            found = traced.jvp(inner, outputs, given)
+            return [
+                zeros(y.type) if t is None else t for y, t in zip(outputs, found, strict=True)
+            ]
+
+        return self._again(inputs, attrs["branches"], push)
+
+    def vjp(self, wanted: Sequence[bool], cts: Any, out: Any, *inputs: Array, **attrs: Any):
+        def pull(inner: Trace, graph: Graph, nodes: list[Node]) -> list[Any]:
+            outputs = inner.inline(graph, nodes)
+            roots = [
+                (y, as_traced(inner, ct))
+                for y, ct in zip(outputs, cts, strict=True)
+                if ct is not None and y.type.is_float
+            ]
+            wrt = [node for node, want in zip(nodes, wanted[1:], strict=True) if want]
+            found = traced.vjp(inner, [y for y, _ in roots], [ct for _, ct in roots], wrt)
+            return [zeros(x.type) if d is None else d for x, d in zip(wrt, found, strict=True)]
+
+        found = iter(self._again(inputs, attrs["branches"], pull))
+        return [next(found) if want else None for want in wanted]
+
+    def _again(self, inputs: Sequence[Any], branches: Sequence[Graph], run: Any) -> list[Traced]:
+        """A branch on the same index whose bodies do `run` on the old ones."""
+        trace = current_trace()
+        assert trace is not None
+
+        def body_of(graph: Graph) -> Body:
+            def body(given: list[Traced]) -> Any:
+                inner = current_trace()
+                assert inner is not None
+                nodes = [separate(inner, node_in(inner, value)) for value in inputs[1:]]
+                return run(inner, graph, nodes)
+
+            return trace_body(trace, graph.name, [], body)
+
+        return branch(trace, node_in(trace, inputs[0]), [body_of(graph) for graph in branches])
+
+    def kernel(self, lowering: Any, node: Node) -> None:
+        names = result_names(lowering, node)
+        assert isinstance(node.type, TupleType)
+        for name, type in zip(names, node.type.parts, strict=True):
+            if type.rank:
+                allocate_named(lowering, name, type, temporary=False)
+        index = lowering.value(node.inputs[0], ())
+        for statement in self._choice(lowering, node, names, index, 0):
+            lowering.append(statement)
+        keep_results(lowering, node, names)
+
+    def _choice(self, lowering: Any, node: Node, names: list[str], index: Any, number: int) -> Any:
+        """`if index <= number: branch  elif ...  else: the last branch`."""
+        branches = node.attributes["branches"]
+        lowering.scopes.append(Scope())
+        inner = Nested(lowering, branches[number])
+        for given, operand in zip(branches[number].inputs, node.inputs[1:], strict=True):
+            inner.give_operand(given, lowering, operand)
+        inner.run()
+        for output, name in zip(branches[number].outputs, names, strict=True):
+            if output.type.rank:
+                inner.put(output, name)
+            else:
+                value = inner.value(output, ())
+                inner.append(loops.Assign(Var(name, output.type.dtype), value, comment(output)))
+        body = tuple(lowering.scopes.pop().statements)
+        if number == len(branches) - 1:
+            return body
+        rest = self._choice(lowering, node, names, index, number + 1)
+        test = ex.Call("less_equal", (index, ex.integer(number)), ex.BOOL)
+        return (loops.If(test, body, tuple(rest), comment(node)),)
+
+
+BRANCH = register(Branch())
+
+
+def branch(trace: Trace, index: Node, bodies: Sequence[Body]) -> list[Traced]:
+    """Record a branch; its results."""
+    captured = tuple(dict.fromkeys(node for body in bodies for node in body.captured))
+    graphs = tuple(with_captured(body, captured) for body in bodies)
+    return results_of(trace, trace.record(BRANCH, (index, *captured), {"branches": graphs}))

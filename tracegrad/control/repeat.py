@@ -1,0 +1,186 @@
+"""The loop that ends when a condition does not hold any more.
+
+    x = while_loop(lambda x: x < 10, lambda x: 2 * x, x0)      ->      while x < 10: x = 2 * x
+
+Its reverse mode knows the number of steps from the forward run: the steps are run again as a counted loop that keeps
+residuals, and that loop is differentiated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from codegen import expr as ex
+from codegen import loops
+from codegen.expr import Var
+from tracegrad.autodiff import traced
+from tracegrad.autodiff.derived import as_traced
+from tracegrad.control.body import Body, node_in, separate, stand_in, trace_body, with_captured, zeros
+from tracegrad.control.loop import INDEX, Ran, Span, backward_through, results_of
+from tracegrad.ir.graph import Graph, Node
+from tracegrad.ir.interpret import interpret
+from tracegrad.ir.op import Array, Op
+from tracegrad.ir.types import ArrayType, TupleType
+from tracegrad.lower import Scope
+from tracegrad.nested import Nested, keep_results, result_names, start_carry
+from tracegrad.ops.constant import Input
+from tracegrad.ops.op import register
+from tracegrad.ops.project import PROJECT
+from tracegrad.tracing.array import Traced
+from tracegrad.tracing.trace import Trace, current_trace
+
+
+class Repeat(Op):
+    """`while condition(*carries, *constants): carries = body(*carries, *constants)`.
+
+    Operands: initial carries, constants. Results: the carries, and the number of steps.
+    """
+
+    name = "repeat"
+    stored = (-1,)
+
+    def infer(self, *types: ArrayType, condition: Graph, body: Graph, carries: int) -> ArrayType:
+        return TupleType.of((*(output.type for output in body.outputs), INDEX))
+
+    def reference(self, *arrays: Any, condition: Graph, body: Graph, carries: int) -> Any:
+        carry, constants, steps = list(arrays[:carries]), arrays[carries:], 0
+        while interpret(condition, [*carry, *constants])[0]:
+            carry = interpret(body, [*carry, *constants])
+            steps += 1
+        return (*carry, np.int64(steps))
+
+    def jvp(
+        self,
+        tangents: Sequence[Array | None],
+        out: Any,
+        *inputs: Array,
+        condition: Graph,
+        body: Graph,
+        carries: int,
+    ) -> list[Any]:
+        """Tangents of the floating carries are carried beside them."""
+        trace = current_trace()
+        assert trace is not None
+        constants, t_constants = inputs[carries:], tangents[carries:]
+        moving = [x.type.is_float for x in inputs[:carries]]
+        starts = [
+            zeros(x.type) if t is None else t
+            for x, t, move in zip(inputs, tangents, moving, strict=False)
+            if move
+        ]
+        types = [(node.name, node.type) for node in body.inputs[:carries]]
+        extra = [(f"t_{name}", kind) for (name, kind), move in zip(types, moving, strict=True) if move]
+
+        def step(given: list[Traced]) -> Any:
+            inner = current_trace()
+            assert inner is not None
+            t_carry = iter(given[carries:])
+            seeds = [next(t_carry) if move else None for move in moving]
+            nodes = [
+                separate(inner, node_in(inner, value)) for value in (*given[:carries], *constants)
+            ]
+            outputs = inner.inline(body, nodes)
+            known = {
+                node: as_traced(inner, seed)
+                for node, seed in zip(nodes, (*seeds, *t_constants), strict=True)
+                if seed is not None
+            }
+            found = traced.jvp(inner, outputs, known)
+            new = [
+                zeros(y.type) if t is None else t
+                for y, t, move in zip(outputs, found, moving, strict=True)
+                if move
+            ]
+            return [*(Traced(inner, y) for y in outputs), *new]
+
+        def test(given: list[Traced]) -> Any:
+            inner = current_trace()
+            assert inner is not None
+            nodes = [node_in(inner, value) for value in (*given[:carries], *constants)]
+            return Traced(inner, inner.inline(condition, nodes)[0])
+
+        arguments = [*types, *extra]
+        results = repeat(
+            trace,
+            trace_body(trace, condition.name, arguments, test),
+            trace_body(trace, f"{body.name}_jvp", arguments, step),
+            [*inputs[:carries], *starts],
+        )
+        pushed = iter(results[carries:])
+        return [*(next(pushed) if move else None for move in moving), None]
+
+    def vjp(
+        self,
+        wanted: Sequence[bool],
+        cts: Any,
+        out: Any,
+        *inputs: Array,
+        condition: Graph,
+        body: Graph,
+        carries: int,
+    ) -> list[Any]:
+        trace = current_trace()
+        assert trace is not None
+        steps = trace.record(PROJECT, (out.node,), {"index": carries})
+        bound, length = trace.bound(steps)
+        index = Node(Input(INDEX), (), (), INDEX, "step")
+        counted = Graph(body.name, (index, *body.inputs), body.outputs)
+        ran = Ran(trace, counted, inputs, carries, 0, Span(length, False, bound))
+        return backward_through(ran, wanted, cts[:carries], None)
+
+    def kernel(self, lowering: Any, node: Node) -> None:
+        """The condition is computed before the loop and at the end of each step."""
+        carries = node.attributes["carries"]
+        names = result_names(lowering, node)
+        for name, operand in zip(names, node.inputs[:carries], strict=False):
+            start_carry(lowering, name, operand)
+        steps = Var(names[-1])
+        lowering.append(loops.Assign(steps, ex.integer(0)))
+        go = Var(lowering.namer.unique("go_on"), ex.BOOL)
+        self._test(lowering, node, names, go)
+        lowering.scopes.append(Scope())
+        inner = self._nested(lowering, node, names, node.attributes["body"])
+        inner.run()
+        outputs = node.attributes["body"].outputs
+        inner.update(list(zip(outputs, names[:carries], strict=True)))
+        lowering.append(loops.Assign(steps, ex.Call("add", (steps, ex.integer(1)), ex.INT)))
+        self._test(lowering, node, names, go)
+        body = tuple(lowering.scopes.pop().statements)
+        lowering.append(loops.While(go, body))
+        keep_results(lowering, node, names)
+
+    def _nested(self, lowering: Any, node: Node, names: Sequence[str], graph: Graph) -> Nested:
+        carries = node.attributes["carries"]
+        inner = Nested(lowering, graph)
+        for given, name in zip(graph.inputs[:carries], names, strict=False):
+            inner.give(given, name)
+        for given, operand in zip(graph.inputs[carries:], node.inputs[carries:], strict=True):
+            inner.give_operand(given, lowering, operand)
+        return inner
+
+    def _test(self, lowering: Any, node: Node, names: Sequence[str], go: Var) -> None:
+        graph = node.attributes["condition"]
+        inner = self._nested(lowering, node, names, graph)
+        inner.run()
+        inner.append(loops.Assign(go, inner.value(graph.outputs[0], ())))
+
+
+REPEAT = register(Repeat())
+
+
+def repeat(trace: Trace, condition: Body, body: Body, init: Sequence[Any]) -> list[Traced]:
+    """Record the loop; its final carries, then the number of steps."""
+    captured = tuple(dict.fromkeys((*condition.captured, *body.captured)))
+    operands = (*(node_in(trace, x) for x in init), *captured)
+    attrs = {
+        "condition": with_captured(condition, captured),
+        "body": with_captured(body, captured),
+        "carries": len(init),
+    }
+    return results_of(trace, trace.record(REPEAT, operands, attrs))
+
+
+__all__ = ["REPEAT", "Repeat", "repeat", "stand_in"]
