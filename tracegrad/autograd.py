@@ -1,0 +1,68 @@
+"""Gradients of eager tensors as values: `tg.autograd.grad`, and `tg.autograd.backward` for several roots.
+
+    x = tg.tensor(3., requires_grad=True)
+    (d_x,) = tg.autograd.grad(x**2, x)          # tensor(6.); x.grad stays as it is
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tracegrad.eager import engine
+from tracegrad.eager.modes import enable_grad, no_grad, set_grad_enabled
+from tracegrad.tensor import Tensor
+
+__all__ = ["backward", "enable_grad", "grad", "no_grad", "set_grad_enabled"]
+
+
+def grad(
+    outputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    grad_outputs: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool = False,
+) -> tuple[Any, ...]:
+    """The gradients of `outputs` with respect to `inputs`, one for each; nothing is accumulated.
+
+    `grad_outputs` weighs the outputs' elements (needed unless they are scalars); the other options are those of
+    `Tensor.backward`. Raises RuntimeError for an input that the outputs do not depend on, unless `allow_unused`,
+    which gives None for it.
+    """
+    roots, given = _tensors("outputs", outputs), _tensors("inputs", inputs)
+    weights = _weights(grad_outputs, len(roots))
+    return engine.gradients(roots, given, weights, retain_graph, create_graph, allow_unused)
+
+
+def backward(
+    tensors: Tensor | Sequence[Tensor],
+    grad_tensors: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Tensor | Sequence[Tensor] | None = None,
+) -> None:
+    """`Tensor.backward` of several roots in one walk: gradients of all of them are accumulated."""
+    roots = _tensors("tensors", tensors)
+    chosen = None if inputs is None else _tensors("inputs", inputs)
+    weights = _weights(grad_tensors, len(roots))
+    engine.backward(roots, weights, retain_graph, create_graph, chosen)
+
+
+def _tensors(what: str, given: Tensor | Sequence[Tensor]) -> list[Tensor]:
+    found = [given] if isinstance(given, Tensor) else list(given)
+    if not found:
+        raise RuntimeError(f"{what} cannot be empty")
+    for number, item in enumerate(found):
+        if not isinstance(item, Tensor):
+            raise TypeError(f"{what}[{number}] is a {type(item).__name__}, not a Tensor")
+    return found
+
+
+def _weights(given: Any, count: int) -> list[Any]:
+    if given is None:
+        return [None] * count
+    found = list(given) if isinstance(given, list | tuple) else [given]
+    if len(found) != count:
+        raise RuntimeError(f"got {count} tensors and {len(found)} gradients")
+    return found
