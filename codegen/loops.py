@@ -178,11 +178,16 @@ Statement = (
 
 @dataclass(frozen=True)
 class Parameter:
-    """An argument: a C-contiguous array of that rank, or, with rank 0, a scalar."""
+    """An argument: a C-contiguous array of that rank, or, with rank 0, a scalar.
+
+    `shape`: its extents as expressions of the sizes, if the caller has made sure of them; without
+    it only the extents that `Function.sizes` takes from this parameter are known.
+    """
 
     name: str
     dtype: np.dtype
     rank: int
+    shape: tuple[Expr, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,9 @@ class Writer:
         out = {a for a in filled if self.random.random() < 0.4} or set(filled[-1:])
         body = tuple(outward(s, out) for s in self.body)
         scalars = tuple(Var(name, F8) for name in self.scalars)
-        parameters = tuple(Parameter(a, F8, len(AXES[a])) for a in AXES)
+        parameters = tuple(
+            Parameter(a, F8, len(AXES[a]), tuple(Var(x) for x in AXES[a])) for a in AXES
+        )
         sizes = (("n", "x", 0), ("m", "x", 1))
         results = Return((*sorted(out), *scalars))
         return Function("f", parameters, (*body, results), "", sizes)

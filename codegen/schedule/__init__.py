@@ -8,6 +8,7 @@ nests, smaller temporaries and sums that are fast and accurate. Each pass is a p
 from __future__ import annotations
 
 from codegen.loops import Function
+from codegen.schedule.collapse import collapse
 from codegen.schedule.contraction import contract
 from codegen.schedule.fusion import fuse
 from codegen.schedule.registers import promote
@@ -17,7 +18,7 @@ from codegen.schedule.tidy import tidy
 STRUCTURE = (tidy, fuse, contract, tidy)
 """The passes that settle which loop nests there are and what lives inside them."""
 
-PASSES = (*STRUCTURE, promote, accurate)
+PASSES = (*STRUCTURE, collapse, promote, accurate)
 
 
 def structure(function: Function) -> Function:
