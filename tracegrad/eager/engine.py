@@ -103,7 +103,7 @@ def check(node: Recorded, operand: Node, saved: Saved) -> None:
     if not saved.overwritten:
         return
     assert saved.counter is not None
-    name = operand.name
+    name = operand.name or (operand.source.text if operand.source is not None else "")
     raise RuntimeError(
         "one of the variables needed for gradient computation has been modified by an inplace operation: "
         f"{name or 'a tensor'} ({operand.type}), needed for the gradient of {node!r} at {line_of(node.site)}, is at "

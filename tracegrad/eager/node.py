@@ -136,6 +136,10 @@ class Plain(Node):
     def name(self) -> str:  # type: ignore[override]
         return name_at(self.site)
 
+    @property
+    def source(self) -> Source | None:  # type: ignore[override]
+        return source_of(*self.site) if self.site is not None else None
+
     def __repr__(self) -> str:
         return f"<operand {self.name or self.type}>"
 

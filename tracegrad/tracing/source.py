@@ -74,7 +74,9 @@ def _stores(code: CodeType) -> dict[int, str]:
     for before, after in zip(instructions, instructions[1:], strict=False):
         if after.opname.startswith(("STORE_FAST", "STORE_NAME", "STORE_DEREF", "STORE_GLOBAL")):
             name = after.argval[0] if isinstance(after.argval, tuple) else after.argval
-            found[before.offset] = str(name)
+            # A call of a Python function leaves the frame at the caches behind its instruction.
+            for offset in range(before.offset, after.offset, 2):
+                found[offset] = str(name)
     return found
 
 
