@@ -9,7 +9,9 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import update_wrapper
+from types import MethodType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -43,7 +45,8 @@ class Function(Inspectable):
     def __init__(self, python: Callable[..., Any], name: str = "") -> None:
         self.python = python
         self.name = name or name_of(python)
-        self._signature = inspect.signature(python)
+        self._signature = signature_of(python)
+        self._bound: WeakKeyDictionary[Any, Function] = WeakKeyDictionary()
         self._versions: dict[Any, list[Version]] = {}
         self._derived: dict[Any, Function] = {}
         self._fast: FastRoad | None = None
@@ -60,6 +63,14 @@ class Function(Inspectable):
                 # road finds another version, or raises what is to be raised.
                 self._fast = None
         return self._call(args, kwargs)
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Function:
+        """On a method: the function with `self` given, which a version treats as a constant."""
+        if instance is None:
+            return self
+        if instance not in self._bound:
+            self._bound[instance] = Function(MethodType(self.python, instance), self.name)
+        return self._bound[instance]
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         leaves, tree = leaves_of((args, kwargs))
@@ -178,6 +189,19 @@ def located(error: TracegradError) -> TracegradError:
     if source is not None and "\n" not in str(error):
         error.args = (f"{error.args[0]}\n\n{point_at(source)}", *error.args[1:])
     return error
+
+
+def signature_of(python: Callable[..., Any]) -> inspect.Signature:
+    """The parameters of a callable; ufuncs and other builtins that have none to show take any."""
+    try:
+        return inspect.signature(python)
+    except (TypeError, ValueError):
+        return inspect.Signature(
+            [
+                inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL),
+                inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD),
+            ]
+        )
 
 
 def trace(function: Callable[..., Any]) -> Function:

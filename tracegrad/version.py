@@ -90,8 +90,26 @@ def packer(outputs: Sequence[Node], tree: Tree) -> Callable[[Any], Any]:
     if not outputs:
         return lambda result: unflatten(tree, iter(()))
     if isinstance(tree, Branch) and tree.kind is tuple and set(tree.children) == {LEAF}:
-        return lambda results: tuple(_converted(results, converters))
+        return _pair(*converters) if len(converters) == 2 else _flat(converters)
     return lambda results: unflatten(tree, _converted(results, converters))
+
+
+def _pair(first: Any, second: Any) -> Callable[[Any], Any]:
+    """`(value, gradient)`, the result that optimisers ask for: as little work as can be."""
+    if first is not None and second is None:
+
+        def scalar_and_array(results: Any) -> Any:
+            value, array = results
+            return first(value), array
+
+        return scalar_and_array
+    return _flat((first, second))
+
+
+def _flat(converters: Sequence[Any]) -> Callable[[Any], Any]:
+    return lambda results: tuple(
+        [r if convert is None else convert(r) for r, convert in zip(results, converters, strict=True)]
+    )
 
 
 def _unchanged(result: Any) -> Any:
