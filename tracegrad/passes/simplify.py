@@ -22,6 +22,7 @@ from tracegrad.ir.graph import (
 from tracegrad.ops.constant import CONSTANT, SIZE
 from tracegrad.ops.reduction import BROADCAST_TO
 from tracegrad.ops.shape import RESHAPE, TRANSPOSE
+from tracegrad.tracing.naming import UNNAMED, with_names
 
 FOLD_LIMIT = 4096
 """Largest constant, in elements, that folding may create."""
@@ -31,11 +32,24 @@ Rule = Callable[[Builder, Node], Node | None]
 
 def simplify(graph: Graph) -> Graph:
     """The graph with every rule applied wherever it fits, operands first."""
-    return rebuild(graph, _simplified)
+    moved: dict[Node, str] = {}
+
+    def rule(builder: Builder, node: Node, operands: tuple[Node, ...]) -> Node:
+        found = _simplified(builder, node)
+        if is_named(node) and not is_named(found) and found.op.name not in UNNAMED:
+            moved[found] = node.name
+        return found
+
+    simple = rebuild(graph, rule)
+    return with_names(simple, {node: moved.get(node, node.name) for node in simple.nodes})
 
 
-def _simplified(builder: Builder, node: Node, operands: tuple[Node, ...]) -> Node:
-    del operands
+def is_named(node: Node) -> bool:
+    """Whether it has a name from the program, not a number."""
+    return bool(node.name) and "%" not in node.name
+
+
+def _simplified(builder: Builder, node: Node) -> Node:
     node = replace(node, attrs=map_bodies(node.attrs, simplify))
     for rule in RULES.get(node.op.name, ()):
         found = rule(builder, node)
