@@ -12,6 +12,8 @@ from functools import cached_property
 from importlib import import_module
 from typing import Any
 
+from codegen.errors import CompileError as Refused
+from tracegrad.inspect.failure import compile_error
 from tracegrad.ir.dims import Assumptions, assuming
 from tracegrad.ir.graph import Graph, rebuild
 from tracegrad.lower import lower
@@ -72,8 +74,14 @@ class Program:
 
     @cached_property
     def built(self) -> Any:
-        """The compiled module; numba is loaded here, at the first need."""
-        return import_module("codegen.module").build(self.module)
+        """The compiled module; numba is loaded here, at the first need.
+
+        Raises CompileError, with the user's lines and the dump, if numba refuses it.
+        """
+        try:
+            return import_module("codegen.module").build(self.module)
+        except Refused as refused:
+            raise compile_error(self.final, self.name, refused) from None
 
     @cached_property
     def function(self) -> Any:

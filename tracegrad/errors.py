@@ -24,4 +24,11 @@ class UnsupportedError(TracegradError, TypeError):
 
 
 class CompileError(TracegradError, RuntimeError):
-    """The generated code did not compile: a defect of tracegrad; carries the dump and the source."""
+    """The generated code did not compile: a defect of tracegrad.
+
+    `dump` is the IR, `source` the generated text, `details` all that the compiler said.
+    """
+
+    def __init__(self, message: str, dump: str = "", source: str = "", details: str = "") -> None:
+        super().__init__(message)
+        self.dump, self.source, self.details = dump, source, details

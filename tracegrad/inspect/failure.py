@@ -1,0 +1,58 @@
+"""What a user is told when numba refuses generated code: their line, the dump, where to report it.
+
+In: a final graph and codegen's error. Out: a `tracegrad.CompileError`:
+
+    loss_forward did not compile, which is a defect of tracegrad: please report it with the text below.
+    It happened at train.py:3, np.mean(x)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from codegen.errors import CompileError as Refused
+from tracegrad.errors import CompileError
+from tracegrad.inspect.dump import dump_graph
+from tracegrad.ir.graph import Graph
+
+USER_LINE = re.compile(r"# ((?:[^\s│]+:)?\d+)│ (.*)$")
+"""The comment of a generated line: the user's line number and text."""
+
+
+def compile_error(graph: Graph, name: str, refused: Refused) -> CompileError:
+    """The error to raise in the place of codegen's."""
+    dump = dump_graph(replace(graph, name=name), name, "as it was to be compiled")
+    said = reason(str(refused))
+    lines = [
+        f"{name} did not compile, which is a defect of tracegrad: please report it with this dump "
+        "and error.source",
+        *(f"  it happened at {place}" for place in user_lines(graph, str(refused), refused.source)),
+        f"  numba says: {said}",
+    ]
+    error = CompileError("\n".join(lines), dump, refused.source, str(refused))
+    error.add_note(f"\n{dump}")
+    return error
+
+
+def reason(message: str) -> str:
+    """The first line of numba's message that says something."""
+    lines = [line.strip() for line in message.splitlines()]
+    telling = [line for line in lines if line and not line.startswith(("Failed in", "numba refused"))]
+    return telling[0] if telling else message.strip()
+
+
+def user_lines(graph: Graph, message: str, source: str) -> Iterator[str]:
+    """The user's expressions from which the refused lines were generated."""
+    text = source.splitlines()
+    home = f"{Path(graph.source.file).name}:" if graph.source else ""
+    found: dict[str, None] = {}
+    for number in map(int, re.findall(r"line (\d+)", message)):
+        for line in reversed(text[max(number - 2, 0) : number]):
+            match = USER_LINE.search(line)
+            if match:
+                found[f"{home}{match[1]}, {match[2]}"] = None
+                break
+    yield from found
