@@ -1,7 +1,7 @@
 """Tensors from data and from random numbers: `tg.tensor`, `as_tensor`, `from_numpy`, `rand`, `randn`.
 
 The functions that traced code also has (`zeros`, `arange`, ...) are in `tracegrad.ops.creation`; outside of a trace
-they make tensors through `created`.
+they make tensors through `tensor`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from tracegrad.eager.node import call_site
+from tracegrad.ops.op import public
 from tracegrad.tensor import Tensor, array_of
 
 
+@public()
 def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor with a copy of `data` (numbers, nested lists, arrays); floats are float64 unless asked otherwise.
 
@@ -26,6 +28,7 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     return _made(array_of(data, dtype, copy=True), requires_grad)
 
 
+@public()
 def as_tensor(data: Any, dtype: Any = None) -> Tensor:
     """`data` as a tensor, sharing its memory if it is an array of that dtype; a tensor as it is."""
     if isinstance(data, Tensor):
@@ -33,6 +36,7 @@ def as_tensor(data: Any, dtype: Any = None) -> Tensor:
     return _made(array_of(data, dtype, copy=False), False)
 
 
+@public()
 def from_numpy(array: np.ndarray) -> Tensor:
     """A tensor that shares the array's memory: writes into either are seen in both.
 
@@ -43,12 +47,14 @@ def from_numpy(array: np.ndarray) -> Tensor:
     return _made(array_of(array, None, copy=False), False)
 
 
+@public()
 def rand(*size: Any, generator: Any = None, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Uniform random numbers in [0, 1); `generator` is a `numpy.random.Generator` or a seed."""
     source = np.random.default_rng(generator)
     return _made(np.asarray(source.random(_shape(size)), dtype), requires_grad)
 
 
+@public()
 def randn(
     *size: Any, generator: Any = None, dtype: Any = None, requires_grad: bool = False
 ) -> Tensor:
@@ -60,11 +66,6 @@ def randn(
 def _shape(size: tuple[Any, ...]) -> tuple[int, ...]:
     """Sizes as separate arguments or as one tuple."""
     return tuple(size[0]) if len(size) == 1 and isinstance(size[0], tuple | list) else size
-
-
-def created(array: np.ndarray, requires_grad: bool = False) -> Tensor:
-    """What a creation function makes outside of a trace."""
-    return _made(array, requires_grad)
 
 
 def _made(array: np.ndarray, requires_grad: bool) -> Tensor:

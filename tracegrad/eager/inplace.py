@@ -35,24 +35,26 @@ class WriteView(Op):
 
     def reference(self, base: np.ndarray, value: np.ndarray, *, steps: tuple[Step, ...]) -> Any:
         result = np.array(base)
-        looked_at(result, steps)[...] = value
+        _seen(result, steps)[...] = value
         return result
 
     def transpose(
         self, ct: Array, base: Array, value: Array, *, steps: tuple[Step, ...]
     ) -> tuple[Array | None, ...]:
-        written = np.zeros(base.type.shape, bool)
-        looked_at(written, steps)[...] = True
-        return PUBLIC["where"](written, 0, ct), looked_at(ct, steps)
+        written, value_ct = np.zeros(base.type.shape, bool), ct
+        _seen(written, steps)[...] = True
+        for step in steps:
+            value_ct = step(value_ct)
+        return PUBLIC["where"](written, 0, ct), value_ct
 
 
 WRITE_VIEW = WriteView()
 
 
-def looked_at(base: Any, steps: tuple[Step, ...]) -> Any:
+def _seen(array: np.ndarray, steps: tuple[Step, ...]) -> np.ndarray:
     for step in steps:
-        base = step(base)
-    return base
+        array = step.on_array(array)
+    return array
 
 
 class InPlace(Core):

@@ -244,3 +244,9 @@ class Step:
 
     def __call__(self, base: Any) -> Any:
         return bind(self.op, *self.args[: self.place], base, *self.args[self.place + 1 :], **self.attrs)
+
+    def on_array(self, base: np.ndarray) -> np.ndarray:
+        """The same view of a plain array."""
+        args = [getattr(arg, "_data", arg) for arg in self.args]
+        args[self.place] = base
+        return self.op.reference(*args, **self.attrs)

@@ -105,7 +105,8 @@ def bind(op: Op, *args: Any, **attrs: Any) -> Any:
     owner = recorder(args, attrs)
     if owner is not None:
         return owner.bind(op, args, attrs)
-    return op.reference(*args, **attrs)
+    result = op.reference(*args, **attrs)
+    return result[()] if isinstance(result, np.ndarray) and result.ndim == 0 else result
 
 
 def recorder(args: Iterable[Any], attrs: dict[str, Any] | None = None) -> type[Bindable] | None:

@@ -41,7 +41,7 @@ class Slice(Op):
         return x.with_shape(region_shape(x.shape, at))
 
     def reference(self, x: np.ndarray, *, at: Region) -> np.ndarray:
-        return x[python_index(at)]
+        return x[(*python_index(at), ...)]  # a view, even of a single element
 
     def text(self, x: str, *, at: Region) -> str:
         return x + region_text(at)
