@@ -24,7 +24,6 @@ from codegen.vecmath import (
     hyperbolic,
     integers,
     inverse,
-    libm,
     logarithm,
     power,
     primitives,
@@ -47,7 +46,6 @@ MODULES: tuple[ModuleType, ...] = (
     hyperbolic,
     errorfunction,
     power,
-    libm,
     special,
     probability,
 )

@@ -109,6 +109,29 @@ def scaled_erfc(t: mp.mpf) -> mp.mpf:
     return (1 + 2 * x) * mp.exp(x * x) * mp.erfc(x) - 1
 
 
+def stirling_rest(z: mp.mpf) -> mp.mpf:
+    """(log Gamma(y) - (y - 1/2) log y + y - log(2 pi) / 2) y at y = z**(-1/2)."""
+    if z < mp.mpf(10) ** -9:
+        return mp.mpf(1) / 12 - z / 360
+    y = 1 / mp.sqrt(z)
+    main = (y - mp.mpf(1) / 2) * mp.log(y) - y + mp.log(2 * mp.pi) / 2
+    return (mp.loggamma(y) - main) * y
+
+
+def digamma_rest(z: mp.mpf) -> mp.mpf:
+    """(log y - 1 / (2 y) - digamma(y)) y**2 at y = z**(-1/2)."""
+    if z < mp.mpf(10) ** -9:
+        return mp.mpf(1) / 12 - z / 120
+    y = 1 / mp.sqrt(z)
+    return (mp.log(y) - 1 / (2 * y) - mp.digamma(y)) * y * y
+
+
+LGAMMA_NEAR_1 = ratio(lambda e: mp.loggamma(1 + e) / e, -mp.euler)
+LGAMMA_NEAR_2 = ratio(lambda e: mp.loggamma(2 + e) / e, 1 - mp.euler)
+
+DIGAMMA_ZERO = mp.findroot(mp.digamma, 1.4616)
+DIGAMMA_NEAR = ratio(lambda e: mp.digamma(DIGAMMA_ZERO + e) / e, mp.psi(1, DIGAMMA_ZERO))
+
 ERFC_CENTRE = mp.mpf(3)
 
 POLYNOMIALS = {
@@ -137,6 +160,11 @@ POLYNOMIALS = {
     "ATANH_F32": Polynomial(ATANH_TAIL, 0, 0.0420, 2, lambda z: z),
     "SINH_F32": Polynomial(SINH_TAIL, 0, HALF_LN2**2, 1, lambda z: z),
     "COSH_F32": Polynomial(COSH_TAIL, 0, HALF_LN2**2, 2, lambda z: z),
+    "STIRLING": Polynomial(stirling_rest, 0, 1 / 64, 7, lambda z: mp.mpf(1) / 8),
+    "DIGAMMA": Polynomial(digamma_rest, 0, 1 / 64, 7, lambda z: mp.mpf(1) / 64),
+    "DIGAMMA_ROOT": Polynomial(DIGAMMA_NEAR, -0.3, 0.3, 16, lambda e: mp.mpf(1)),
+    "LGAMMA_1": Polynomial(LGAMMA_NEAR_1, -0.1, 0.1, 13, lambda e: mp.mpf(2)),
+    "LGAMMA_2": Polynomial(LGAMMA_NEAR_2, -0.1, 0.1, 11, lambda e: mp.mpf(2)),
     "ERF": Polynomial(ERF_TAIL, 0, 0.8, 11, lambda z: mp.mpf(1)),
     "ERF_F32": Polynomial(ERF_TAIL, 0, 0.8, 5, lambda z: mp.mpf(1)),
     "ERFC": Polynomial(scaled_erfc, -1, 0.8, 23, lambda t: mp.mpf(1)),

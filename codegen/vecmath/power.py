@@ -103,12 +103,8 @@ def log_pair_f64(x: Any) -> Any:
 
 
 @scalar
-def positive_power_f64(x: Any, y: Any) -> Any:
-    """x**y for 0 < x < infinity."""
-    log_high, log_low = log_pair_f64(x)
-    limited = clamp_float(y, -1e30, 1e30)
-    product = limited * log_high
-    low = fma(limited, log_high, -product) + limited * log_low
+def exp_pair_f64(product: Any, low: Any) -> Any:
+    """exp(product + low), |low| tiny beside product."""
     inside = clamp_float(product, -750.0, 715.0)
     n = rint_float(inside * LOG2_E)
     reduced = fma(n, -LN2_HIGH, inside)
@@ -118,6 +114,16 @@ def positive_power_f64(x: Any, y: Any) -> Any:
     head = 1.0 + r
     tail = ((1.0 - head) + r) + fma(r, lost, lost)
     return scale(head + fma(r * r, horner(r, EXP), tail), n)
+
+
+@scalar
+def positive_power_f64(x: Any, y: Any) -> Any:
+    """x**y for 0 < x < infinity."""
+    log_high, log_low = log_pair_f64(x)
+    limited = clamp_float(y, -1e30, 1e30)
+    product = limited * log_high
+    low = fma(limited, log_high, -product) + limited * log_low
+    return exp_pair_f64(product, low)
 
 
 @scalar

@@ -261,13 +261,3 @@ def sinc_f32(x: Any) -> Any:
     z = cast_like(np.pi, x) * x
     z = cast_like(1.1920929e-07, x) if z == 0 else z
     return sin_f32(z) / z
-
-
-@scalar
-def gamma_f64(x: Any) -> Any:
-    return math.gamma(x)
-
-
-@scalar
-def gamma_f32(x: Any) -> Any:
-    return cast_like(math.gamma(np.float64(x)), x)
