@@ -216,8 +216,23 @@ def _float_arguments(call: Call) -> tuple[Expr, ...]:
     if infix and target == np.float64:
         promotes = any(arg.dtype == target for arg in call.args)
         if promotes or (call.function == "divide" and kinds <= set("iu")):
-            return tuple(converted(a, target) if isinstance(a, Const) else a for a in call.args)
+            args = tuple(converted(a, target) if isinstance(a, Const) else a for a in call.args)
+            return _without_casts(args)
     return tuple(converted(arg, target) for arg in call.args)
+
+
+def _without_casts(args: tuple[Expr, ...]) -> tuple[Expr, ...]:
+    """`y / (n * m)` for `y / np.float64(n * m)`: the other operand promotes the integer."""
+    match args:
+        case (Cast(value), other) if _is_integer(value) and not isinstance(other, Cast):
+            return (value, other)
+        case (other, Cast(value)) if _is_integer(value) and not isinstance(other, Cast):
+            return (other, value)
+    return args
+
+
+def _is_integer(value: Expr) -> bool:
+    return value.dtype.kind in "iu" and not isinstance(value, Const)
 
 
 def converted(expr: Expr, dtype: np.dtype) -> Expr:
