@@ -21,6 +21,8 @@ LAYERS = (
     ("tracegrad.tracing",),
     ("tracegrad.leaves", "tracegrad.passes"),
     ("tracegrad.autodiff", "tracegrad.lower"),
+    ("tracegrad.nested",),
+    ("tracegrad.control",),
     (
         "tracegrad.inspect.cost",
         "tracegrad.inspect.dump",
