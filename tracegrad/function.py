@@ -24,6 +24,7 @@ from tracegrad.ir.interpret import fits
 from tracegrad.leaves import argument, is_leaf, kind, leaves_of, normalised
 from tracegrad.ops.operators import ArrayMethods
 from tracegrad.tracing.array import Traced
+from tracegrad.tracing.operands import operand_rows
 from tracegrad.tracing.source import definition, point_at, raised_at
 from tracegrad.tracing.trace import Trace, tracing
 from tracegrad.tree import LEAF, Tree, flatten, unflatten
@@ -41,6 +42,9 @@ class FastRoad:
 
 class Function(Inspectable):
     """A function of arrays, traced and compiled once per dtypes, ranks and static arguments."""
+
+    shows = "forward"
+    """The program that `dump`, `source` and the others mean if none is named."""
 
     def __init__(self, python: Callable[..., Any], name: str = "") -> None:
         self.python = python
@@ -125,8 +129,14 @@ class Function(Inspectable):
 
             python = grad if what == "grad" else value_and_grad
             python.__wrapped__ = self.python  # type: ignore[attr-defined]
-            self._derived[key] = Function(python, f"{self.name}_{what}")
+            made = Function(python, f"{self.name}_{what}")
+            made.shows = "primal"  # what a call runs: a gradient is seldom differentiated again
+            self._derived[key] = made
         return self._derived[key]
+
+    def __repr__(self) -> str:
+        count = len(self.versions)
+        return f"<traced {self.name}{self._signature}, {count} version{'s' * (count != 1)}>"
 
     @property
     def grad(self) -> Function:
@@ -149,7 +159,7 @@ class Function(Inspectable):
             try:
                 outputs, output_tree = self._outputs(trace, self.python(*args, **kwargs))
             except TracegradError as error:
-                raise located(error) from None
+                raise located(error, self.python) from None
         graph = trace.finish(outputs, definition(self.python))
         extents = {
             name: np.shape(values[number])[axis] for name, (number, axis) in graph.sizes.items()
@@ -183,11 +193,13 @@ class _Box:
     value: Any
 
 
-def located(error: TracegradError) -> TracegradError:
-    """The error with the user's line below its message; only their own frames stay interesting."""
-    source = raised_at(error.__traceback__)
+def located(error: TracegradError, python: Callable[..., Any]) -> TracegradError:
+    """The error with the user's line and the operands below its message."""
+    source, home = raised_at(error.__traceback__), definition(python)
     if source is not None and "\n" not in str(error):
-        error.args = (f"{error.args[0]}\n\n{point_at(source)}", *error.args[1:])
+        rows = operand_rows(error.__traceback__, source, home.function if home else source.function)
+        text = "\n".join([str(error.args[0]), "", point_at(source), *rows])
+        error.args = (text, *error.args[1:])
     return error
 
 

@@ -13,7 +13,7 @@ from tracegrad.control.branch import branch
 from tracegrad.control.loop import INDEX, Span, loop
 from tracegrad.control.repeat import repeat
 from tracegrad.errors import ShapeError, TraceError
-from tracegrad.ir.dims import Size, holds, same
+from tracegrad.ir.dims import Size, holds, in_figures, same
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.constant import astype
 from tracegrad.ops.op import PUBLIC, SizeValue, type_of, weak_or_dtype
@@ -225,7 +225,8 @@ def _length(stacks: Sequence[Traced], length: Any) -> Size:
     assert first is not None
     for extent in extents[1:]:
         if extent is not None and not same(first, extent):
-            raise ShapeError(f"scan: the arrays of xs have different lengths, {first} and {extent}")
+            lengths = f"{in_figures(first)} and {in_figures(extent)}"
+            raise ShapeError(f"scan: the arrays of xs have different lengths, {lengths}")
     return first
 
 

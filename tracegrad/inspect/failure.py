@@ -2,7 +2,7 @@
 
 In: a final graph and codegen's error. Out: a `tracegrad.CompileError`:
 
-    loss_forward did not compile, which is a defect of tracegrad: please report it with the text below.
+    loss_forward did not compile, which is a defect of tracegrad: please report it with ...
     It happened at train.py:3, np.mean(x)
 """
 
@@ -40,7 +40,9 @@ def compile_error(graph: Graph, name: str, refused: Refused) -> CompileError:
 def reason(message: str) -> str:
     """The first line of numba's message that says something."""
     lines = [line.strip() for line in message.splitlines()]
-    telling = [line for line in lines if line and not line.startswith(("Failed in", "numba refused"))]
+    telling = [
+        line for line in lines if line and not line.startswith(("Failed in", "numba refused"))
+    ]
     return telling[0] if telling else message.strip()
 
 

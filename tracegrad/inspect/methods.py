@@ -9,7 +9,7 @@ import inspect
 from typing import Any
 
 from tracegrad.errors import TraceError
-from tracegrad.inspect.compiled import Compiled, GeneratedSource, generated_source
+from tracegrad.inspect.compiled import Compiled, GeneratedSource, example, generated_source
 from tracegrad.inspect.drawing import Drawing, draw
 from tracegrad.inspect.dump import Dump
 from tracegrad.inspect.explain import Explanation, explanation
@@ -24,6 +24,8 @@ class Inspectable:
 
     name: str
     latest: Version | None
+    shows: str
+    _derived: dict[Any, Any]
 
     def version_for(self, args: tuple[Any, ...], kwargs: Any) -> tuple[Version, list[Any]]:
         raise NotImplementedError
@@ -67,16 +69,25 @@ class Inspectable:
         export(path, self._subject(args, kwargs), self)
 
     def _subject(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Subject:
-        if args or kwargs or (self.latest is None and self._takes_nothing()):
+        latest = self._latest()
+        if args or kwargs or (latest is None and self._takes_nothing()):
             version, values = self.version_for(args, kwargs)
             sizes = extents_of(version.graph, values)
-            return Subject(self.name, version, {name: int(size) for name, size in sizes.items()})  # type: ignore[arg-type]
-        if self.latest is None:
+            extents = {name: int(size) for name, size in sizes.items()}  # type: ignore[arg-type]
+            return Subject(self.name, version, extents, self.shows)
+        if latest is None:
             raise TraceError(
                 f"{self.name} has no version yet: call it first, or give example arguments, "
                 f"{self.name}.dump(x)"
             )
-        return Subject(self.name, self.latest, self.latest.extents)
+        return Subject(self.name, latest, latest.extents, self.shows)
+
+    def _latest(self) -> Version | None:
+        """The latest version; if only gradients were called so far, the one for their arguments."""
+        called = [made.latest for made in self._derived.values() if made.latest is not None]
+        if self.latest is None and called:
+            return self.version_for(*example(called[-1], called[-1].extents))[0]
+        return self.latest
 
     def _takes_nothing(self) -> bool:
         return not inspect.signature(self).parameters  # type: ignore[arg-type]

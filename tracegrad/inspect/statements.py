@@ -1,4 +1,4 @@
-"""A graph as NumPy statements: a node is an assignment; constants and sizes stand where they are used.
+"""A graph as NumPy statements: one assignment per node, constants and sizes where they are used.
 
 In: a graph with names. Out: lines of Python:
 

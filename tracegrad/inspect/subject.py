@@ -31,6 +31,8 @@ class Subject:
     name: str
     version: Version
     extents: dict[str, int]
+    shows: str = "forward"
+    """The program that is meant if none is named."""
 
     @property
     def differentiable(self) -> bool:
@@ -51,9 +53,9 @@ class Subject:
         return self.version.differentiated(tuple(node.type.is_float for node in graph.inputs))
 
     def choice(self, which: str | None) -> str:
-        """`which`, or what is meant by None: the forward, if the function is differentiable."""
+        """`which`, or what is meant by None: `shows`, if the function is differentiable."""
         if which is None:
-            return "forward" if self.differentiable else "primal"
+            return self.shows if self.differentiable else "primal"
         if which not in WHICH:
             raise ValueError(f"which={which!r}: choose one of {', '.join(WHICH)}")
         return which

@@ -1,4 +1,4 @@
-"""Statements with comments in aligned columns: type | where the value lives | the user's line, text.
+"""Statements with comments in aligned columns: type | where the value lives | the user's line.
 
 In: rows. Out: lines:
 

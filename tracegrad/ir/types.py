@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from tracegrad.ir.dims import Size, product, substitute
+from tracegrad.ir.dims import Size, in_figures, product, substitute
 
 _PREFIX = {"f": "f", "i": "i", "u": "u", "c": "c"}
 
@@ -39,6 +39,10 @@ class ArrayType:
     def substitute(self, known: Mapping[str, Size]) -> ArrayType:
         shape = tuple(substitute(size, known) for size in self.shape)
         return ArrayType(self.dtype, shape, self.weak)
+
+    def in_figures(self) -> ArrayType:
+        """With the extents of the call being traced, for messages: `f64[2, 3]`."""
+        return ArrayType(self.dtype, tuple(in_figures(size) for size in self.shape), self.weak)
 
     def __str__(self) -> str:
         shape = ", ".join(str(size) for size in self.shape)

@@ -55,7 +55,8 @@ def squeeze(a: Any, axis: Any = None) -> Any:
     units = tuple(at for at in places if same(type.shape[at], 1))
     if axis is not None and units != places:
         raise ShapeError(
-            f"cannot select an axis to squeeze out which has size not equal to one: {axis} of {type}"
+            "cannot select an axis to squeeze out which has size not equal to one: "
+            f"{axis} of {type.in_figures()}"
         )
     return reshape(a, tuple(size for at, size in enumerate(type.shape) if at not in units))
 
@@ -111,7 +112,8 @@ def matrix_transpose(x: Any, /) -> Any:
     """`x` with its last two axes exchanged."""
     x = as_operand(x)
     if type_of(x).rank < 2:
-        raise ShapeError(f"matrix_transpose needs two axes or more, {type_of(x)} has fewer")
+        given = type_of(x).in_figures()
+        raise ShapeError(f"matrix_transpose needs two axes or more, {given} has fewer")
     return swapaxes(x, -1, -2)
 
 

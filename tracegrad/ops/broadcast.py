@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from codegen.expr import Expr, integer
 from tracegrad.errors import ShapeError
-from tracegrad.ir.dims import Size, same
+from tracegrad.ir.dims import Size, in_figures, same
 from tracegrad.ir.types import ArrayType
 
 Shape = tuple[Size, ...]
@@ -49,8 +49,9 @@ def _is(size: Size, number: int) -> bool:
 
 
 def _mismatch(verb: str, types: Sequence[ArrayType], axis: int, a: Size, b: Size) -> str:
-    operands = " and ".join(str(type) for type in types)
-    return f"cannot {verb} {operands}: axis {axis} is {a} on the left and {b} on the right"
+    operands = " and ".join(str(type.in_figures()) for type in types)
+    left, right = in_figures(a), in_figures(b)
+    return f"cannot {verb} {operands}: axis {axis} is {left} on the left and {right} on the right"
 
 
 def aligned(index: tuple[Expr, ...], operand: Shape) -> tuple[Expr, ...]:

@@ -103,7 +103,7 @@ def _extreme(op: Extreme, word: str, binary: str, options: tuple[Any, ...]) -> A
 def _not_empty(type: ArrayType, axes: Axes, what: str) -> None:
     """Nothing has no largest element."""
     if axes and not holds(product(tuple(type.shape[axis] for axis in axes)), "!=", 0):
-        raise ShapeError(f"zero-size array to {what} which has no identity: the array is {type}")
+        raise ShapeError(f"zero-size array to {what} which has no identity: the array is {type.in_figures()}")
 
 
 @public(np.max, np.amax, name="max")

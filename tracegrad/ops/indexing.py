@@ -186,8 +186,9 @@ def _fitted(value: Any, shape: Shape, target: ArrayType) -> Any:
         return broadcast_to(value, shape)
     except ShapeError as error:
         raise ShapeError(
-            f"could not broadcast input array from shape {shape_text(given.shape)} into shape "
-            f"{shape_text(shape)}: cannot write {given} into that part of {target}"
+            f"could not broadcast input array from shape {shape_text(given.in_figures().shape)} "
+            f"into shape {shape_text(tuple(in_figures(size) for size in shape))}: cannot write "
+            f"{given.in_figures()} into that part of {target.in_figures()}"
         ) from error
 
 

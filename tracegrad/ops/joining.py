@@ -8,6 +8,7 @@ The kernel writes each piece with a loop nest of its own, so no element asks whi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from codegen import expr as ex
 from codegen.loops import Store
 from tracegrad.errors import ShapeError, UnsupportedError
-from tracegrad.ir.dims import Size, holds, quotient, same
+from tracegrad.ir.dims import Size, holds, in_figures, quotient, same
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.axes import atleast_1d, atleast_2d, atleast_3d, expand_dims, ravel
@@ -45,7 +46,8 @@ class Concatenate(Op):
         for type in types:
             if not _fit(first, type, axis):
                 raise ShapeError(
-                    f"cannot concatenate {first} and {type} along axis {axis}: the other axes "
+                    f"cannot concatenate {first.in_figures()} and {type.in_figures()} along axis "
+                    f"{axis}: the other axes "
                     "must have the same extents"
                 )
             total = type.shape[axis] + total
@@ -134,7 +136,8 @@ def stack(arrays: Any, axis: Any = 0, out: Any = None, *, dtype: Any = None, cas
     types = [type_of(piece) for piece in pieces]
     axis = normal_axis(axis, types[0].rank + 1)
     if any(type.rank != types[0].rank for type in types):
-        raise ShapeError(f"all input arrays must have the same shape: {', '.join(map(str, types))}")
+        given = ", ".join(str(type.in_figures()) for type in types)
+        raise ShapeError(f"all input arrays must have the same shape: {given}")
     parts = [expand_dims(piece, axis) for piece in pieces]
     return concatenate(parts, axis, out, casting=casting)
 
@@ -212,7 +215,8 @@ def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
         size = type_of(ary).shape[normal_axis(axis, type_of(ary).rank)]
         count = as_size(indices_or_sections)
         if not holds(size % count, "==", 0):
-            raise ShapeError(f"array split does not result in an equal division: {size} by {count}")
+            figures = f"{in_figures(size)} by {in_figures(count)}"
+            raise ShapeError(f"array split does not result in an equal division: {figures}")
     return array_split(ary, indices_or_sections, axis)
 
 
@@ -229,7 +233,7 @@ def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
         bounds = [0, *inner, size]
     return [
         slices(ary, {axis: (start, _length(start, stop), 1)})
-        for start, stop in zip(bounds, bounds[1:], strict=False)
+        for start, stop in pairwise(bounds)
     ]
 
 

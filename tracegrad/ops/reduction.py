@@ -9,7 +9,7 @@ import numpy as np
 
 from codegen.expr import Expr
 from tracegrad.errors import ShapeError, UnsupportedError
-from tracegrad.ir.dims import Size, product, same
+from tracegrad.ir.dims import Size, in_figures, product, same
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.broadcast import Shape, aligned, broadcast_extent
@@ -77,7 +77,8 @@ class BroadcastTo(Op):
             broadcast_extent(a, b) is None or not (a == b or same(b, broadcast_extent(a, b) or 0))
             for a, b in zip(padded, shape, strict=False)
         ):
-            raise ShapeError(f"cannot broadcast {x} to shape {shape_text(shape)}")
+            given, wanted = x.in_figures(), shape_text(tuple(in_figures(size) for size in shape))
+            raise ShapeError(f"cannot broadcast {given} to shape {wanted}")
         return x.with_shape(shape)
 
     def reference(self, x: np.ndarray, *, shape: tuple[int, ...]) -> np.ndarray:

@@ -142,7 +142,7 @@ def _place(op: Position, a: Any, axis: Any, out: Any, keepdims: bool) -> Any:
         return astype(strong(a) * 0, np.int64)
     axes = reduced_axes(axis, type.rank)
     if not holds(product(tuple(type.shape[at] for at in axes)), "!=", 0):
-        raise ShapeError(f"attempt to get {op.name} of an empty sequence: the array is {type}")
+        raise ShapeError(f"attempt to get {op.name} of an empty sequence: the array is {type.in_figures()}")
     return keep(bind(op, a, axis=None if axis is None else axes[0]), type, axes, keepdims)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from codegen.expr import Expr, integer
 from tracegrad.errors import ShapeError
-from tracegrad.ir.dims import Dim, Size, holds, product, quotient, same
+from tracegrad.ir.dims import Dim, Size, holds, in_figures, product, quotient, same
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.broadcast import Shape
@@ -27,9 +27,7 @@ class Reshape(Op):
 
     def infer(self, x: ArrayType, *, shape: Shape) -> ArrayType:
         if not same(x.size, product(shape)):
-            raise ShapeError(
-                f"cannot reshape {x} to {shape_text(shape)}: {x.size} elements do not fit"
-            )
+            raise ShapeError(_no_fit(x, shape, f"{in_figures(x.size)} elements do not fit"))
         return x.with_shape(shape)
 
     def reference(self, x: np.ndarray, *, shape: tuple[int, ...]) -> np.ndarray:
@@ -220,12 +218,18 @@ def reshape(x: Any, /, shape: Any = None, order: str = "C", *, copy: Any = None)
     return x if type.shape == wanted else bind(RESHAPE, x, shape=wanted)
 
 
+def _no_fit(type: ArrayType, shape: Shape, why: str) -> str:
+    wanted = shape_text(tuple(in_figures(size) for size in shape))
+    return f"cannot reshape {type.in_figures()} to {wanted}: {why}"
+
+
 def _complete(type: ArrayType, wanted: Shape, axis: int) -> Shape:
     rest = product(wanted[:axis] + wanted[axis + 1 :])
     if isinstance(rest, int) and rest == 0:
-        raise ShapeError(f"cannot reshape {type} to {shape_text(wanted)}: -1 is not determined")
+        raise ShapeError(_no_fit(type, wanted, "-1 is not determined"))
     if not holds(type.size % rest, "==", 0):
-        raise ShapeError(f"cannot reshape {type} to {shape_text(wanted)}: sizes do not divide")
+        sizes = f"{in_figures(rest)} does not divide {in_figures(type.size)}"
+        raise ShapeError(_no_fit(type, wanted, sizes))
     return (*wanted[:axis], quotient(type.size, rest), *wanted[axis + 1 :])
 
 
