@@ -24,6 +24,7 @@ from codegen.vecmath import (
     hyperbolic,
     integers,
     inverse,
+    inversehyperbolic,
     logarithm,
     power,
     primitives,
@@ -43,6 +44,7 @@ MODULES: tuple[ModuleType, ...] = (
     logarithm,
     trigonometric,
     inverse,
+    inversehyperbolic,
     hyperbolic,
     errorfunction,
     power,
@@ -127,7 +129,7 @@ def callees(name: str) -> frozenset[str]:
 
 @functools.cache
 def imports() -> dict[str, tuple[str, str]]:
-    """Name -> (module, what is imported from it, or "" for the module itself), foreign ones only."""
+    """Name -> (foreign module, what is imported from it, or "" for the module itself)."""
     found: dict[str, tuple[str, str]] = {}
     for module in MODULES:
         for statement in ast.parse(inspect.getsource(module)).body:

@@ -88,9 +88,7 @@ HALF_LN2 = float(mp.log(2) / 2) * 1.001
 
 EXP_TAIL = ratio(lambda x: (mp.expm1(x) - x) / x**2, 0.5)
 EXP2_TAIL = ratio(lambda x: mp.expm1(x * mp.log(2)) / x, mp.log(2))
-ATANH_TAIL = ratio(
-    lambda z: (2 * mp.atanh(mp.sqrt(z)) / mp.sqrt(z) - 2) / z, mp.mpf(2) / 3
-)
+ATANH_TAIL = ratio(lambda z: (2 * mp.atanh(mp.sqrt(z)) / mp.sqrt(z) - 2) / z, mp.mpf(2) / 3)
 LOG1P_TAIL = ratio(lambda x: (mp.log1p(x) - x + x**2 / 2) / x**3, mp.mpf(1) / 3)
 SIN_TAIL = ratio(lambda z: (mp.sin(mp.sqrt(z)) / mp.sqrt(z) - 1) / z, mp.mpf(-1) / 6)
 COS_TAIL = ratio(lambda z: (mp.cos(mp.sqrt(z)) - 1 + z / 2) / z**2, mp.mpf(1) / 24)
@@ -154,7 +152,7 @@ POLYNOMIALS = {
     "SINH": Polynomial(SINH_TAIL, 0, HALF_LN2**2, 4, lambda z: z),
     "COSH": Polynomial(COSH_TAIL, 0, HALF_LN2**2, 4, lambda z: z),
     "POW": Polynomial(POW_TAIL, 0, 0.0296, 6, lambda z: z**2),
-    "CBRT": Polynomial(lambda x: x ** (mp.mpf(-1) / 3), 0.35, 2.83, 4, lambda x: mp.cbrt(x)),
+    "CBRT": Polynomial(lambda x: x ** (mp.mpf(-1) / 3), 0.35, 2.83, 4, lambda x: x ** (mp.mpf(1) / 3)),
     "POW_F32": Polynomial(ATANH_TAIL, 0, 0.0296, 4, lambda z: z),
     "EXP_SHORT": Polynomial(EXP_TAIL, -HALF_LN2, HALF_LN2, 5, lambda x: x**2),
     "ATANH_F32": Polynomial(ATANH_TAIL, 0, 0.0420, 2, lambda z: z),

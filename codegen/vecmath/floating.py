@@ -1,6 +1,6 @@
 """Floats taken apart: scaling by a power of two, exponent and significand, exact small sums.
 
-    x = significand(x) * 2 ** exponent(x)      with sqrt(1/2) <= significand(x) < sqrt(2)
+x = significand(x) * 2 ** exponent(x)      with sqrt(1/2) <= significand(x) < sqrt(2)
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FORMATS = {
 
 
 def integer_of(x: Any) -> np.integer:
-    return x.view(np.int32 if isinstance(x, np.float32) else np.int64)
+    return x.view(np.int32 if type(x) is np.float32 else np.int64)
 
 
 def whole(builder: Any, n: Any) -> Any:
@@ -108,7 +108,7 @@ def exponent_plain(x: Any) -> Any:
 
 
 @instruction(exponent_plain)
-def exponent(typing: Any, x: types.Type) -> Any:
+def exponent(typing: Any, x: Any) -> Any:
     """The integer e, as a float, for which `x / 2**e` is in [sqrt(1/2), sqrt(2)); x normal, > 0."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -126,13 +126,13 @@ def exponent(typing: Any, x: types.Type) -> Any:
 
 
 def significand_plain(x: Any) -> Any:
-    mantissa, bias, root_half, _ = FORMATS[8 * x.itemsize]
+    mantissa, _, root_half, _ = FORMATS[8 * x.itemsize]
     offset = (int(integer_of(x)) - root_half) & ((1 << mantissa) - 1)
     return np.array(offset + root_half, integer_of(x).dtype).view(x.dtype)[()]
 
 
 @instruction(significand_plain)
-def significand(typing: Any, x: types.Type) -> Any:
+def significand(typing: Any, x: Any) -> Any:
     """`x / 2**exponent(x)`, in [sqrt(1/2), sqrt(2)); x normal, > 0."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:

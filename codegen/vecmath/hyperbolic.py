@@ -74,7 +74,12 @@ def hyperbolic_parts_f32(magnitude: Any) -> Any:
     lost = fma(n, -LN2_LOW_F32, high - r)
     z = r * r
     down = two_to(-F32(2.0) - (F32(100.0) if n > F32(100.0) else n))
-    return two_to(n - F32(2.0)), down, r + fma(r * z, horner(z, SINH_F32), lost), z * horner(z, COSH_F32)
+    return (
+        two_to(n - F32(2.0)),
+        down,
+        r + fma(r * z, horner(z, SINH_F32), lost),
+        z * horner(z, COSH_F32),
+    )
 
 
 @scalar

@@ -37,7 +37,7 @@ def fmod_int(a: Any, b: Any) -> Any:
 
 @scalar
 def power_int(base: Any, exponent: Any) -> Any:
-    """By repeated squaring; a negative exponent (an error in NumPy) gives the truncated 0, 1, -1."""
+    """By squaring; a negative exponent (an error in NumPy) gives the truncated 0, 1 or -1."""
     zero, one = cast_like(0, base), cast_like(1, base)
     odd = (exponent & one) != zero
     if exponent < zero:

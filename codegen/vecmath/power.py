@@ -1,4 +1,4 @@
-"""power and cbrt.
+"""power, cbrt and hypot.
 
 x**y = exp(y log x) needs log x to 64 bits: with s = (m - 1) / (m + 1),
 
@@ -15,7 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from codegen.vecmath.exact import copysign_float, fabs_float, rint_float, trunc_float
+from codegen.vecmath.exact import (
+    copysign_float,
+    fabs_float,
+    rint_float,
+    sqrt_float,
+    trunc_float,
+)
 from codegen.vecmath.exponential import (
     EXP,
     HALF_F32,
@@ -210,3 +216,22 @@ def cbrt_f32(x: Any) -> Any:
     result = root * two_to(k - (F32(8.0) if small else F32(0.0)))
     inside = (magnitude > F32(0.0)) & (magnitude < INFINITY_F32)
     return copysign_float(result, x) if inside else x
+
+
+@scalar
+def hypot_f64(x: Any, y: Any) -> Any:
+    """sqrt(x**2 + y**2), scaled by a power of two; infinity wins over NaN."""
+    a, b = fabs_float(x), fabs_float(y)
+    e = clamp_float(exponent(a if a > b else b), -1000.0, 1000.0)
+    down = two_to(-e)
+    p, q = a * down, b * down
+    result = sqrt_float(fma(p, p, q * q)) * two_to(e)
+    return np.inf if (a == np.inf) | (b == np.inf) else result
+
+
+@scalar
+def hypot_f32(x: Any, y: Any) -> Any:
+    """In float64, where the squares are exact and cannot overflow."""
+    p, q = np.float64(x), np.float64(y)
+    infinite = (fabs_float(p) == np.inf) | (fabs_float(q) == np.inf)
+    return np.float32(np.inf if infinite else sqrt_float(fma(p, p, q * q)))

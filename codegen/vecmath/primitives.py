@@ -22,6 +22,15 @@ from llvmlite import ir
 from numba import config, njit, types
 from numba.extending import intrinsic
 
+PLAIN = bool(vars(config)["DISABLE_JIT"])
+# `forceinline` makes LLVM inline the call, so that the loop around it can be vectorised.
+OPTIONS: dict[str, Any] = {
+    "nogil": True,
+    "error_model": "numpy",
+    "forceinline": True,
+    "no_cfunc_wrapper": True,
+}
+
 
 def numpy_scalar(value: Any) -> Any:
     """A Python number as the NumPy scalar that numba would give it."""
@@ -48,16 +57,14 @@ def plain(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def scalar(function: Callable[..., Any]) -> Any:
     """Compile a scalar function so that LLVM inlines it into the loop that calls it."""
-    if config.DISABLE_JIT:
-        return plain(function)
-    return njit(nogil=True, error_model="numpy", forceinline=True, no_cfunc_wrapper=True)(function)
+    return plain(function) if PLAIN else njit(**OPTIONS)(function)
 
 
 def instruction(twin: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any]:
     """Make an intrinsic of a typing function; `twin` is what it does in plain Python."""
 
     def choose(definition: Callable[..., Any]) -> Any:
-        if config.DISABLE_JIT:
+        if PLAIN:
             return functools.wraps(definition)(plain(twin))
         return intrinsic(definition)
 
@@ -91,7 +98,7 @@ def fma_float64(a: np.float64, b: np.float64, c: np.float64) -> np.float64:
 
 
 def fma_plain(a: Any, b: Any, c: Any) -> Any:
-    return fma_float32(a, b, c) if isinstance(a, np.float32) else fma_float64(a, b, c)
+    return fma_float32(a, b, c) if type(a) is np.float32 else fma_float64(a, b, c)
 
 
 @instruction(fma_plain)
@@ -142,14 +149,14 @@ def reinterpreting(source: types.Type, target: types.Type) -> Any:
     return target(source), generate
 
 
-@instruction(lambda x: x.view(np.int32 if isinstance(x, np.float32) else np.int64))
+@instruction(lambda x: x.view(np.int32 if type(x) is np.float32 else np.int64))
 def bits(typing: Any, x: types.Type) -> Any:
     """The bits of a float as a signed integer of the same width."""
     pairs = {types.float64: types.int64, types.float32: types.int32}
     return reinterpreting(x, pairs[x]) if x in pairs else None
 
 
-@instruction(lambda x: x.view(np.float32 if isinstance(x, np.int32) else np.float64))
+@instruction(lambda x: x.view(np.float32 if type(x) is np.int32 else np.float64))
 def from_bits(typing: Any, x: types.Type) -> Any:
     """The float that has these bits."""
     pairs = {types.int64: types.float64, types.int32: types.float32}
@@ -201,7 +208,7 @@ def reassociable(name: str, operation: str, twin: Callable[..., Any]) -> Any:
 
 
 @instruction(lambda x: np.int64(8 * x.itemsize))
-def bit_width(typing: Any, x: types.Type) -> Any:
+def bit_width(typing: Any, x: Any) -> Any:
     """How many bits the type of `x` has, as an int64."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:

@@ -73,7 +73,7 @@ def define_vector(function: Any, limit: float, scalar_function: Any) -> None:
     fast, key = function.args[:2]
     count = key.type.count
     mask = builder.bitcast(beyond(builder, key, limit), ir.IntType(count))
-    with builder.if_then(builder.icmp_unsigned("!=", mask, mask.type(0)), likely=False):
+    with builder.if_then(builder.icmp_unsigned("!=", mask, ir.IntType(count)(0)), likely=False):
         result = fast
         for lane in range(count):
             at = ir.Constant(ir.IntType(32), lane)
@@ -87,7 +87,7 @@ def keep(module: Any, functions: list[Any]) -> None:
     """List functions that only the loop vectoriser will call in `llvm.compiler.used`."""
     pointer = ir.IntType(8).as_pointer()
     kind = ir.ArrayType(pointer, len(functions))
-    used = ir.GlobalVariable(module, kind, "llvm.compiler.used")
+    used: Any = ir.GlobalVariable(module, kind, "llvm.compiler.used")
     used.linkage, used.section = "appending", "llvm.metadata"
     used.initializer = ir.Constant(kind, [function.bitcast(pointer) for function in functions])
 

@@ -208,8 +208,8 @@ def gamma_f32(x: Any) -> Any:
 def digamma_f64(x: Any) -> Any:
     """log y - 1/(2 y) - ... at y = x + 8 less the sum of 1 / (x + k), k < 8, as one fraction.
 
-    x < 0: digamma(1 - x) - pi / tan(pi x), where the zeros keep an absolute error of 1e-15 only; the
-    positive zero has a polynomial of its own.
+    x < 0: digamma(1 - x) - pi / tan(pi x). The positive zero has a polynomial of its own; else
+    the error is about 1e-15 of the larger of 1 and the result.
     """
     negative = x < 0.0
     a = 1.0 - x if negative else x
