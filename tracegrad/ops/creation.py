@@ -1,0 +1,345 @@
+"""Arrays made from sizes and numbers: zeros, full, arange, linspace.
+
+One function serves three callers. In a traced function the result is a traced array, so that it may
+be written to and its sizes may be symbolic; outside of one it is a `Tensor`; `zeros_like` and its
+family give an ndarray for an ndarray.
+
+    out = tg.zeros(n)      ->      out: f64[n] = broadcast_to(0.0, (n,))
+
+`order` and `device` are NumPy's; all arrays are C-contiguous and in the memory of the CPU.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tracegrad.errors import UnsupportedError
+from tracegrad.ir.dims import Size, holds
+from tracegrad.ir.op import Op
+from tracegrad.ops.broadcast import Shape
+from tracegrad.ops.constant import ARANGE, astype
+from tracegrad.ops.op import (
+    PUBLIC,
+    Bindable,
+    SizeValue,
+    as_operand,
+    bind,
+    public,
+    recording,
+    sample,
+    supported_dtype,
+    type_of,
+    weak_or_dtype,
+)
+from tracegrad.ops.reduction import BROADCAST_TO, size_value
+from tracegrad.ops.selection import where
+from tracegrad.ops.shape import COPY, as_shape, as_size
+
+FLOAT = np.dtype(np.float64)
+
+
+def made(op: Op, *args: Any, **attrs: Any) -> Any:
+    """`op` without traced operands: recorded in a traced function, computed outside of one."""
+    owner = recording.get()
+    return bind(op, *args, **attrs) if owner is None else owner.bind(op, args, attrs)
+
+
+def given(value: Any, requires_grad: bool) -> Any:
+    """What a creation function returns: a traced array, or a `Tensor`."""
+    if recording.get() is not None:
+        if requires_grad:
+            raise UnsupportedError(
+                "requires_grad=True in a traced function: gradients are taken with respect to its "
+                "arguments; pass the array as one"
+            )
+        return value if isinstance(value, Bindable) else made(COPY, value)
+    if isinstance(value, Bindable):
+        return value.requires_grad_() if requires_grad else value  # type: ignore[attr-defined]
+    return PUBLIC["tensor"](value, requires_grad=requires_grad)
+
+
+def _sizes(sizes: tuple[Any, ...], dtype: Any) -> tuple[Shape, Any]:
+    """`zeros(2, 3)`, `zeros((2, 3))`, and NumPy's `zeros((2, 3), dtype)`."""
+    if len(sizes) == 2 and not _is_size(sizes[1] if _is_size(sizes[0]) else None):
+        sizes, dtype = sizes[:1], sizes[1]
+    shape = as_shape(sizes[0] if len(sizes) == 1 else sizes)
+    for size in shape:
+        if isinstance(size, int) and size < 0:
+            raise ValueError("negative dimensions are not allowed")
+    return shape, dtype
+
+
+def _filled(shape: Shape, value: Any, like: Any = None) -> Any:
+    """A new array of `shape`, equal to `value` (broadcast)."""
+    if isinstance(like, Bindable) and recording.get() is None:
+        return bind(COPY, type(like).bind(BROADCAST_TO, (value,), {"shape": shape}))
+    if recording.get() is None and not isinstance(value, Bindable):
+        return np.array(np.broadcast_to(value, shape))
+    return made(BROADCAST_TO, value, shape=shape)
+
+
+@public(np.zeros)
+def zeros(
+    *shape: Any,
+    dtype: Any = None,
+    requires_grad: bool = False,
+    order: str = "C",
+    device: Any = None,
+) -> Any:
+    """Zeros of `shape` (sizes, or one tuple of them), float64 unless `dtype` is given."""
+    return _constant(shape, 0, dtype, requires_grad)
+
+
+@public(np.ones)
+def ones(
+    *shape: Any,
+    dtype: Any = None,
+    requires_grad: bool = False,
+    order: str = "C",
+    device: Any = None,
+) -> Any:
+    """Ones of `shape` (sizes, or one tuple of them), float64 unless `dtype` is given."""
+    return _constant(shape, 1, dtype, requires_grad)
+
+
+@public(np.empty)
+def empty(
+    *shape: Any,
+    dtype: Any = None,
+    requires_grad: bool = False,
+    order: str = "C",
+    device: Any = None,
+) -> Any:
+    """An array to be written to; it holds zeros, so that results never depend on chance."""
+    return _constant(shape, 0, dtype, requires_grad)
+
+
+def _constant(sizes: tuple[Any, ...], number: int, dtype: Any, requires_grad: bool) -> Any:
+    shape, dtype = _sizes(sizes, dtype)
+    value = supported_dtype(FLOAT if dtype is None else dtype).type(number)
+    return given(_filled(shape, value), requires_grad)
+
+
+@public(np.full)
+def full(
+    shape: Any,
+    fill_value: Any,
+    dtype: Any = None,
+    order: str = "C",
+    *,
+    requires_grad: bool = False,
+    device: Any = None,
+) -> Any:
+    """`fill_value`, a number or an array that broadcasts, as an array of `shape`."""
+    value = as_operand(fill_value)
+    value = astype(value, type_of(value).dtype if dtype is None else dtype)
+    return given(_filled(as_shape(shape), value), requires_grad)
+
+
+def _like(a: Any, value: Any, dtype: Any, shape: Any, requires_grad: bool) -> Any:
+    a = as_operand(a)
+    type = type_of(a)
+    value = astype(as_operand(value), type.dtype if dtype is None else dtype)
+    if type_of(value).weak:
+        value = type.dtype.type(value)
+    found = _filled(type.shape if shape is None else as_shape(shape), value, a)
+    return (
+        found
+        if isinstance(found, np.ndarray) and not requires_grad
+        else given(found, requires_grad)
+    )
+
+
+@public(np.zeros_like)
+def zeros_like(
+    a: Any,
+    dtype: Any = None,
+    order: str = "K",
+    subok: bool = True,
+    shape: Any = None,
+    *,
+    requires_grad: bool = False,
+    device: Any = None,
+) -> Any:
+    """Zeros in the shape and dtype of `a`."""
+    return _like(a, 0, dtype, shape, requires_grad)
+
+
+@public(np.ones_like)
+def ones_like(
+    a: Any,
+    dtype: Any = None,
+    order: str = "K",
+    subok: bool = True,
+    shape: Any = None,
+    *,
+    requires_grad: bool = False,
+    device: Any = None,
+) -> Any:
+    """Ones in the shape and dtype of `a`."""
+    return _like(a, 1, dtype, shape, requires_grad)
+
+
+@public(np.empty_like)
+def empty_like(
+    prototype: Any,
+    dtype: Any = None,
+    order: str = "K",
+    subok: bool = True,
+    shape: Any = None,
+    *,
+    requires_grad: bool = False,
+    device: Any = None,
+) -> Any:
+    """An array like `prototype` to be written to; it holds zeros."""
+    return _like(prototype, 0, dtype, shape, requires_grad)
+
+
+@public(np.full_like)
+def full_like(
+    a: Any,
+    fill_value: Any,
+    dtype: Any = None,
+    order: str = "K",
+    subok: bool = True,
+    shape: Any = None,
+    *,
+    requires_grad: bool = False,
+    device: Any = None,
+) -> Any:
+    """`fill_value` in the shape and dtype of `a`."""
+    return _like(a, fill_value, dtype, shape, requires_grad)
+
+
+@public(np.asarray, np.array)
+def asarray(
+    a: Any,
+    dtype: Any = None,
+    order: Any = None,
+    *,
+    copy: bool | None = None,
+    requires_grad: bool = False,
+    device: Any = None,
+) -> Any:
+    """Numbers, arrays, or nested lists of them as one array; an array as it is."""
+    found = as_operand(a)
+    found = found if dtype is None else astype(found, dtype)
+    if isinstance(found, Bindable):
+        return given(bind(COPY, found) if copy and found is a else found, requires_grad)
+    return given(np.asarray(found), requires_grad)
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int | np.integer | SizeValue) and not isinstance(value, bool)
+
+
+def counting(size: Size) -> Any:
+    """`0, 1, ..., size - 1`, traced in a traced function."""
+    return made(ARANGE, size=size)
+
+
+@public(np.arange)
+def arange(
+    start: Any,
+    stop: Any = None,
+    step: Any = 1,
+    dtype: Any = None,
+    *,
+    requires_grad: bool = False,
+    device: Any = None,
+) -> Any:
+    """`start, start + step, ...` below `stop`; integers may be traced sizes."""
+    start, stop = (0, start) if stop is None else (start, stop)
+    if any(isinstance(value, Bindable) for value in (start, stop, step)):
+        raise UnsupportedError(
+            "arange of a traced value: the size of a result must not depend on values; use a size "
+            "from x.shape, or linspace(start, stop, num)"
+        )
+    if not any(isinstance(value, SizeValue) for value in (start, stop, step)):
+        return given(np.arange(start, stop, step, dtype), requires_grad)
+    if not all(_is_size(value) for value in (start, stop, step)):
+        raise UnsupportedError("arange with a traced size needs integers for start, stop and step")
+    first, last, distance = as_size(start), as_size(stop), as_size(step)
+    if not isinstance(distance, int) or distance == 0:
+        raise ValueError("arange: step must be a plain integer other than 0")
+    found = counting(_steps(first, last, distance))
+    found = found if distance == 1 else found * distance
+    found = found if isinstance(first, int) and first == 0 else found + size_value(first)
+    return given(found if dtype is None else astype(found, dtype), requires_grad)
+
+
+def _steps(first: Size, last: Size, step: int) -> Size:
+    """How many numbers `first + k*step` come before `last`."""
+    span = last - first if step > 0 else first - last
+    return (span + (abs(step) - 1)) // abs(step) if holds(0, "<=", span) else 0
+
+
+@public(np.linspace)
+def linspace(
+    start: Any,
+    stop: Any,
+    num: Any = 50,
+    endpoint: bool = True,
+    retstep: bool = False,
+    dtype: Any = None,
+    axis: int = 0,
+    *,
+    requires_grad: bool = False,
+    device: Any = None,
+) -> Any:
+    """`num` numbers from `start` to `stop` at equal distances, along a new axis.
+
+    start, stop: f[...] broadcast together; with `endpoint=False` the last number is left out.
+    """
+    start, stop, count = as_operand(start), as_operand(stop), as_size(num)
+    if not holds(0, "<=", count):
+        raise ValueError(f"Number of samples, {count}, must be non-negative.")
+    result = _inexact(start, stop)
+    start, stop = astype(start, result), astype(stop, result)
+    gaps = count - 1 if endpoint else count
+    delta = stop - start
+    step = delta / size_value(gaps) if holds(0, "<", gaps) else delta * np.nan
+    place = PUBLIC["reshape"](counting(count), (-1, *(1 for _ in type_of(delta).shape)))
+    found = astype(place, result) * (step if holds(0, "<", gaps) else delta) + start
+    if endpoint and holds(1, "<", count):
+        found = where(place == size_value(count - 1), stop, found)
+    if dtype is not None:
+        rounds = np.dtype(dtype).kind in "iu"
+        found = astype(PUBLIC["floor"](found) if rounds else found, dtype)
+    found = given(PUBLIC["moveaxis"](found, 0, axis), requires_grad)
+    return (found, step) if retstep else found
+
+
+def _inexact(start: Any, stop: Any) -> np.dtype:
+    """The dtype that `start` and `stop` have together with a Python float; numbers are weak."""
+    kinds = [weak_or_dtype(type_of(value)) for value in (start, stop)]
+    return np.result_type(*(kind(1) if isinstance(kind, type) else kind for kind in kinds), 1.0)
+
+
+@public(np.logspace)
+def logspace(
+    start: Any,
+    stop: Any,
+    num: Any = 50,
+    endpoint: bool = True,
+    base: Any = 10.0,
+    dtype: Any = None,
+    axis: int = 0,
+) -> Any:
+    """`base` to the powers of `linspace(start, stop, num)`."""
+    found = PUBLIC["power"](base, linspace(start, stop, num, endpoint, axis=axis))
+    return found if dtype is None else astype(found, dtype)
+
+
+sample(lambda x: np.zeros_like(x) + np.ones_like(x) * x, (2, 3))
+sample(lambda x: np.full_like(x, 2.5) * x + np.empty_like(x) * 0, (3,))
+sample(lambda x: np.full(x.shape, x[0], like=x) * x, (3,))
+sample(lambda x: np.zeros(3, like=x) + np.ones((2, 3), like=x) * x, (3,))
+sample(lambda x: np.linspace(x, 2.0, 5), ())
+sample(lambda x, y: np.linspace(x, y, 4, endpoint=False, axis=1) ** 2, (3,), (3,))
+sample(lambda x, y: np.linspace(x, y, 1), (), ())
+sample(lambda x: np.linspace(x, 1.0, 0), ())
+sample(lambda x: np.linspace(x, 7.0, 4, retstep=True), ())
+sample(lambda x: np.logspace(x, 1.0, 4, base=2.0), ())
