@@ -19,9 +19,10 @@ from tracegrad.ir.graph import (
     map_bodies,
     rebuild,
 )
-from tracegrad.ops.constant import CONSTANT, SIZE
+from tracegrad.ops.constant import ARANGE, CONSTANT, SIZE
 from tracegrad.ops.reduction import BROADCAST_TO
 from tracegrad.ops.shape import RESHAPE, TRANSPOSE
+from tracegrad.ops.slicing import SLICE
 from tracegrad.tracing.naming import UNNAMED, with_names
 
 FOLD_LIMIT = 4096
@@ -175,6 +176,48 @@ def _where(builder: Builder, node: Node) -> Node | None:
     )
 
 
+def _matmul(builder: Builder, node: Node) -> Node | None:
+    """`matmul(transpose(a), b)` reads `a` transposed."""
+    inputs, flip = list(node.inputs), list(node.attributes["flip"])
+    for number, operand in enumerate(node.inputs):
+        order = (1, 0) if operand.type.rank == 2 else (0, 2, 1)
+        if operand.op is TRANSPOSE and operand.attributes["axes"] == order:
+            inputs[number], flip[number] = operand.inputs[0], not flip[number]
+    if tuple(flip) == node.attributes["flip"]:
+        return None
+    attrs = tuple({**node.attributes, "flip": tuple(flip)}.items())
+    return builder.node(node.op, tuple(inputs), attrs, node.name, node.source)
+
+
+def _dot(builder: Builder, node: Node) -> Node | None:
+    """`a.T @ v -> v @ a`, `v @ a.T -> a @ v`."""
+    for operand, vector in (node.inputs, node.inputs[::-1]):
+        if operand.op is TRANSPOSE and vector.type.rank == 1:
+            matrix = operand.inputs[0]
+            inputs = (vector, matrix) if operand is node.inputs[0] else (matrix, vector)
+            return builder.node(node.op, inputs, (), node.name, node.source)
+    return None
+
+
+def _whole_slice(builder: Builder, node: Node) -> Node | None:
+    """`x[:] -> x`."""
+    return node.inputs[0] if all(part is None for part in node.attributes["at"]) else None
+
+
+def _update(builder: Builder, node: Node) -> Node | None:
+    """What `y[1:] *= 2` ends with, `y[1:] = y[1:]`, changes nothing."""
+    base, value = node.inputs
+    same = value.op is SLICE and value.inputs[0] is base
+    return base if same and value.attributes["at"] == node.attributes["at"] else None
+
+
+def _checked(builder: Builder, node: Node) -> Node | None:
+    """Counting up to the size of an axis stays inside of it."""
+    (inner,) = node.inputs
+    counts = inner.op is ARANGE and inner.attributes["size"] == node.attributes["size"]
+    return inner if counts else None
+
+
 RULES: dict[str, tuple[Rule, ...]] = {
     "multiply": (_drop_one,),
     "divide": (_divide_one,),
@@ -186,5 +229,10 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "transpose": (_transpose,),
     "reshape": (_reshape,),
     "broadcast_to": (_broadcast,),
+    "matmul": (_matmul,),
+    "dot": (_dot,),
+    "slice": (_whole_slice,),
+    "update": (_update,),
+    "checked": (_checked,),
     "where": (_where,),
 }

@@ -1,0 +1,259 @@
+"""Matrix products: `a @ b` by a library call, products with a vector as loops that fuse.
+
+    y = a @ b    =>    d_a = d_y @ b.T,   d_b = a.T @ d_y
+
+A transposed operand is no copy: `matmul` says by `flip` which operands it reads transposed, and
+`a.T @ b` is `matmul(a, b, flip=(True, False))`. Stacks of matrices (`stacks`) have rank 3; other
+ranks are reshaped to these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from codegen.expr import Call, Const, Var
+from codegen.loops import Accumulate, Assign, LibraryCall, Store, View
+from tracegrad.errors import ShapeError
+from tracegrad.ir.dims import Size, product, same
+from tracegrad.ir.op import Array, Op
+from tracegrad.ir.types import ArrayType
+from tracegrad.ops.broadcast import Shape, broadcast_shapes
+from tracegrad.ops.constant import astype
+from tracegrad.ops.op import as_operand, bind, public, register, sample, type_of, weak_or_dtype
+from tracegrad.ops.reduction import broadcast_to
+from tracegrad.ops.shape import reshape
+
+Flip = tuple[bool, bool]
+
+
+class MatMul(Op):
+    """`a @ b` of two matrices, or of two stacks of as many matrices (rank 3)."""
+
+    name = "matmul"
+    stored = (0, 1)
+    weight = 2
+
+    def infer(self, a: ArrayType, b: ArrayType, *, flip: Flip, stacks: bool) -> ArrayType:
+        left, right = flipped(a.shape, flip[0]), flipped(b.shape, flip[1])
+        check_inner(a.with_shape(left), b.with_shape(right), left[-1], right[-2])
+        return a.with_shape((*left[:-1], right[-1]))
+
+    def reference(self, a: np.ndarray, b: np.ndarray, *, flip: Flip, stacks: bool) -> np.ndarray:
+        left, right = (
+            np.swapaxes(x, -1, -2) if f else x for x, f in zip((a, b), flip, strict=True)
+        )
+        return np.matmul(left, right)
+
+    def text(self, a: str, b: str, *, flip: Flip, stacks: bool) -> str:
+        turned = ".mT" if stacks else ".T"
+        return " @ ".join(x + turned if f else x for x, f in zip((a, b), flip, strict=True))
+
+    def vjp(
+        self,
+        wanted: tuple[bool, ...],
+        ct: Array,
+        out: Array,
+        a: Array,
+        b: Array,
+        *,
+        flip: Flip,
+        stacks: bool,
+    ) -> tuple[Array | None, ...]:
+        """`y = A B` with `A` = a or a.T: `d_A = d_y B.T`, and if flipped `d_a = B d_y.T`."""
+        left, right = flip
+        d_a = d_b = None
+        if wanted[0]:
+            d_a = _matmul(b, ct, right, True) if left else _matmul(ct, b, False, not right)
+        if wanted[1]:
+            d_b = _matmul(ct, a, True, left) if right else _matmul(a, ct, not left, False)
+        return d_a, d_b
+
+    def jvp(
+        self, tangents: tuple[Array | None, ...], out: Array, a: Array, b: Array, **attrs: Any
+    ) -> Array:
+        return product_rule(lambda x, y: bind(MATMUL, x, y, **attrs), tangents, a, b)
+
+    def kernel(self, lowering: Any, node: Any) -> None:
+        names = [
+            self._operand(lowering, operand, turned)
+            for operand, turned in zip(node.inputs, node.attributes["flip"], strict=True)
+        ]
+        array = lowering.allocate(node)
+        function = "dot" if node.type.rank == 2 else "batched_dot"
+        lowering.append(LibraryCall(function, tuple(names), (array,), lowering.comment(node)))
+
+    def _operand(self, lowering: Any, operand: Any, turned: bool) -> str:
+        """The operand's array, or a transposed view of it."""
+        array = lowering.arrays[operand]
+        if not turned:
+            return array
+        view = lowering.namer.unique(f"{array}_t")
+        axes = (1, 0) if operand.type.rank == 2 else (0, 2, 1)
+        lowering.append(View(view, array, axes=axes))
+        return view
+
+
+class Dot(Op):
+    """A product with a vector: of two vectors, `a @ v` or `v @ b`; loops, which fuse with others.
+
+    y = a @ v    =>    d_a = outer(d_y, v),   d_v = d_y @ a
+    """
+
+    name = "dot"
+    weight = 2
+
+    def infer(self, a: ArrayType, b: ArrayType) -> ArrayType:
+        check_inner(a, b, a.shape[-1], b.shape[0])
+        return a.with_shape(a.shape[:-1] + b.shape[1:])
+
+    def reference(self, a: np.ndarray, b: np.ndarray) -> Any:
+        return np.matmul(a, b)
+
+    def text(self, a: str, b: str) -> str:
+        return f"{a} @ {b}"
+
+    def vjp(self, wanted: tuple[bool, ...], ct: Array, out: Array, a: Array, b: Array):
+        left, right = a.type.rank == 2, b.type.rank == 2
+        d_a = d_b = None
+        if wanted[0]:
+            d_a = bind(DOT, b, ct) if right else column(ct) * b if left else ct * b
+        if wanted[1]:
+            d_b = bind(DOT, ct, a) if left else column(a) * ct if right else ct * a
+        return d_a, d_b
+
+    def jvp(self, tangents: tuple[Array | None, ...], out: Array, a: Array, b: Array):
+        return product_rule(lambda x, y: bind(DOT, x, y), tangents, a, b)
+
+    def kernel(self, lowering: Any, node: Any) -> None:
+        a, b = node.inputs
+        dtype, comment = node.type.dtype, lowering.comment(node)
+        zero = Const(dtype.type(0).item(), dtype)
+
+        def term(i: tuple[Any, ...], j: tuple[Any, ...]) -> Call:
+            return Call("multiply", (lowering.value(a, i), lowering.value(b, j)), dtype)
+
+        if b.type.rank == 2:
+            array = lowering.allocate(node, fill=zero.value)
+            with lowering.nest(b.type.shape) as (i, j):
+                value = term((i,), (i, j))
+                lowering.append(Accumulate(array, (j,), "add", value, dtype, comment))
+            return
+        array = lowering.allocate(node) if a.type.rank == 2 else node.name
+        with lowering.nest(a.type.shape[:-1]) as rows:
+            total = lowering.namer.unique(f"{node.name}_sum") if rows else node.name
+            lowering.append(Assign(Var(total, dtype), zero, ""))
+            with lowering.nest(b.type.shape) as inner:
+                value = term(rows + inner, inner)
+                lowering.append(Accumulate(total, None, "add", value, dtype, comment))
+            if rows:
+                lowering.append(Store(array, rows, Var(total, dtype), comment))
+        if not node.type.rank:
+            lowering.scalars[node] = Var(array, dtype)
+
+
+MATMUL = register(MatMul())
+DOT = register(Dot())
+
+
+def _matmul(a: Array, b: Array, flip_a: bool, flip_b: bool) -> Array:
+    return bind(MATMUL, a, b, flip=(flip_a, flip_b), stacks=type_of(a).rank == 3)
+
+
+def product_rule(
+    times: Callable[[Array, Array], Array], tangents: tuple[Array | None, ...], a: Array, b: Array
+) -> Array:
+    t_a, t_b = tangents
+    if t_a is None:
+        return times(a, t_b)
+    return times(t_a, b) if t_b is None else times(t_a, b) + times(a, t_b)
+
+
+def flipped(shape: Shape, flip: bool) -> Shape:
+    return (*shape[:-2], shape[-1], shape[-2]) if flip else shape
+
+
+def column(v: Array) -> Array:
+    """A vector as a matrix of one column."""
+    return reshape(v, (*type_of(v).shape, 1))
+
+
+def check_inner(a: ArrayType, b: ArrayType, left: Size, right: Size) -> None:
+    if not same(left, right):
+        axis = max(b.rank - 2, 0)
+        raise ShapeError(
+            f"cannot multiply {a} @ {b}: axis {a.rank - 1} of the left is {left}, axis {axis} of the right "
+            f"is {right}; they have to be equal"
+        )
+
+
+def common_dtype(function: np.ufunc, *operands: Any) -> list[Any]:
+    """The operands in the dtype in which NumPy would multiply them."""
+    kinds = [weak_or_dtype(type_of(x)) for x in operands]
+    if all(isinstance(kind, type) for kind in kinds):
+        kinds = [type_of(x).dtype for x in operands]
+    loop = function.resolve_dtypes((*kinds, None))
+    return [astype(x, dtype) for x, dtype in zip(operands, loop, strict=False)]
+
+
+@public(np.matmul)
+def matmul(a: Any, b: Any, /) -> Any:
+    """`a @ b`: of vectors, matrices, and stacks of matrices whose leading axes broadcast."""
+    a, b = as_operand(a), as_operand(b)
+    for number, x in enumerate((a, b)):
+        if not type_of(x).rank:
+            raise ValueError(
+                f"matmul: operand {number} is a scalar: it does not have enough dimensions (matmul needs at least "
+                "1); use * to multiply by a number"
+            )
+    a, b = common_dtype(np.matmul, a, b)
+    left, right = type_of(a), type_of(b)
+    check_inner(left, right, left.shape[-1], right.shape[max(right.rank - 2, 0)])
+    match left.rank, right.rank:
+        case (1, 1) | (1, 2) | (2, 1):
+            return bind(DOT, a, b)
+        case 2, 2:
+            return _matmul(a, b, False, False)
+        case 1, _:
+            rows = matmul(reshape(a, (1, *left.shape)), b)
+            return reshape(rows, (*right.shape[:-2], right.shape[-1]))
+        case _, (1 | 2):
+            flat = matmul(_rows(a), b)
+            return reshape(flat, left.shape[:-1] + right.shape[1:])
+    return _stacked(a, b)
+
+
+def _rows(a: Any) -> Any:
+    """The rows of a stack of matrices as one matrix."""
+    shape = type_of(a).shape
+    return reshape(a, (product(shape[:-1]), shape[-1]))
+
+
+def _stacked(a: Any, b: Any) -> Any:
+    left, right = type_of(a), type_of(b)
+    batch = broadcast_shapes(
+        "multiply stacks", left.with_shape(left.shape[:-2]), right.with_shape(right.shape[:-2])
+    )
+    a, b = broadcast_to(a, batch + left.shape[-2:]), broadcast_to(b, batch + right.shape[-2:])
+    count = product(batch)
+    a = reshape(a, (count, *left.shape[-2:]))
+    b = reshape(b, (count, *right.shape[-2:]))
+    return reshape(_matmul(a, b, False, False), (*batch, left.shape[-2], right.shape[-1]))
+
+
+sample(lambda a, b: a @ b, (3, 4), (4, 2))
+sample(lambda a, b: a.T @ b.T, (4, 3), (2, 4))
+sample(lambda a, b: a @ b, (3,), (3,))
+sample(lambda a, b: a @ b, (2, 3), (3,))
+sample(lambda a, b: a @ b, (3,), (3, 2))
+sample(lambda a, b: a @ b, (3,), (2, 3, 4))
+sample(lambda a, b: a @ b, (2, 5, 3), (3,))
+sample(lambda a, b: a @ b, (2, 5, 3), (3, 4))
+sample(lambda a, b: a @ b, (2, 3), (4, 3, 2))
+sample(lambda a, b: np.matmul(a, b), (2, 1, 2, 3), (4, 3, 2))
+sample(lambda a, b: a @ b, (3, 0), (0, 2))
+sample(lambda a, b: a @ b, (0, 3), (3, 2))
+sample(lambda a, b: a @ b, (1, 3), (3, 1))
+sample(lambda a, b: a @ np.swapaxes(b, 1, 2), (2, 3, 4), (2, 5, 4))
