@@ -12,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 
 from tracegrad.eager.autograd import Autograd
+from tracegrad.eager.node import labelled
 from tracegrad.ops.op import PUBLIC
 
 
@@ -144,6 +145,7 @@ class Methods(Autograd):
     def expand_as(self, other: Any) -> Self:
         return PUBLIC["broadcast_to"](self, other.shape)
 
+    @labelled
     def norm(self, p: float = 2, dim: Any = None, keepdim: bool = False) -> Self:
         """The p-norm of the elements; its derivative at zero is zero."""
         size = PUBLIC["abs"](self)

@@ -43,10 +43,18 @@ def call_site() -> tuple[Site | None, str]:
 
 
 _codes: dict[CodeType, str] = {}
+_labelled: dict[CodeType, str] = {}
+
+
+def labelled(method: Any) -> Any:
+    """A method that composes operations: its results are called after it, `<NormBackward>`."""
+    _labelled[method.__code__] = method.__name__
+    return method
 
 
 def _public_codes() -> dict[CodeType, str]:
     if not _codes:
+        _codes.update(_labelled)
         for name, function in PUBLIC.items():
             if hasattr(function, "__code__"):
                 _codes.setdefault(function.__code__, name)

@@ -198,3 +198,10 @@ class ArrayMethods(Bindable):
     @property
     def itemsize(self) -> int:
         return self.type.dtype.itemsize
+
+
+def _size(a: Any, axis: int | None = None) -> Any:
+    return a.size if axis is None else a.shape[axis]
+
+
+NUMPY.update({np.shape: lambda a: a.shape, np.ndim: lambda a: a.ndim, np.size: _size})
