@@ -17,12 +17,17 @@ from tracegrad.inspect.failure import compile_error
 from tracegrad.ir.dims import Assumptions, assuming
 from tracegrad.ir.graph import Graph, rebuild
 from tracegrad.lower import lower
+from tracegrad.passes.expand import expand
 from tracegrad.passes.simplify import simplify
 from tracegrad.tracing.naming import name_nodes
 
 Pass = Callable[[Graph], Graph]
 
-PASSES: tuple[tuple[str, Pass], ...] = (("simplify", simplify), ("name", name_nodes))
+PASSES: tuple[tuple[str, Pass], ...] = (
+    ("expand", expand),
+    ("simplify", simplify),
+    ("name", name_nodes),
+)
 
 
 @dataclass(frozen=True)

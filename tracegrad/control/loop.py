@@ -26,6 +26,7 @@ from tracegrad.ir.graph import Graph, Node
 from tracegrad.ir.interpret import interpret
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType, TupleType
+from tracegrad.passes.expand import expand
 from tracegrad.passes.simplify import simplify
 from tracegrad.nested import Nested, allocate_named, keep_results, result_names, start_carry
 from tracegrad.ops.op import register
@@ -279,7 +280,7 @@ def _closed(wanted: Sequence[bool], body: Graph, carries: int) -> list[bool]:
 def body_cut(trace: Trace, body: Graph, wanted: Sequence[bool]) -> Cut:
     """Forward and backward of a body, split by the residual cut."""
     joint = joint_body(trace, body, wanted)
-    return cut(simplify(joint), len(body.inputs), len(body.outputs), wanted)
+    return cut(simplify(expand(joint)), len(body.inputs), len(body.outputs), wanted)
 
 
 def _with_residuals(ran: Ran, found: Cut, superseded: Node | None) -> dict[int, Any]:
