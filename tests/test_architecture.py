@@ -36,7 +36,7 @@ LAYERS = (
     ("tracegrad.version",),
     ("tracegrad.inspect",),
     ("tracegrad.function",),
-    ("tracegrad.transforms",),
+    ("tracegrad.transforms", "tracegrad.custom"),
     ("tracegrad.eager", "tracegrad.tensor", "tracegrad.autograd"),
     ("tracegrad",),
 )

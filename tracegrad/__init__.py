@@ -9,7 +9,11 @@
 Beside it the eager `Tensor`, with the semantics of PyTorch's.
 """
 
+from types import SimpleNamespace as _Namespace
+
 from tracegrad import autograd
+from tracegrad.control import cond, fori_loop, map, scan, switch, while_loop
+from tracegrad.custom import custom_jvp, custom_vjp
 from tracegrad.eager.creation import as_tensor, from_numpy, rand, randn, tensor
 from tracegrad.eager.modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from tracegrad.errors import (
@@ -27,7 +31,12 @@ from tracegrad.transforms import grad, jvp, value_and_grad, vjp
 
 __version__ = "0.1.0"
 
-globals().update({name: value for name, value in PUBLIC.items() if name not in globals()})
+for _name, _value in PUBLIC.items():
+    _space, _, _leaf = _name.rpartition(".")
+    if _space:
+        setattr(globals().setdefault(_space, _Namespace()), _leaf, _value)
+    else:
+        globals().setdefault(_leaf, _value)
 
 __all__ = [
     "CompileError",
@@ -40,17 +49,25 @@ __all__ = [
     "UnsupportedError",
     "as_tensor",
     "autograd",
+    "cond",
+    "custom_jvp",
+    "custom_vjp",
     "enable_grad",
+    "fori_loop",
     "from_numpy",
     "grad",
     "is_grad_enabled",
     "jvp",
+    "map",
     "no_grad",
     "rand",
     "randn",
+    "scan",
     "set_grad_enabled",
+    "switch",
     "tensor",
     "trace",
     "value_and_grad",
     "vjp",
+    "while_loop",
 ]
