@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from tracegrad.autodiff import traced
 from tracegrad.autodiff.mincut import INFINITE, Network
-from tracegrad.ir.dims import symbols
+from tracegrad.ir.dims import Guard, symbols
 from tracegrad.ir.graph import Graph, Node, attr_sizes, reachable, rebuild
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.constant import BOUND, Input
@@ -218,10 +218,16 @@ def _backward(
         if node not in new and node.op.name != "input":
             if all(operand in new for operand in node.inputs):
                 new[node] = replace(node, inputs=tuple(new[operand] for operand in node.inputs))
-    return Graph(
+    backward = Graph(
         f"{joint.name}_backward",
         tuple(new[node] for node in (*cts, *kept)),
         tuple(new[node] for node in gradients),
         (),
         joint.source,
     )
+    return replace(backward, guards=_expressible(joint.guards, set(backward.sizes)))
+
+
+def _expressible(guards: Sequence[Guard], known: set[str]) -> tuple[Guard, ...]:
+    """The guards about extents that the program can see; the forward has checked the others."""
+    return tuple(g for g in guards if {*symbols(g.left), *symbols(g.right)} <= known)
