@@ -22,7 +22,7 @@ from sklearn.datasets import load_digits
 import tracegrad as tg
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
-from digits import CLASSES, HIDDEN, MOMENTUM, RATE, batches, loss, train  # noqa: E402
+from digits import CLASSES, HIDDEN, MOMENTUM, RATE, batches, loss, train
 
 NAMES = ("w1", "b1", "w2", "b2")
 

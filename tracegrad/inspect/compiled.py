@@ -65,11 +65,11 @@ class Compiled:
 
     @property
     def forward(self) -> Any:
-        return self._subject.split.forward.function
+        return self._subject.full.forward.function
 
     @property
     def backward(self) -> Any:
-        return self._subject.split.backward.function
+        return self._subject.full.backward.function
 
     @property
     def value_and_grad(self) -> Any:
@@ -78,7 +78,7 @@ class Compiled:
     def __repr__(self) -> str:
         programs = [self._subject.version.primal]
         if self._subject.differentiable:
-            programs += [self._subject.split.forward, self._subject.split.backward]
+            programs += [self._subject.full.forward, self._subject.full.backward]
         return "\n".join(signature(program) for program in programs)
 
 

@@ -40,8 +40,8 @@ def exported(subject: Subject, function: Differentiable) -> Iterator[Program]:
     """The programs that there are: without derivatives only the function itself."""
     yield subject.version.primal
     if subject.differentiable:
-        yield subject.split.forward
-        yield subject.split.backward
+        yield subject.full.forward
+        yield subject.full.backward
         if has_gradient(subject, function):
             yield value_and_grad_program(subject, function)
 

@@ -43,6 +43,11 @@ class Subject:
 
     @property
     def split(self) -> Split:
+        """Forward and backward as they were called last; else for all floating arguments."""
+        return next(reversed(self.version.splits.values())) if self.version.splits else self.full
+
+    @property
+    def full(self) -> Split:
         """Forward and backward for all floating arguments."""
         graph = self.version.graph
         if not self.differentiable:
