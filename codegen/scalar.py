@@ -133,6 +133,8 @@ def form(function: str, dtype: np.dtype) -> Form:
     for table in tables:
         if function in table:
             return table[function]
+    if function in ("running_max", "running_min"):
+        return Imported("codegen.library", function)
     if function == "rounding_error":
         return Imported("codegen.library", f"rounding_error_f{8 * dtype.itemsize}")
     return Imported("codegen.vecmath", vecmath.lookup(function, dtype).__name__)

@@ -44,6 +44,8 @@ from codegen.scalar import Imported
 from codegen.traverse import names
 
 ERRORS = {name for name, value in vars(builtins).items() if isinstance(value, type)}
+RUNNING = {"maximum": "running_max", "minimum": "running_min"}
+"""Accumulations of floats that have a form whose order is free."""
 INLINE_CONSTANT = 64
 """Arrays of up to so many elements are written as lists of numbers."""
 
@@ -137,7 +139,9 @@ class Printer:
         if index is not None:
             old = Load(name, index, statement.dtype)
             name = layout.element(name, index, self.resolve)
-        value = scalar.legal(Call(statement.combine, (old, statement.value), statement.dtype))
+        combine = RUNNING.get(statement.combine) if statement.dtype.kind == "f" else None
+        call = Call(combine or statement.combine, (old, statement.value), statement.dtype)
+        value = scalar.legal(call)
         prefix, indent_, comment = f"{name} = ", indent, statement.comment
         match value:
             case Call(function, (first, second)) if first == old:

@@ -36,6 +36,8 @@ N, M = Var("n"), Var("m")
 SIZES = {"n": (4, 1, 0), "m": (3, 5, 2)}
 AXES = {"x": "nm", "z": "nm", "r": "n", "c": "m"}
 STAND_INS = {
+    "running_max": max,
+    "running_min": min,
     "maximum_float": max,
     "minimum_float": min,
     "add_reassoc_f64": lambda a, b: a + b,
@@ -334,7 +336,7 @@ def softmax(x):
     for i in range(n):
         top = -np.inf
         for j in range(m):
-            top = maximum_float(top, x[i, j])               # np.max(x, 1)
+            top = running_max(top, x[i, j])               # np.max(x, 1)
         total = 0.0
         total_lost = 0.0
         for j_block in range(0, m, 256):

@@ -1,4 +1,4 @@
-"""Functions that are not a loop nest: products that fill their output, parts of accurate sums.
+"""Functions that are not a loop nest: products that fill their output, parts of sums.
 
 In: the name in a `LibraryCall` or `Call`. Out: a function for generated modules to import, or text
 for a stand-alone module. `LibraryCall("dot", ("a", "b"), ("out",))` prints as `dot(a, b, out)`.
@@ -10,13 +10,16 @@ import inspect
 from collections.abc import Iterable
 from typing import Any
 
-from codegen.library import blas, portable, products, sums
+from codegen.library import blas, extremes, portable, products, sums
+from codegen.library.extremes import running_max, running_min
 from codegen.library.products import batched_dot, dot
 from codegen.library.sums import rounding_error_f32, rounding_error_f64
 
 FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "dot": (portable.fill_dot, portable.compiled_fill_dot, portable.dot),
     "batched_dot": (portable.fill_dot, portable.compiled_fill_dot, portable.batched_dot),
+    "running_max": (portable.running_max,),
+    "running_min": (portable.running_min,),
     "rounding_error_f32": (rounding_error_f32,),
     "rounding_error_f64": (rounding_error_f64,),
 }
@@ -24,7 +27,14 @@ FUNCTIONS: dict[str, tuple[Any, ...]] = {
 
 HEADER = {portable: ("from numba import types", "from numba.extending import overload")}
 
-__all__ = ["batched_dot", "dot", "rounding_error_f32", "rounding_error_f64"]
+__all__ = [
+    "batched_dot",
+    "dot",
+    "rounding_error_f32",
+    "rounding_error_f64",
+    "running_max",
+    "running_min",
+]
 
 
 def plain(function: Any) -> Any:
@@ -43,4 +53,4 @@ def standalone_source(names: Iterable[str]) -> str:
 
 def fingerprint() -> str:
     """All the text of this package that compiled code may contain."""
-    return "".join(inspect.getsource(module) for module in (blas, products, sums))
+    return "".join(inspect.getsource(module) for module in (blas, extremes, products, sums))

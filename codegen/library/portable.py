@@ -42,3 +42,15 @@ def batched_dot(a, b, out):
     """`out[k] = a[k] @ b[k]` for arrays of matrices."""
     for k in range(len(out)):
         fill_dot(np.ascontiguousarray(a[k]), np.ascontiguousarray(b[k]), out[k])
+
+
+@njit
+def running_max(found, value):
+    """The larger one, or NaN if there is one."""
+    return found if (found > value) | (found != found) else value
+
+
+@njit
+def running_min(found, value):
+    """The smaller one, or NaN if there is one."""
+    return found if (found < value) | (found != found) else value
