@@ -25,9 +25,6 @@ from tracegrad.ops.shape import RESHAPE, TRANSPOSE
 from tracegrad.ops.slicing import SLICE
 from tracegrad.tracing.naming import UNNAMED, with_names
 
-FOLD_LIMIT = 4096
-"""Largest constant, in elements, that folding may create."""
-
 Rule = Callable[[Builder, Node], Node | None]
 
 
@@ -67,8 +64,9 @@ def _fold(builder: Builder, node: Node) -> Node | None:
     constant = node.inputs and all(operand.op is CONSTANT for operand in node.inputs)
     if not constant or next(attr_sizes(node.attrs), None) is not None:
         return None
-    if not isinstance(node.type.size, int) or node.type.size > FOLD_LIMIT:
-        return None
+    inputs = [operand.type.size for operand in node.inputs]
+    if not isinstance(node.type.size, int) or node.type.size > max(map(int, inputs)):
+        return None  # a broadcast constant is better computed than stored
     with np.errstate(all="ignore"):
         value = node.op.reference(
             *(operand.attributes["value"].array for operand in node.inputs), **node.attributes
