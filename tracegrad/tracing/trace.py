@@ -30,8 +30,9 @@ from tracegrad.ir.graph import (
 )
 from tracegrad.ir.op import Op
 from tracegrad.ir.types import ArrayType
-from tracegrad.ops.constant import BOUND, CONSTANT, SIZE, Input
+from tracegrad.ops.constant import ARANGE, BOUND, CONSTANT, SIZE, Input
 from tracegrad.ops.op import Bindable, SizeValue, recording, supported_dtype
+from tracegrad.ops.reduction import BROADCAST_TO
 from tracegrad.tracing.naming import label_nodes
 from tracegrad.tracing.source import assigned_name, source_of, user_frame
 
@@ -157,8 +158,23 @@ class Trace:
         weak = type(value) in (bool, int, float)
         array = np.asarray(value)
         supported_dtype(array.dtype)
+        if array.ndim and (pattern := self._pattern(array)) is not None:
+            return pattern
         literal = (("value", Literal.of(array)),)
         return self.builder.node(CONSTANT, (), (*literal, ("weak", True)) if weak else literal)
+
+    def _pattern(self, array: np.ndarray) -> Node | None:
+        """An array of one repeated number, or `0, 1, 2, ...`, is computed where it is used, not stored."""
+        if array.size < 2:
+            return None
+        first = array.flat[0]
+        if (array == first).all() and (_signs(array) == _signs(first)).all():
+            scalar = self.builder.node(CONSTANT, (), (("value", Literal.of(first)),))
+            return self.builder.node(BROADCAST_TO, (scalar,), (("shape", array.shape),))
+        counting = array.ndim == 1 and array.dtype == np.int64 and first == 0
+        if counting and (array == np.arange(array.size)).all():
+            return self.builder.node(ARANGE, (), (("size", array.size),))
+        return None
 
     def record(self, op: Op, inputs: tuple[Node, ...], attrs: dict[str, Any]) -> Node:
         if self.finished:
@@ -250,6 +266,10 @@ def _all_sizes(graph: Graph) -> Iterable[Dim]:
         yield from attr_sizes(node.attrs)
     for guard in graph.guards:
         yield from (size for size in (guard.left, guard.right) if isinstance(size, Dim))
+
+
+def _signs(array: Any) -> Any:
+    return np.signbit(array) if array.dtype.kind == "f" else np.zeros_like(array, bool)
 
 
 def leaked(name: str) -> TraceError:
