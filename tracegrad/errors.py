@@ -6,21 +6,31 @@ from __future__ import annotations
 class TracegradError(Exception):
     """Base of the errors that have no closer built-in class."""
 
+    __module__ = "tracegrad"
+
 
 class ShapeError(TracegradError, ValueError):
     """Operands whose shapes do not go together."""
+
+    __module__ = "tracegrad"
 
 
 class TraceError(TracegradError, TypeError):
     """Something that a traced function cannot do with a traced value."""
 
+    __module__ = "tracegrad"
+
 
 class NotDifferentiableError(TracegradError, TypeError):
     """A gradient was asked of something that has none."""
 
+    __module__ = "tracegrad"
+
 
 class UnsupportedError(TracegradError, TypeError):
     """A function or argument outside of what tracegrad knows."""
+
+    __module__ = "tracegrad"
 
 
 class CompileError(TracegradError, RuntimeError):

@@ -158,8 +158,12 @@ class Function(Inspectable):
             args, kwargs = unflatten(tree, iter(leaves))
             try:
                 outputs, output_tree = self._outputs(trace, self.python(*args, **kwargs))
-            except TracegradError as error:
-                raise located(error, self.python) from None
+            except (TracegradError, ValueError) as error:
+                cause = error if isinstance(error, TracegradError) else error.__cause__
+                if not isinstance(cause, TracegradError):
+                    raise
+                # NumPy hides what a traced value says to `out[i] = value` behind an error of its own.
+                raise located(cause.with_traceback(error.__traceback__), self.python) from None
         graph = trace.finish(outputs, definition(self.python))
         extents = {
             name: np.shape(values[number])[axis] for name, (number, axis) in graph.sizes.items()

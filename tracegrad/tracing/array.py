@@ -190,42 +190,46 @@ class Traced(ArrayMethods):
             box = np.empty((), dtype=object)
             box[()] = self
             return box
-        raise self._no_value("np.asarray() or np.array()", "use np.stack, or the array itself")
+        raise self._no_value(
+            "turned into an array by np.asarray() or np.array()", "use np.stack, or the array itself"
+        )
 
     def __bool__(self) -> bool:
         raise self._no_value(
-            "a condition (if, while, and, or, not, assert)",
+            "used as a condition (if, while, and, or, not, assert)",
             "use np.where(condition, a, b), or tg.cond for a branch",
         )
 
     def __float__(self) -> float:
         raise self._no_value(
-            "float(), or an element of a NumPy array",
-            "keep it an array; to fill an array element by element, make it with tg.zeros(...) or np.zeros_like(x)",
+            "stored in a plain NumPy array, or made a number by float()",
+            "to fill an array element by element, make it with tg.zeros(...) or np.zeros_like(x); "
+            "to use the number, return it",
         )
 
     def __int__(self) -> int:
-        raise self._no_value("int()", "keep it an array, x.astype(int)")
+        raise self._no_value("made a number by int()", "keep it an array, x.astype(int)")
 
     def __index__(self) -> int:
-        raise self._no_value("an index or a size", "sizes come from x.shape; an index may be an integer array")
+        raise self._no_value(
+            "used as an index or a size",
+            "sizes come from x.shape; an index may be an integer array",
+        )
 
     def __complex__(self) -> complex:
-        raise self._no_value("complex()", "complex numbers are not supported yet")
+        raise self._no_value("made a number by complex()", "complex numbers are not supported yet")
 
     def item(self) -> Any:
-        raise self._no_value(".item()", "return it from the traced function")
+        raise self._no_value("made a number by .item()", "return it from the traced function")
 
     def tolist(self) -> Any:
-        raise self._no_value(".tolist()", "return it from the traced function")
+        raise self._no_value("made a list by .tolist()", "return it from the traced function")
 
     def _no_value(self, use: str, cure: str) -> TraceError:
         name = self._trace.names.get(self._node, "") or "this value"
         return TraceError(
-            f"{name} ({self._node.type}) has no value while {self._trace.name} is traced, so it cannot be {use}: {cure}"
-            if not use.endswith(")")
-            else f"{name} ({self._node.type}) has no value while {self._trace.name} is traced, so it cannot be "
-            f"used in {use}: {cure}"
+            f"{name} ({self._node.type}) has no value while {self._trace.name} is traced, "
+            f"so it cannot be {use}: {cure}"
         )
 
     def __repr__(self) -> str:
