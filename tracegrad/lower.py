@@ -23,7 +23,7 @@ from tracegrad.ops.extent import extent
 from tracegrad.ops.reduction import Reduction
 from tracegrad.passes.plan import is_view, plan
 from tracegrad.passes.reuse import owner
-from tracegrad.tracing.naming import LOOP_LETTERS, Namer
+from tracegrad.tracing.naming import Namer
 
 Index = tuple[Expr, ...]
 
@@ -52,6 +52,7 @@ class Lowering:
         nodes = list(all_nodes(graph))
         sizes = {symbol for node in nodes for s in node.type.shape for symbol in _names(s)}
         self.namer = Namer(sizes | set(graph.sizes) | {node.name for node in nodes})
+        self.namer.taken |= set(self.namer.letters)
         self.body: list[loops.Statement] = []
         self.scopes: list[Scope] = [Scope(self.body)]
         self.constants: list[tuple[str, np.ndarray]] = []
@@ -125,7 +126,9 @@ class Lowering:
         """What the function returns for an output: never the memory of an argument."""
         if node.type.rank == 0:
             return self.value(node, ())
-        if node.op.name not in ("input", "constant") and not is_view(node):
+        root = owner(node, self.taken, is_view)
+        sharers = [out for out in self.graph.outputs if owner(out, self.taken, is_view) is root]
+        if root.op.name not in ("input", "constant") and len(set(sharers)) == 1:
             return self.arrays[node]
         name = self.namer.unique(f"{node.name or 'table'}_copy")
         self.copy(name, node, temporary=False)
@@ -209,8 +212,9 @@ class Lowering:
             self.append(statement)
 
     def _loop_variable(self, depth: int) -> Var:
-        letters = len(LOOP_LETTERS)
-        return Var(LOOP_LETTERS[depth % letters] + (str(depth // letters) if depth >= letters else ""))
+        letters = self.namer.letters[:4]
+        turn, at = divmod(depth, len(letters))
+        return Var(letters[at] + (str(turn) if turn else ""))
 
     def shape(self, node: Node) -> tuple[Expr, ...]:
         return tuple(self.size(size) for size in node.type.shape)

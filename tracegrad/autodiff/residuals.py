@@ -146,7 +146,8 @@ def _choose(
     values = [node for node in needed if node not in behind and node.op.name not in UNNAMED]
     for node in values:
         computed, at_hand = ("computed", node), ("at hand", node)
-        network.edge("source", computed, INFINITE if _only_once(node) else compute_cost(node))
+        once = _only_once(node) and not (is_view(node) and node.inputs[0] in free)
+        network.edge("source", computed, INFINITE if once else compute_cost(node))
         network.edge(computed, at_hand, 0.0 if node in free else keep_cost(node))
         for operand in node.inputs:
             network.edge(("at hand", operand), computed, INFINITE)
@@ -159,7 +160,8 @@ def _choose(
 
 
 def _only_once(node: Node) -> bool:
-    """Whether a value cannot be computed again elementwise: arguments, reductions, kernels."""
+    """Whether a value cannot be computed again elementwise: arguments, reductions, kernels; a view,
+    unless it is one of an argument or a result, would need the memory that it looks at."""
     if node.op is BOUND:
         return False
     kernel = isinstance(node.op, Reduction) or node.op.has("kernel") or is_view(node)

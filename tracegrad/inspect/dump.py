@@ -28,9 +28,9 @@ from tracegrad.inspect.cost import kernel_text, plural
 from tracegrad.inspect.kernels import Layout, Place
 from tracegrad.inspect.statements import Writer
 from tracegrad.inspect.table import Row, table
-from tracegrad.ir.dims import Guard, Size
+from tracegrad.ir.dims import Dim, Guard, Quotient, Size, symbol_of
 from tracegrad.ir.graph import Graph, Node, Source
-from tracegrad.ir.types import ArrayType
+from tracegrad.ir.types import ArrayType, dtype_text
 from tracegrad.tracing.naming import name_nodes
 
 HEADER_WIDTH = 100
@@ -135,7 +135,7 @@ def _title(graph: Graph, title: str, own: int | None) -> Iterator[str]:
 
 def labelled(label: str, text: str) -> list[str]:
     """A comment line with a label, wrapped; without a label: the signature."""
-    return wrapped(text, f"#   {label:<8} " if label else "#   ", 12 if label else 8)
+    return wrapped(text, f"#   {label:<8} " if label else "#   ", 13 if label else 8)
 
 
 def wrapped(text: str, start: str, indent: int) -> list[str]:
@@ -174,10 +174,30 @@ def assumptions(graph: Graph) -> list[str]:
 
 
 def guard_text(guard: Guard) -> str:
-    """`0 < n` reads `n >= 1`."""
-    if isinstance(guard.left, int) and guard.relation in ("<", "<="):
-        return f"{guard.right} >= {guard.left + (guard.relation == '<')}"
+    """A guard as a reader would put it: `n >= 2` for `0 < n - 1`, `n*m % 8 == 0`."""
+    difference = guard.right - guard.left
+    constant = difference if isinstance(difference, int) else dict(difference.terms).get((), 0)
+    varying = difference - constant
+    if guard.relation in ("<", "<="):
+        least = (guard.relation == "<") - constant
+        rising = isinstance(varying, Dim) and all(factor > 0 for _, factor in varying.terms)
+        return f"{varying} >= {least}" if rising else f"{-varying} <= {-least}"
+    for quotient in quotients(difference):
+        rest = quotient.numerator - quotient.denominator * symbol_of(quotient)
+        if rest in (difference, -difference):
+            return f"{factor(quotient.numerator)} % {quotient.denominator} {guard.relation} 0"
     return str(guard)
+
+
+def quotients(size: Size) -> Iterator[Quotient]:
+    terms = size.terms if isinstance(size, Dim) else ()
+    yield from (atom for monomial, _ in terms for atom in monomial if isinstance(atom, Quotient))
+
+
+def factor(size: Size) -> str:
+    """A size as the left side of `%`."""
+    single = isinstance(size, int) or len(size.terms) == 1
+    return str(size) if single else f"({size})"
 
 
 def _kept(cut: Cut) -> Iterator[str]:
@@ -245,7 +265,7 @@ def _assembled(
 def _constant(name: str, array: np.ndarray) -> list[str]:
     shown = " ".join(np.array2string(array, threshold=6, edgeitems=2, precision=4).split())
     shape = ", ".join(map(str, array.shape))
-    return labelled("constant", f"{name}: {array.dtype.name}[{shape}] = {shown}")
+    return labelled("constant", f"{name}: {dtype_text(array.dtype)}[{shape}] = {shown}")
 
 
 def size_lines(graph: Graph) -> Iterator[str]:

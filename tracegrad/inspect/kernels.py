@@ -26,7 +26,7 @@ from codegen.traverse import Body, blocks, statements
 from tracegrad.inspect.extents import size_of
 from tracegrad.ir.dims import Size, product
 from tracegrad.ir.graph import Graph, Node
-from tracegrad.lower import Lowering
+from tracegrad.lower import Lowering, comment
 from tracegrad.ops.reduction import Reduction
 from tracegrad.passes.plan import is_view
 from tracegrad.tracing.naming import UNNAMED
@@ -79,7 +79,6 @@ class Memory:
     name: str
     shape: tuple[Size | None, ...]
     dtype: np.dtype
-    returned: bool
 
     @property
     def bytes(self) -> Size | None:
@@ -108,16 +107,30 @@ class Layout:
                 alloc.array,
                 tuple(size_of(e) for e in alloc.shape),
                 alloc.dtype,
-                not alloc.temporary,
             )
             for alloc in statements(self.body)
             if isinstance(alloc, loops.Alloc)
         }
 
     @cached_property
+    def returned(self) -> set[str]:
+        """The arrays whose memory the function returns."""
+        return {
+            self._roots.get(value, value)
+            for statement in self.body
+            if isinstance(statement, loops.Return)
+            for value in statement.values
+            if isinstance(value, str)
+        }
+
+    def _root(self, node: Node) -> str:
+        array = self.lowering.arrays.get(node, "")
+        return self._roots.get(array, array)
+
+    @cached_property
     def buffers(self) -> dict[str, str]:
         """The numbers of the arrays that are not returned: `b1, b2, ...`."""
-        inner = [memory.name for memory in self.memory.values() if not memory.returned]
+        inner = [name for name in self.memory if name not in self.returned]
         return {name: f"b{number}" for number, name in enumerate(inner, 1)}
 
     @cached_property
@@ -172,30 +185,39 @@ class Layout:
         spots = self._computed.get(node.name, ())
         if is_view(node) and spots:
             return Place("view", (), spots[0][0])
+        if node.type.rank:
+            return self._inlined(node, later)
         if spots:
             position, kind = spots[0]
             kernels = tuple(k for k in self.kernels if k.position == position)
             if kind == "assigned":
-                kind = node.op.short if isinstance(node.op, Reduction) else "register"
-                kind = kind if kernels else "scalar"
+                kind = "register" if kernels else "scalar"
             return Place(self._output(node, kind), kernels, position)
         return self._inlined(node, later)
 
     def _array_place(self, node: Node, array: str) -> Place:
         memory = self.memory[array]
-        sharers = [other for other, name in self.lowering.arrays.items() if name == array]
-        spots = [p for p, _ in self._computed.get(array, ())] or [0]
-        position = spots[min(sharers.index(node), len(spots) - 1)]
-        kernels = tuple(k for k in self.kernels if k.position == position)
+        positions = self._written(node, array)
+        kernels = tuple(k for k in self.kernels if k.position in positions)
         narrow = len(memory.shape) < node.type.rank
-        if memory.returned:
-            own = any(self.lowering.arrays.get(out) == array for out in self.own)
+        if array in self.returned:
+            own = any(self._root(out) == array for out in self.own)
             where = "output" if own else "saved"
         else:
             where = f"{'row' if narrow else 'buffer'} {self.buffers[array]}"
         if kernels and kernels[0].library:
             where = f"library {where.removeprefix('buffer ')}"
-        return Place(where, kernels, position)
+        return Place(where, kernels, positions[0])
+
+    def _written(self, node: Node, array: str) -> list[int]:
+        """The statements that write the node's value into an array, which several nodes may share."""
+        spots = [position for position, _ in self._computed.get(array, ())] or [0]
+        sharers = [other for other, name in self.lowering.arrays.items() if name == array]
+        if len(sharers) == 1:
+            return spots
+        own = comment(node)
+        marked = [p for p in spots if own and own in remarks(self.body[p])]
+        return marked or [spots[min(sharers.index(node), len(spots) - 1)]]
 
     def _output(self, node: Node, kind: str) -> str:
         if node not in self.graph.outputs:
@@ -204,11 +226,12 @@ class Layout:
         return role if kind in ("scalar", "register") else f"{kind}, {role}"
 
     def _inlined(self, node: Node, later: dict[Node, Place]) -> Place:
-        """A value without a statement of its own is computed in each kernel that reads it."""
+        """A value that is no array is computed in each kernel that reads it."""
         readers = [later[user] for user in self.graph.uses[node] if user in later]
         kernels = tuple(unique(kernel for reader in readers for kernel in reader.kernels))
         position = min((reader.position for reader in readers), default=len(self.body))
-        return Place(self._output(node, "register" if kernels else "scalar"), kernels, position)
+        kind = node.op.short if isinstance(node.op, Reduction) else "register"
+        return Place(self._output(node, kind if kernels else "scalar"), kernels, position)
 
     @cached_property
     def _computed(self) -> dict[str, list[tuple[int, str]]]:
@@ -270,6 +293,13 @@ def computed(statement: loops.Statement) -> Iterator[tuple[str, str]]:
                 yield array, "view"
             case loops.LibraryCall(outs=outs):
                 yield from ((out, "library") for out in outs)
+
+
+def remarks(statement: loops.Statement) -> set[str]:
+    """The comments of the statement and of those inside it."""
+    return {
+        part.comment for part in statements((statement,)) if not isinstance(part, loops.Comment)
+    }
 
 
 def deepest(statement: loops.Statement) -> tuple[loops.For, ...]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-WIDTH = 120
+WIDTH = 132
 """Columns up to which a line may go before the user's text is cut short."""
 CODE_WIDTH = 48
 """Statements longer than this push their own comment to the right, not everybody's."""

@@ -25,8 +25,14 @@ class Quotient:
     denominator: Size
 
     def __str__(self) -> str:
-        top, bottom = _factor(self.numerator), _factor(self.denominator)
-        return f"({top}//{bottom})"
+        return f"({self.bare})"
+
+    @property
+    def bare(self) -> str:
+        """`n*m//8`: without the parentheses that it needs as a factor."""
+        product = isinstance(self.numerator, int) or len(self.numerator.terms) == 1
+        top = str(self.numerator) if product else _factor(self.numerator)
+        return f"{top}//{_factor(self.denominator)}"
 
 
 Atom = str | Quotient
@@ -83,6 +89,9 @@ class Dim:
 
     @cached_property
     def _text(self) -> str:
+        match self.terms:
+            case (((Quotient() as alone,), 1),):
+                return alone.bare
         ordered = sorted(self.terms, key=lambda term: (not term[0], term[1] < 0, str(term[0])))
         text = ""
         for monomial, factor in ordered:

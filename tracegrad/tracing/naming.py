@@ -15,8 +15,8 @@ from typing import Any
 from tracegrad.ir.graph import Graph, Node, map_bodies
 
 UNNAMED = ("constant", "size")
-LOOP_LETTERS = ("i", "j", "k", "l")
-_RESERVED = {*keyword.kwlist, *dir(builtins), *LOOP_LETTERS, "np", "numba", "math"}
+LOOP_LETTERS = ("i", "j", "k", "l", "a", "b", "c", "d")
+_RESERVED = {*keyword.kwlist, *dir(builtins), "np", "numba", "math"}
 
 
 class Namer:
@@ -24,6 +24,8 @@ class Namer:
 
     def __init__(self, reserved: set[str] | None = None) -> None:
         self.taken = set(_RESERVED) | (reserved or set())
+        self.letters = tuple(name for name in LOOP_LETTERS if name not in self.taken) or ("at",)
+        """What loops may be called beside the reserved names."""
         self._count = 0
 
     def unique(self, name: str) -> str:
