@@ -1,7 +1,8 @@
-"""Every sample program on eager tensors: NumPy's values and dtypes, gradients, gradients of gradients."""
+"""Every sample program on eager tensors: NumPy's values and dtypes, gradients, second order."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from tracegrad.ops.op import SAMPLES, Sample
 
 
 def identity(number: int) -> str:
-    return f"{number}:{SAMPLES[number].program.__code__.co_filename.rsplit('/', 1)[-1]}:{SAMPLES[number].program.__code__.co_firstlineno}"
+    code = SAMPLES[number].program.__code__
+    return f"{number}:{Path(code.co_filename).name}:{code.co_firstlineno}"
 
 
 def arguments(sample: Sample, dtype: Any = np.float64) -> list[np.ndarray]:
@@ -60,16 +62,16 @@ def weighted(sample: Sample, args: list[Any], seed: int) -> Any:
 
 
 def makes_arrays(sample: Sample) -> bool:
-    """`np.array([[c, s]])` of tensors that require gradients raises, as in PyTorch: see tg.asarray."""
+    """`np.array([[c, s]])` of tensors that require gradients raises, as in PyTorch."""
     return "array" in sample.program.__code__.co_names
 
 
-SMOOTH = [
-    n for n, s in enumerate(SAMPLES) if s.smooth and floating(s) and not makes_arrays(s)
-]
+SMOOTH = [n for n, s in enumerate(SAMPLES) if s.smooth and floating(s) and not makes_arrays(s)]
 
 
-def slope(function: Any, args: list[np.ndarray], direction: list[np.ndarray]) -> tuple[float, float]:
+def slope(
+    function: Any, args: list[np.ndarray], direction: list[np.ndarray]
+) -> tuple[float, float]:
     """The directional derivative by central differences (Richardson), and what it is good to."""
 
     def at(h: float) -> float:
@@ -125,7 +127,9 @@ def test_gradient_of_the_gradient(number: int) -> None:
     if not isinstance(y, tg.Tensor) or not y.requires_grad:
         pytest.skip("no floating output depends on the arguments")
     d = first(leaves)
-    found = tg.autograd.grad(d, leaves, allow_unused=True) if d.requires_grad else [None] * len(args)
+    found = (
+        tg.autograd.grad(d, leaves, allow_unused=True) if d.requires_grad else [None] * len(args)
+    )
     got = sum(
         float(np.sum(g.numpy() * t)) for g, t in zip(found, direction, strict=True) if g is not None
     )

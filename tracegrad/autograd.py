@@ -1,7 +1,9 @@
-"""Gradients of eager tensors as values: `tg.autograd.grad`, and `tg.autograd.backward` for several roots.
+"""Gradients of tensors as values: `tg.autograd.grad`; and `tg.autograd.backward` of several roots.
 
     x = tg.tensor(3., requires_grad=True)
     (d_x,) = tg.autograd.grad(x**2, x)          # tensor(6.); x.grad stays as it is
+
+The modes `no_grad`, `enable_grad` and `set_grad_enabled` are here too.
 """
 
 from __future__ import annotations
@@ -26,9 +28,9 @@ def grad(
 ) -> tuple[Any, ...]:
     """The gradients of `outputs` with respect to `inputs`, one for each; nothing is accumulated.
 
-    `grad_outputs` weighs the outputs' elements (needed unless they are scalars); the other options are those of
-    `Tensor.backward`. Raises RuntimeError for an input that the outputs do not depend on, unless `allow_unused`,
-    which gives None for it.
+    `grad_outputs` weighs the outputs' elements (needed unless they are scalars); the other options
+    are those of `Tensor.backward`. Raises RuntimeError for an input that the outputs do not depend
+    on, unless `allow_unused`, which gives None for it.
     """
     roots, given = _tensors("outputs", outputs), _tensors("inputs", inputs)
     weights = _weights(grad_outputs, len(roots))

@@ -1,17 +1,18 @@
-"""The eager Tensor: an ndarray whose operations run at once and, where a gradient is asked for, are remembered.
+"""The eager Tensor: an ndarray whose operations run at once and, where need be, are remembered.
 
     x = tg.tensor([1., 2.], requires_grad=True)
     y = (x * x).sum()          # tensor(5., grad_fn=<SumBackward>)
     y.backward()               # x.grad: tensor([2., 4.])
 
-The parts are in `tracegrad.eager`: `core` computes and records, `inplace` writes, `engine` walks back.
+The parts are in `tracegrad.eager`: `core` computes and records, `inplace` writes, `engine` walks
+back.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from tracegrad.ops.op import supported_dtype
 
 
 class Tensor(Methods):
-    """An array with a gradient: made by `tg.tensor`, `tg.zeros`, ..., or by operations on tensors."""
+    """An array with a gradient: made by `tg.tensor`, `tg.zeros`, ..., or by operations."""
 
     def __init__(self, data: Any, dtype: Any = None, requires_grad: bool = False) -> None:
         self._data = array_of(data, dtype, copy=True)
@@ -41,7 +42,8 @@ class Tensor(Methods):
         """The array itself: it shares memory with the tensor. Raises if a gradient is required."""
         if self.requires_grad:
             raise RuntimeError(
-                "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead."
+                "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() "
+                "instead."
             )
         return self._data
 
@@ -49,7 +51,9 @@ class Tensor(Methods):
         array = self.numpy()
         if dtype is not None and array.dtype != dtype:
             if copy is False:
-                raise ValueError(f"a tensor of {array.dtype} cannot be seen as {dtype} without a copy")
+                raise ValueError(
+                    f"a tensor of {array.dtype} cannot be seen as {dtype} without a copy"
+                )
             return array.astype(dtype)
         return array.copy() if copy else array
 
@@ -104,16 +108,15 @@ class Tensor(Methods):
     __str__ = __repr__
 
     def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if spec and self._data.ndim == 0 else format(repr(self), spec)
-
-    def __copy__(self) -> NoReturn | Self:
-        return copy.deepcopy(self)
+        return (
+            format(self.item(), spec) if spec and self._data.ndim == 0 else format(repr(self), spec)
+        )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         if self.grad_fn is not None:
             raise RuntimeError(
-                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the "
-                "moment. Use detach() or clone()"
+                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy "
+                "protocol at the moment. Use detach() or clone()"
             )
         tensor = self.of(self._data.copy())
         tensor._requires, tensor._origin = self._requires, self._origin

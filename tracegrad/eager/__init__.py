@@ -1,1 +1,1 @@
-"""The eager side: tensors that compute at once and remember how, and the walk back through what they did."""
+"""The eager side: tensors that compute at once and remember how, and the walk back through that."""

@@ -52,14 +52,15 @@ class Autograd(InPlace):
         if self._node() is self._fn is not None:
             if not requires_grad:
                 raise RuntimeError(
-                    "you can only change requires_grad flags of leaf variables. If you want to use a computed "
-                    "variable in a subgraph that doesn't require differentiation use var_no_grad = var.detach()."
+                    "you can only change requires_grad flags of leaf variables. If you want to use "
+                    "a computed variable in a subgraph that doesn't require differentiation use "
+                    "var_no_grad = var.detach()."
                 )
             return self
         if requires_grad and self._data.dtype.kind != "f":
             raise RuntimeError(
-                "Only Tensors of floating point and complex dtype can require gradients: this one is "
-                f"{self.type}; write floats (1. instead of 1), or pass dtype=float"
+                "Only Tensors of floating point and complex dtype can require gradients: this one "
+                f"is {self.type}; write floats (1. instead of 1), or pass dtype=float"
             )
         if requires_grad and not self._requires:
             self._base, self._steps, self._version = None, (), self._counter
@@ -82,9 +83,9 @@ class Autograd(InPlace):
         """The accumulated gradient, None before the first backward."""
         if self._grad is None and not self.is_leaf and not self._retains:
             warnings.warn(
-                "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its .grad attribute "
-                "won't be populated during autograd.backward(). If you want the gradient of an intermediate result, "
-                "call .retain_grad() on it before backward().",
+                "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its "
+                ".grad attribute won't be populated during autograd.backward(). If you want the "
+                "gradient of an intermediate result, call .retain_grad() on it before backward().",
                 UserWarning,
                 stacklevel=2,
             )
@@ -101,13 +102,15 @@ class Autograd(InPlace):
                 raise RuntimeError("can't assign Variable as its own grad")
             if value.type.shape != self.type.shape:
                 raise RuntimeError(
-                    f"assigned grad has data of a different size: {value.type} for a tensor of {self.type}"
+                    f"assigned grad has data of a different size: {value.type} for a tensor of "
+                    f"{self.type}"
                 )
             if value.type.dtype != self.type.dtype:
                 raise TypeError(
-                    f"assigned grad has data of a different type: {value.type} for a tensor of {self.type}"
+                    f"assigned grad has data of a different type: {value.type} for a tensor of "
+                    f"{self.type}"
                 )
-        self._grad = value
+        self._grad = value  # type: ignore[assignment]
 
     def backward(
         self,
@@ -118,9 +121,9 @@ class Autograd(InPlace):
     ) -> None:
         """Add the gradients of this tensor to the `.grad` of the leaves behind it (or of `inputs`).
 
-        `gradient` weighs the elements of a tensor that is not a scalar. What the graph saved is freed on the way
-        unless `retain_graph`, which defaults to `create_graph`; with `create_graph` the gradients are themselves
-        differentiable.
+        `gradient` weighs the elements of a tensor that is not a scalar. What the graph saved is
+        freed on the way unless `retain_graph`, which defaults to `create_graph`; with
+        `create_graph` the gradients are themselves differentiable.
         """
         chosen = [inputs] if isinstance(inputs, Core) else inputs
         if chosen is not None and not len(chosen):
@@ -164,7 +167,7 @@ class Autograd(InPlace):
         return self._retains
 
     def retain_grad(self) -> None:
-        """Keep the gradient of this intermediate result in its `.grad`; nothing to do for a leaf."""
+        """Keep the gradient of this intermediate result in its `.grad` (leaves do anyway)."""
         node = self._node()
         if node is None:
             raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
@@ -172,12 +175,10 @@ class Autograd(InPlace):
             node.retained = ref(self)
 
     def register_hook(self, hook: Hook) -> Handle:
-        """Call `hook(gradient)` whenever this tensor's gradient is computed; it may return another."""
+        """Call `hook(gradient)` when this tensor's gradient is computed; it may return another."""
         node = self._node()
         if node is None:
-            raise RuntimeError(
-                "cannot register a hook on a tensor that doesn't require gradient"
-            )
+            raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
         owner: Any = node if isinstance(node, Recorded) else self
         attribute = "hooks" if isinstance(node, Recorded) else "_hooks"
         if getattr(owner, attribute) is None:

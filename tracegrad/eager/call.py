@@ -1,10 +1,11 @@
 """A traced function called on tensors: one node of the eager graph, run compiled.
 
-    y = loss(w, x)        ->      the compiled forward gives y and the residuals; y.grad_fn is <TraceBackward loss>
-    y.backward()          ->      the compiled backward makes d_w from d_y and the residuals, which are then dropped
+    y = loss(w, x)   ->   compiled forward: y and residuals; y.grad_fn is <TraceBackward loss>
+    y.backward()     ->   compiled backward: d_w from d_y and the residuals, which are then dropped
 
-Only the cotangents of arguments that require a gradient are computed: each choice of arguments is a backward of its
-own. Under `create_graph` the backward is itself called as a traced function on tensors.
+Only the cotangents of arguments that require a gradient are computed: each choice of arguments is a
+backward of its own. Under `create_graph` the backward is itself called as a traced function on
+tensors.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from tracegrad.version import Split, Version
 
 
 class CallNode(Recorded):
-    """A traced call: saves residuals for the compiled backward, and the arguments for `create_graph`."""
+    """A traced call; it saves residuals for the backward, and arguments for `create_graph`."""
 
     given: tuple[Saved, ...] = ()
     placed: tuple[Node, ...] = ()
@@ -87,10 +88,7 @@ class TracedCall(Op):
         cts = ct if isinstance(ct, list) else [ct]
         kind = next(type(ct) for ct in cts if ct is not None)
         types = out.type.parts if isinstance(out.type, TupleType) else (out.type,)
-        seeds = [
-            cts[n] if cts[n] is not None else kind.of(np.zeros(types[n].shape, types[n].dtype))
-            for n in cut.seeds
-        ]
+        seeds = [cts[n] if cts[n] is not None else kind.of(_zeros(types[n])) for n in cut.seeds]
         found = self._recorded(seeds, out) if is_grad_enabled() else self._compiled(seeds, out)
         given = iter(found)
         missing = iter(cut.missing)
@@ -124,7 +122,7 @@ class TracedCall(Op):
 
     @cached_property
     def pulled(self) -> Function:
-        """`(arguments, cotangents) -> cotangents of the wanted arguments`, traced from the function."""
+        """`(arguments, cotangents) -> cotangents of the wanted arguments`, as a traced function."""
         cut, tree = self.split.cut, self.version.input_tree
         numbers = [number for number, want in enumerate(cut.wanted) if want]
 
@@ -171,9 +169,7 @@ def _recorded(
     op: TracedCall = split.eager
     outputs, residuals = version.graph.outputs, split.cut.residuals
     found = _as_tuple(split.forward.function(*values), len(split.forward.graph.outputs))
-    results = [
-        kind.of(_array(r, n.type)) for r, n in zip(found, outputs, strict=False)
-    ]
+    results = [kind.of(_array(r, n.type)) for r, n in zip(found, outputs, strict=False)]
     inputs = tuple(
         operand_node(leaf) if source is None else source
         for leaf, source in zip(leaves, sources, strict=True)
@@ -205,6 +201,10 @@ def _attach(fn: CallNode, results: Sequence[Core]) -> None:
         if result.type.is_float:
             attrs = (("index", index),)
             result._fn = CallResult(PROJECT, (fn,), attrs, result.type, (True,), fn.site, "")
+
+
+def _zeros(type: ArrayType) -> np.ndarray:
+    return np.zeros(tuple(size for size in type.shape if isinstance(size, int)), type.dtype)
 
 
 def _as_tuple(result: Any, count: int) -> tuple[Any, ...]:

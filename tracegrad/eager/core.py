@@ -1,7 +1,9 @@
-"""The heart of the eager tensor: an operation computed at once, and remembered if a gradient is asked for.
+"""The heart of the eager tensor: an operation computed at once, and remembered if need be.
 
-    x * w      ->      NumPy's product; if x or w requires a gradient, a node multiply(x, w) that saves
-                       x where w's gradient is wanted, and w where x's is
+    x * w      ->      NumPy's product; if x or w requires a gradient, a node multiply(x, w) that
+                       saves x where w's gradient is wanted, and w where x's is
+
+The node is what the reverse pass of traced functions walks too.
 """
 
 from __future__ import annotations

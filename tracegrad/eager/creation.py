@@ -1,7 +1,7 @@
-"""Tensors from data and from random numbers: `tg.tensor`, `as_tensor`, `from_numpy`, `rand`, `randn`.
+"""Tensors from data and random numbers: `tg.tensor`, `as_tensor`, `from_numpy`, `rand`, `randn`.
 
-The functions that traced code also has (`zeros`, `arange`, ...) are in `tracegrad.ops.creation`; outside of a trace
-they make tensors through `tensor`.
+The functions that traced code also has (`zeros`, `arange`, ...) are in `tracegrad.ops.creation`;
+outside of a trace they make tensors through `tensor`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tracegrad.tensor import Tensor, array_of
 
 @public()
 def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """A tensor with a copy of `data` (numbers, nested lists, arrays); floats are float64 unless asked otherwise.
+    """A tensor with a copy of `data`: numbers, nested lists, arrays; plain floats are float64.
 
     Raises RuntimeError where `requires_grad` is asked of integers: write floats.
 
@@ -48,7 +48,9 @@ def from_numpy(array: np.ndarray) -> Tensor:
 
 
 @public()
-def rand(*size: Any, generator: Any = None, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def rand(
+    *size: Any, generator: Any = None, dtype: Any = None, requires_grad: bool = False
+) -> Tensor:
     """Uniform random numbers in [0, 1); `generator` is a `numpy.random.Generator` or a seed."""
     source = np.random.default_rng(generator)
     return _made(np.asarray(source.random(_shape(size)), dtype), requires_grad)

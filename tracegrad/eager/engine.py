@@ -1,7 +1,8 @@
-"""The walk back through an eager graph: the reverse pass on tensors, hooks, and what happens to what was saved.
+"""The walk back through an eager graph: the reverse pass on tensors, hooks, freeing what was saved.
 
-    y.backward()    =>    the cotangents of all leaves behind y, added to their `.grad`; saved arrays are dropped
-                          as soon as the walk has used them, unless `retain_graph`
+    y.backward()    =>    the cotangents of all leaves behind y, added to their `.grad`
+
+Saved arrays are dropped as soon as the walk has used them, unless `retain_graph`.
 """
 
 from __future__ import annotations
@@ -91,10 +92,10 @@ class Walk:
 
 def _freed(node: Recorded) -> str:
     return (
-        "Trying to backward through the graph a second time (or directly access saved tensors after they have "
-        f"already been freed): the arrays saved for {node.describe()} were freed by the backward at "
-        f"{line_of(node.freed_at)}. Write retain_graph=True in that earlier backward to keep them, or compute the "
-        "result again"
+        "Trying to backward through the graph a second time (or directly access saved tensors "
+        f"after they have already been freed): the arrays saved for {node.describe()} were freed "
+        f"by the backward at {line_of(node.freed_at)}. Write retain_graph=True in that earlier "
+        "backward to keep them, or compute the result again"
     )
 
 
@@ -105,11 +106,11 @@ def check(node: Recorded, operand: Node, saved: Saved) -> None:
     assert saved.counter is not None
     name = operand.name or (operand.source.text if operand.source is not None else "")
     raise RuntimeError(
-        "one of the variables needed for gradient computation has been modified by an inplace operation: "
-        f"{name or 'a tensor'} ({operand.type}), needed for the gradient of {node!r} at {line_of(node.site)}, is at "
-        f"version {saved.counter.value} but version {saved.version} was used; it was last changed at "
-        f"{line_of(saved.counter.site)}. Write it without in-place change (x = x + 1 instead of x += 1), or "
-        f"change a copy: {name or 'x'}.clone()"
+        "one of the variables needed for gradient computation has been modified by an inplace "
+        f"operation: {name or 'a tensor'} ({operand.type}), needed for the gradient of {node!r} at "
+        f"{line_of(node.site)}, is at version {saved.counter.value} but version {saved.version} "
+        f"was used; it was last changed at {line_of(saved.counter.site)}. Write it without "
+        f"in-place change (x = x + 1 instead of x += 1), or change a copy: {name or 'x'}.clone()"
     )
 
 
@@ -123,8 +124,8 @@ def run_hooks(hooks: dict[int, Any], ct: Core) -> Core:
             raise TypeError(f"hook returned a {type(replaced).__name__}: return a Tensor, or None")
         if replaced.type.shape != ct.type.shape:
             raise RuntimeError(
-                f"hook {getattr(hook, '__name__', hook)!r} has changed the size of value: the gradient is "
-                f"{ct.type}, it returned {replaced.type}"
+                f"hook {getattr(hook, '__name__', hook)!r} has changed the size of value: the "
+                f"gradient is {ct.type}, it returned {replaced.type}"
             )
         ct = replaced
     return ct
@@ -140,7 +141,9 @@ def backward(
     """Add the gradients of `tensors` to the `.grad` of the leaves behind them, or of `inputs`."""
     kind = type(tensors[0])
     roots = [_root(number, tensor) for number, tensor in enumerate(tensors)]
-    cts = [_seed(n, tensor, g) for n, (tensor, g) in enumerate(zip(tensors, gradients, strict=True))]
+    cts = [
+        _seed(n, tensor, g) for n, (tensor, g) in enumerate(zip(tensors, gradients, strict=True))
+    ]
     if inputs is None:
         leaves = [node for node in reachable(roots) if isinstance(node, Leaf)]
         targets: list[Differentiable] = [leaf for leaf in leaves if leaf.tensor._requires]
@@ -169,7 +172,9 @@ def gradients(
 ) -> tuple[Any, ...]:
     """The gradients of `inputs`, returned instead of accumulated."""
     roots = [_root(number, tensor) for number, tensor in enumerate(outputs)]
-    cts = [_seed(n, tensor, g) for n, (tensor, g) in enumerate(zip(outputs, grad_outputs, strict=True))]
+    cts = [
+        _seed(n, tensor, g) for n, (tensor, g) in enumerate(zip(outputs, grad_outputs, strict=True))
+    ]
     targets = [_target(number, tensor) for number, tensor in enumerate(inputs)]
     walk = Walk(type(outputs[0]), create if retain is None else retain, create)
     found = walk.run(roots, cts, targets)
@@ -177,9 +182,10 @@ def gradients(
         if ct is None and not allow_unused:
             name = targets[number].name
             raise RuntimeError(
-                "One of the differentiated Tensors appears to not have been used in the graph. Set allow_unused=True "
-                f"if this is the desired behavior: inputs[{number}]{f', {name},' if name else ''} does not lead to "
-                "the outputs; with allow_unused=True its gradient is None"
+                "One of the differentiated Tensors appears to not have been used in the graph. Set "
+                "allow_unused=True if this is the desired behavior: "
+                f"inputs[{number}]{f', {name},' if name else ''} does not lead to the outputs; "
+                "with allow_unused=True its gradient is None"
             )
         if ct is not None and isinstance(targets[number], Leaf) and tensor._hooks:
             found[number] = run_hooks(tensor._hooks, ct)
@@ -190,9 +196,9 @@ def _root(number: int, tensor: Core) -> Differentiable:
     node = tensor._node()
     if node is None:
         raise RuntimeError(
-            f"element {number} of tensors does not require grad and does not have a grad_fn: it was computed from "
-            "tensors without requires_grad=True, under no_grad(), or after detach(); make the leaves with "
-            "requires_grad=True"
+            f"element {number} of tensors does not require grad and does not have a grad_fn: it "
+            "was computed from tensors without requires_grad=True, under no_grad(), or after "
+            "detach(); make the leaves with requires_grad=True"
         )
     return node
 
@@ -201,8 +207,8 @@ def _target(number: int, tensor: Core) -> Differentiable:
     node = tensor._node()
     if node is None:
         raise RuntimeError(
-            f"One of the differentiated Tensors does not require grad: inputs[{number}]; make it with "
-            "requires_grad=True before it is used"
+            f"One of the differentiated Tensors does not require grad: inputs[{number}]; make it "
+            "with requires_grad=True before it is used"
         )
     return node
 
@@ -213,27 +219,29 @@ def _seed(number: int, tensor: Core, gradient: Any) -> Core:
     if gradient is None:
         if tensor._data.size != 1:
             raise RuntimeError(
-                f"grad can be implicitly created only for scalar outputs: this one is {type_}. Reduce it to a scalar "
-                "(y.sum().backward()), or pass the gradient with respect to it: y.backward(tg.ones_like(y))"
+                f"grad can be implicitly created only for scalar outputs: this one is {type_}. "
+                "Reduce it to a scalar (y.sum().backward()), or pass the gradient with respect to "
+                "it: y.backward(tg.ones_like(y))"
             )
-        return kind.of(np.ones(type_.shape, type_.dtype))
+        return kind.of(np.ones_like(tensor._data))
     if not isinstance(gradient, Core):
         if not isinstance(gradient, int | float | np.ndarray | np.generic):
             raise TypeError(
-                f"gradients can be either Tensors or None, but got {type(gradient).__name__}; NumPy arrays and numbers "
-                "are taken as well"
+                f"gradients can be either Tensors or None, but got {type(gradient).__name__}; "
+                "NumPy arrays and numbers are taken as well"
             )
         gradient = kind.of(np.asarray(gradient))
     if gradient.type.shape != type_.shape:
         raise RuntimeError(
-            f"Mismatch in shape: grad_output[{number}] has a shape of {gradient.type.shape} and output[{number}] has "
-            f"a shape of {type_.shape}: pass one weight for each element of the output"
+            f"Mismatch in shape: grad_output[{number}] has a shape of {gradient.type.shape} and "
+            f"output[{number}] has a shape of {type_.shape}: pass one weight for each element of "
+            "the output"
         )
     return gradient if gradient.type.dtype == type_.dtype else gradient.astype(type_.dtype)
 
 
 def accumulate(tensor: Core, ct: Core, create: bool) -> None:
-    """`tensor.grad += ct`: in place, keeping the object, unless the sum itself is to be recorded."""
+    """`tensor.grad += ct`: in place, keeping the object, unless the sum is to be recorded."""
     if tensor._grad is None:
         tensor._grad = ct if create else type(ct).of(_own(ct._data))
     elif create:

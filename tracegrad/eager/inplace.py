@@ -1,8 +1,9 @@
 """In-place writes: the memory changes at once, the graph gets a new value for it.
 
-    v = y[1:]; v *= 2      ->      y's memory is changed; y becomes write_view(y, v * 2), v the view of that
+    v = y[1:]; v *= 2    ->    y's memory is changed; y becomes write_view(y, v * 2), v its view
 
-Every write counts up the version of its memory, so that a backward which needs the old value says so.
+Every write counts up the version of its memory, so that a backward which needs the old value says
+so.
 """
 
 from __future__ import annotations
@@ -61,17 +62,19 @@ class InPlace(Core):
     """The tensor's writes: `x += 1`, `x[key] = value`, `x.add_(1)`, `x.zero_()`, ..."""
 
     def _before_write(self) -> None:
-        if is_grad_enabled() and (self._requires or (self._base is not None and self._base._requires)):
+        if is_grad_enabled() and (
+            self._requires or (self._base is not None and self._base._requires)
+        ):
             what = "a leaf Variable" if self._requires else "a view of a leaf Variable"
             raise RuntimeError(
-                f"{what} that requires grad is being used in an in-place operation. Update parameters within "
-                "tg.no_grad(), or write to a copy: x = x.clone()"
+                f"{what} that requires grad is being used in an in-place operation. Update "
+                "parameters within tg.no_grad(), or write to a copy: x = x.clone()"
             )
         if not self._data.flags.writeable:
             shared = memory(self._data).flags.writeable
             raise RuntimeError(
-                "unsupported operation: more than one element of the written-to tensor refers to a single memory "
-                "location. Please clone() the tensor before performing the operation."
+                "unsupported operation: more than one element of the written-to tensor refers to a "
+                "single memory location. Please clone() the tensor before performing the operation."
                 if shared
                 else "this tensor is made from a read-only array: clone() it before writing into it"
             )
@@ -126,7 +129,8 @@ class InPlace(Core):
         found, own = type_of(value), self.type
         if not found.weak and not np.can_cast(found.dtype, own.dtype, "same_kind"):
             raise TypeError(
-                f"cannot write {found} into a tensor of {own}: it would lose its kind of number; convert one of them"
+                f"cannot write {found} into a tensor of {own}: it would lose its kind of number; "
+                "convert one of them"
             )
         value = PUBLIC["broadcast_to"](PUBLIC["astype"](value, own.dtype), own.shape)
         return value if isinstance(value, type(self)) else type(self).of(np.asarray(value))
@@ -135,7 +139,7 @@ class InPlace(Core):
         np.copyto(self._data, value._data, casting="same_kind")
 
     def _become(self, value: Self, whole: bool) -> None:
-        """The graph after a write: the value's own for an update, else a write over what was there."""
+        """The graph after a write: the value's own for an update, else a write over the old."""
         base = self if self._base is None else self._base
         if base is self and not whole and value._fn is not None:
             self._fn = value._fn
@@ -143,9 +147,7 @@ class InPlace(Core):
             sources: tuple[Node, ...] = tuple(x._node() or operand_node(x) for x in (base, value))
             wanted = tuple(x._node() is not None for x in (base, value))
             attrs = (("steps", self._steps),)
-            base._fn = Recorded(
-                WRITE_VIEW, sources, attrs, base.type, wanted, call_site()[0], ""
-            )
+            base._fn = Recorded(WRITE_VIEW, sources, attrs, base.type, wanted, call_site()[0], "")
         base._generation += 1
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -239,7 +241,7 @@ for _spelling, _name in (
 
 
 def _separate(fn: Recorded | None, first: int, target: Core) -> None:
-    """Operations recorded since `first` keep copies of what they saved of `target`: it is overwritten."""
+    """Operations recorded since `first` keep copies of what they saved of `target`."""
     copies: dict[int, Saved] = {}
     stack: list[Node | None] = [fn]
     while stack:

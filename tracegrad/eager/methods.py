@@ -1,7 +1,7 @@
-"""PyTorch's spellings of methods: `dim=` and `keepdim=`, `view`, `permute`, `relu`, `norm`, `double`, ...
+"""PyTorch's spellings of methods: `dim=`, `keepdim=`, `view`, `permute`, `relu`, `norm`, ...
 
-Where NumPy and PyTorch disagree NumPy wins: `x.max(dim=0)` gives values only. `x.size` is NumPy's number of
-elements, and calling it, `x.size()`, gives PyTorch's shape.
+Where NumPy and PyTorch disagree NumPy wins: `x.max(dim=0)` gives values only. `x.size` is NumPy's
+number of elements, and calling it, `x.size()`, gives PyTorch's shape.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ class Methods(Autograd):
     cumsum, cumprod = map(_reduction, ("cumsum", "cumprod"))
     softmax, log_softmax, logsumexp = map(_reduction, ("softmax", "log_softmax", "logsumexp"))
 
-    exp, log, sqrt, square, sin, cos = map(_function, ("exp", "log", "sqrt", "square", "sin", "cos"))
+    exp, log, sqrt, square, sin, cos = map(
+        _function, ("exp", "log", "sqrt", "square", "sin", "cos")
+    )
     tan, tanh, sinh, cosh, expm1 = map(_function, ("tan", "tanh", "sinh", "cosh", "expm1"))
     log1p, log2, log10, abs, sign = map(_function, ("log1p", "log2", "log10", "abs", "sign"))
     floor, ceil, trunc, reciprocal = map(_function, ("floor", "ceil", "trunc", "reciprocal"))
@@ -103,7 +105,8 @@ class Methods(Autograd):
         """The transpose of a matrix; vectors and scalars as they are."""
         if self._data.ndim > 2:
             raise RuntimeError(
-                f"t() expects a tensor with <= 2 dimensions, but self is {self._data.ndim}D; use permute"
+                f"t() expects a tensor with <= 2 dimensions, but self is {self._data.ndim}D; use "
+                "permute"
             )
         return PUBLIC["transpose"](self)
 
@@ -118,7 +121,7 @@ class Methods(Autograd):
         return self.transpose(*dims)
 
     def transpose(self, *axes: Any) -> Self:
-        """NumPy's transpose: axes in their new order (for two axes of a matrix this is PyTorch's too)."""
+        """NumPy's transpose: axes in their new order; for a matrix this is PyTorch's too."""
         return super().transpose(*axes)
 
     def flatten(self, start_dim: Any = 0, end_dim: int = -1) -> Self:

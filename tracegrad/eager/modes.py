@@ -1,7 +1,9 @@
-"""Whether operations are recorded: `no_grad`, `enable_grad`, `set_grad_enabled`, per thread.
+"""Whether operations are recorded: `no_grad`, `enable_grad`, `set_grad_enabled`.
 
     with tg.no_grad():
         w -= 0.1 * w.grad          # computed, not recorded
+
+The mode belongs to a thread (and to an asynchronous task).
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ _enabled: ContextVar[bool] = ContextVar("grad_enabled", default=True)
 is_grad_enabled = _enabled.get
 
 
-class set_grad_enabled:  # noqa: N801 - spelled as PyTorch does
+class set_grad_enabled:
     """Record operations or not, from now on; as a context or decorator, within it."""
 
     def __init__(self, mode: bool) -> None:
@@ -58,13 +60,13 @@ class _Mode:
         return _within(self.mode, function)
 
 
-class no_grad(_Mode):  # noqa: N801 - spelled as PyTorch does
+class no_grad(_Mode):
     """Within: results do not require gradients, nothing is recorded, leaves may be written to."""
 
     mode = False
 
 
-class enable_grad(_Mode):  # noqa: N801 - spelled as PyTorch does
+class enable_grad(_Mode):
     """Within: operations are recorded, also inside of a `no_grad`."""
 
     mode = True

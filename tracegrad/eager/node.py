@@ -1,9 +1,9 @@
-"""What an eager operation leaves behind: an IR node that also holds the arrays its derivative needs.
+"""What an eager operation leaves behind: an IR node that holds the arrays its derivative needs.
 
-    y = np.exp(x)      ->      y.grad_fn is a node `exp(x)` that keeps y's array (the derivative is y itself)
+    y = np.exp(x)      ->      y.grad_fn is a node `exp(x)` that keeps y's array
 
-A `Recorded` node knows the code object and instruction that made it; file, line and name are looked up when
-somebody asks.
+A `Recorded` node knows the code object and instruction that made it; file, line and name are looked
+up when somebody asks.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from tracegrad.tracing.source import assigned_name, is_user_file, source_of
 Site = tuple[CodeType, int]
 """A place in the user's program: the code object and the offset of the instruction."""
 
+Attrs = tuple[tuple[str, Any], ...]
 Hook = Callable[[Any], Any]
 
 
@@ -102,6 +103,11 @@ class Saved:
         return self.counter is not None and self.counter.value != self.version
 
 
+def _set(node: Node, op: Op, inputs: tuple[Node, ...], attrs: Attrs, type: ArrayType) -> None:
+    """Fill a node past its frozen constructor: this is the cost of every recorded operation."""
+    node.__dict__.update(op=op, inputs=inputs, attrs=attrs, type=type, serial=next_serial())
+
+
 class Differentiable(Node):
     """A node of the eager graph with a gradient: an operation's result or a leaf."""
 
@@ -112,9 +118,7 @@ class Leaf(Differentiable):
     """A tensor made by the user, where gradients accumulate."""
 
     def __init__(self, tensor: Any) -> None:
-        self.op = Input(tensor.type)
-        self.inputs, self.attrs, self.type = (), (), tensor.type
-        self.serial = next_serial()
+        _set(self, Input(tensor.type), (), (), tensor.type)
         self.tensor = tensor
 
     @property
@@ -136,8 +140,7 @@ class Plain(Node):
     __setattr__ = object.__setattr__  # type: ignore[assignment]
 
     def __init__(self, type: ArrayType, site: Site | None) -> None:
-        self.op, self.inputs, self.attrs, self.type = Input(type), (), (), type
-        self.serial = next_serial()
+        _set(self, Input(type), (), (), type)
         self.site = site
 
     @property
@@ -159,14 +162,13 @@ class Recorded(Differentiable):
         self,
         op: Op,
         inputs: tuple[Node, ...],
-        attrs: tuple[tuple[str, Any], ...],
+        attrs: Attrs,
         type: ArrayType,
         wanted: tuple[bool, ...],
         site: Site | None,
         label: str,
     ) -> None:
-        self.op, self.inputs, self.attrs, self.type = op, inputs, attrs, type
-        self.serial = next_serial()
+        _set(self, op, inputs, attrs, type)
         self.wanted, self.site, self.label = wanted, site, label
         self.saved: tuple[Saved | None, ...] | None = ()
         """One per operand, then the result; None after a backward that consumed them."""
@@ -176,8 +178,8 @@ class Recorded(Differentiable):
     def keep(self, values: list[Any]) -> None:
         """Save these values: tensors with the version of their memory, numbers as they are.
 
-        A backward drops them unless a number that the library itself put in (the size that a mean divides by) is all
-        there is.
+        A backward drops them unless a number that the library itself put in (the size that a mean
+        divides by) is all there is.
         """
         saved = []
         for value in values:
@@ -223,9 +225,7 @@ class Recorded(Differentiable):
     @property
     def next_functions(self) -> tuple[tuple[Node, int], ...]:
         """The nodes that gradients go on to, as PyTorch lists them."""
-        return tuple(
-            (node, 0) for node, want in zip(self.inputs, self.wanted, strict=True) if want
-        )
+        return tuple((node, 0) for node, want in zip(self.inputs, self.wanted, strict=True) if want)
 
     def describe(self) -> str:
         """The tensor that this operation made, in words: `y = x * 2 (train.py:19)`."""
@@ -251,10 +251,12 @@ class Step:
         self.args = (*args[:place], None, *args[place + 1 :])
 
     def __call__(self, base: Any) -> Any:
-        return bind(self.op, *self.args[: self.place], base, *self.args[self.place + 1 :], **self.attrs)
+        return bind(
+            self.op, *self.args[: self.place], base, *self.args[self.place + 1 :], **self.attrs
+        )
 
     def on_array(self, base: np.ndarray) -> np.ndarray:
         """The same view of a plain array."""
-        args = [getattr(arg, "_data", arg) for arg in self.args]
+        args: list[Any] = [getattr(arg, "_data", arg) for arg in self.args]
         args[self.place] = base
         return self.op.reference(*args, **self.attrs)

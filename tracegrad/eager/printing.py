@@ -1,6 +1,8 @@
 """How a tensor prints: PyTorch's format, four digits, one width for all elements.
 
     tensor([[3., 3.], [3., 3.]], grad_fn=<AddBackward>)
+
+Other dtypes than float64, int64 and bool are named.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ _PLAIN = (np.dtype(np.float64), np.dtype(np.int64), np.dtype(np.bool_))
 
 
 def tensor_text(array: np.ndarray, notes: list[str]) -> str:
-    """`tensor(...)` with notes such as `requires_grad=True`; dtypes other than the defaults are named."""
+    """`tensor(...)` with notes such as `requires_grad=True`."""
     notes = list(notes)
     if array.dtype not in _PLAIN:
         notes.insert(0, f"dtype={array.dtype.name}")
@@ -61,9 +63,9 @@ def formatter(values: np.ndarray) -> Callable[[Any], str]:
     if values.dtype.kind != "f":
         width = max(len(str(value)) for value in values)
         return lambda value: str(value).rjust(width)
-    size = np.abs(values[np.isfinite(values) & (values != 0)]).astype(float)
-    pattern = _pattern(size)
-    width = max(len(pattern(value)) for value in values)
+    finite = values[np.isfinite(values) & (values != 0)]
+    pattern = _pattern(np.abs(finite).astype(float))
+    width = max((len(pattern(value)) for value in finite), default=0)
     return lambda value: pattern(value).rjust(width)
 
 

@@ -1,7 +1,8 @@
 """Arrays without values beside the tensors: for what a derivative rule only needs the type of.
 
-Three uses: operands that were not saved; free tangents of an op that gives a `jvp`, whose linear operations are
-recorded and then transposed; and finding out which operands a rule needs, by running it on nothing else:
+Three uses: operands that were not saved; free tangents of an op that gives a `jvp`, whose linear
+operations are recorded and then transposed; and finding out which operands a rule needs, by running
+it on nothing else:
 
     vjp of multiply on (ct, x, y), wanted x only   ->   ct * y   ->   y must be saved, x not
 """
@@ -116,7 +117,7 @@ def _by_class(
     out: ArrayType,
     wanted: tuple[bool, ...],
 ) -> tuple[bool, ...]:
-    """The same for all shapes of one class: what rules ask of sizes is whether two are equal, or 1."""
+    """The same by classes of shapes: rules ask of sizes whether two are equal, or one is 1."""
     labels: dict[Any, int] = {0: 0, 1: 1}
     classes = tuple(
         (type.dtype.num, *(labels.setdefault(size, len(labels)) for size in type.shape))
