@@ -12,11 +12,12 @@ its axes becomes a scalar, another is a buffer allocated once, before the loops.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
 
 from codegen.expr import Const, Expr, Load, Var
 from codegen.loops import Accumulate, Alloc, Assign, For, Function, Statement, Store
-from codegen.schedule.dependence import accesses, aliases, assigned, exposure, used
+from codegen.schedule.dependence import accesses, aliases, assigned
 from codegen.schedule.fusion import Scope
 from codegen.traverse import (
     Body,
@@ -35,41 +36,69 @@ def contract(function: Function) -> Function:
     return replace(moved, body=hoisted(moved.body, scope))
 
 
+Uses = dict[str, list[tuple[Expr, ...] | None]]
+"""For each array the indices at which a statement touches it; None stands for all of it."""
+
+
 def narrowed(body: Body, scope: Scope) -> Body:
-    for alloc in [s for s in body if isinstance(s, Alloc) and movable(s, body, scope)]:
-        body = scalarised(alloc, body) if alloc.shape == () else moved_inside(alloc, body)
-    return tuple(map_blocks(s, lambda block: narrowed(block, scope)) for s in body)
+    uses = [indices(statement) for statement in body]
+    users: dict[str, list[int]] = defaultdict(list)
+    for at, found in enumerate(uses):
+        for array in found:
+            users[array].append(at)
+    scalars: dict[str, Alloc] = {}
+    moved: dict[int, dict[Alloc, int]] = defaultdict(dict)
+    for alloc in (s for s in body if isinstance(s, Alloc)):
+        where = users[alloc.array]
+        if not (where and movable(alloc, [uses[at] for at in where], scope)):
+            continue
+        if alloc.shape == () and surely_set(alloc, body[where[0]]):
+            scalars[alloc.array] = alloc
+        elif len(where) == 1 and isinstance(loop := body[where[0]], For):
+            axis = common_axis(loop.var, uses[where[0]][alloc.array])
+            if axis is not None:
+                moved[where[0]][alloc] = axis
+    gone = {alloc.array for allocs in moved.values() for alloc in allocs}
+    changed: list[Statement] = []
+    for at, statement in enumerate(body):
+        if isinstance(statement, Alloc) and statement.array in scalars:
+            changed += initial(statement)
+        elif not (isinstance(statement, Alloc) and statement.array in gone):
+            statement = moved_inside(statement, moved[at]) if at in moved else statement
+            changed.append(as_scalars(statement, scalars) if scalars else statement)
+    return tuple(map_blocks(s, lambda block: narrowed(block, scope)) for s in changed)
 
 
-def movable(alloc: Alloc, body: Body, scope: Scope) -> bool:
+def indices(statement: Statement) -> Uses:
+    found: Uses = defaultdict(list)
+    for access in accesses(statement, {}):
+        found[access.array].append(access.index)
+    return found
+
+
+def movable(alloc: Alloc, uses: list[Uses], scope: Scope) -> bool:
     """Whether all uses are loads and stores of single elements through the array's own name."""
     if not alloc.temporary or alloc.array in scope.roots.values():
         return False
-    found = [a for s in body if s != alloc for a in accesses(s, {}) if a.array == alloc.array]
-    return all(access.index is not None for access in found)
+    return all(index is not None for found in uses for index in found[alloc.array])
 
 
-def moved_inside(alloc: Alloc, body: Body) -> Body:
-    """The allocation at the start of the only loop that uses the array, without its axis."""
-    users = [at for at, s in enumerate(body) if s != alloc and alloc.array in mentions(s)]
-    match [body[at] for at in users]:
-        case [For() as loop] if (axis := common_axis(alloc.array, loop)) is not None:
-            smaller = replace(alloc, shape=without(alloc.shape, axis))
-            inside = tuple(drop_axis(s, alloc.array, axis) for s in loop.body)
-            first = next(at for at, s in enumerate(inside) if alloc.array in mentions(s))
-            narrow = replace(loop, body=(*inside[:first], smaller, *inside[first:]))
-            return tuple(narrow if s is loop else s for s in body if s != alloc)
-    return body
+def surely_set(alloc: Alloc, first: Statement) -> bool:
+    """Whether an array of no axes has a value before it is read."""
+    return alloc.fill is not None or (isinstance(first, Store) and first.array == alloc.array)
 
 
-def mentions(statement: Statement) -> set[str]:
-    return exposure((statement,))[0] | used(statement)
+def initial(alloc: Alloc) -> list[Statement]:
+    if alloc.fill is None:
+        return []
+    value = Const(alloc.fill, alloc.dtype)
+    return [Assign(Var(alloc.array, alloc.dtype), value, alloc.comment)]
 
 
-def common_axis(array: str, loop: For) -> int | None:
-    """The axis at which every access to the array is indexed by the loop variable alone."""
-    indices = [a.index for a in accesses(loop, {}) if a.array == array and a.index is not None]
-    fixed = [axis for axis in range(len(indices[0])) if all(i[axis] == loop.var for i in indices)]
+def common_axis(loop: Var, found: list[tuple[Expr, ...] | None]) -> int | None:
+    """The axis at which every access is indexed by the loop variable alone."""
+    at_all = [index for index in found if index is not None]
+    fixed = [k for k in range(len(at_all[0])) if all(index[k] == loop for index in at_all)]
     return fixed[0] if fixed else None
 
 
@@ -77,47 +106,48 @@ def without(parts: tuple[Expr, ...], axis: int) -> tuple[Expr, ...]:
     return (*parts[:axis], *parts[axis + 1 :])
 
 
-def drop_axis(statement: Statement, array: str, axis: int) -> Statement:
+def moved_inside(statement: Statement, allocs: dict[Alloc, int]) -> Statement:
+    """Allocations in the body of the only loop that uses the arrays, without that loop's axis."""
+    assert isinstance(statement, For)
+    axes = {alloc.array: axis for alloc, axis in allocs.items()}
+    waiting = {a.array: replace(a, shape=without(a.shape, axis)) for a, axis in allocs.items()}
+    body: list[Statement] = []
+    for inner in statement.body:
+        inner = drop_axes(inner, axes)
+        body += [waiting.pop(array) for array in indices(inner) if array in waiting]
+        body.append(inner)
+    return replace(statement, body=tuple(body))
+
+
+def drop_axes(statement: Statement, axes: dict[str, int]) -> Statement:
     def rule(expr: Expr) -> Expr:
         match expr:
-            case Load(name, index) if name == array:
-                return replace(expr, index=without(index, axis))
+            case Load(array, index) if array in axes:
+                return replace(expr, index=without(index, axes[array]))
         return expr
 
-    statement = map_blocks(statement, lambda block: tuple(drop_axis(s, array, axis) for s in block))
+    statement = map_blocks(statement, lambda block: tuple(drop_axes(s, axes) for s in block))
     statement = map_expressions(statement, rule)
     match statement:
-        case Store(name, index) | Accumulate(name, tuple() as index) if name == array:
-            return replace(statement, index=without(index, axis))
+        case Store(array, index) | Accumulate(array, tuple() as index) if array in axes:
+            return replace(statement, index=without(index, axes[array]))
     return statement
 
 
-def scalarised(alloc: Alloc, body: Body) -> Body:
-    """An array of no axes as a scalar of that name, if it surely has a value when it is read."""
-    at = body.index(alloc)
-    first = next((s for s in body[at + 1 :] if alloc.array in mentions(s)), None)
-    if alloc.fill is None and not (isinstance(first, Store) and first.array == alloc.array):
-        return body
-    start: Body = ()
-    if alloc.fill is not None:
-        value = Const(alloc.fill, alloc.dtype)
-        start = (Assign(Var(alloc.array, alloc.dtype), value, alloc.comment),)
-    after = tuple(as_scalar(s, alloc) for s in body[at + 1 :])
-    return (*body[:at], *start, *after)
-
-
-def as_scalar(statement: Statement, alloc: Alloc) -> Statement:
-    variable = Var(alloc.array, alloc.dtype)
+def as_scalars(statement: Statement, scalars: dict[str, Alloc]) -> Statement:
+    """Arrays of no axes as scalars of the same names."""
 
     def rule(expr: Expr) -> Expr:
-        return variable if isinstance(expr, Load) and expr.array == alloc.array else expr
+        if isinstance(expr, Load) and expr.array in scalars:
+            return Var(expr.array, scalars[expr.array].dtype)
+        return expr
 
-    statement = map_blocks(statement, lambda block: tuple(as_scalar(s, alloc) for s in block))
+    statement = map_blocks(statement, lambda block: tuple(as_scalars(s, scalars) for s in block))
     statement = map_expressions(statement, rule)
     match statement:
-        case Store(array, _, value, comment) if array == alloc.array:
-            return Assign(variable, value, comment)
-        case Accumulate(array, ()) if array == alloc.array:
+        case Store(array, _, value, comment) if array in scalars:
+            return Assign(Var(array, scalars[array].dtype), value, comment)
+        case Accumulate(array, ()) if array in scalars:
             return replace(statement, index=None)
     return statement
 
