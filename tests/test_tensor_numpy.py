@@ -85,8 +85,21 @@ def test_numpy_functions_and_operators_give_tensors() -> None:
     assert_equal(array * x, [3, 8])
     assert (array @ x).item() == 11.0
     assert np.shape(x) == (2,)
+
+
+def test_numpy_functions_that_have_no_gradient() -> None:
+    x = tg.tensor([1.0, 7.0], requires_grad=True)
     with pytest.raises(TypeError, match="not supported"):
         np.unwrap(x)
+    np.testing.assert_array_equal(np.unwrap(x.detach()), np.unwrap(np.array([1.0, 7.0])))
+    assert np.array_equal(x.detach(), [1.0, 7.0])
+    array = np.ones(2)
+    array += x.detach()
+    np.testing.assert_array_equal(array, [2, 8])
+    with pytest.raises(TypeError, match="out="):
+        array += x
+    with pytest.raises(TypeError):
+        np.add.at(x.detach(), [0], 1.0)
 
 
 def test_comparisons_are_elementwise_and_have_no_gradient() -> None:

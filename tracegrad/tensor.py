@@ -21,6 +21,7 @@ from tracegrad.eager.core import Core
 from tracegrad.eager.methods import Methods
 from tracegrad.eager.node import call_site
 from tracegrad.eager.printing import tensor_text
+from tracegrad.errors import UnsupportedError
 from tracegrad.ops.op import supported_dtype
 
 
@@ -56,6 +57,23 @@ class Tensor(Methods):
                 )
             return array.astype(dtype)
         return array.copy() if copy else array
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        try:
+            return super().__array_ufunc__(ufunc, method, *inputs, **options)
+        except UnsupportedError:
+            if method == "at" or _needs_gradient((inputs, options)):
+                raise
+            return getattr(ufunc, method)(*_plain(inputs), **_plain(options))
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        """Ours if there is one; on tensors that need no gradient any other NumPy function too."""
+        try:
+            return super().__array_function__(function, types, args, dict(kwargs))
+        except UnsupportedError:
+            if _needs_gradient((args, kwargs)):
+                raise
+            return function(*_plain(args), **_plain(kwargs))
 
     def item(self) -> Any:
         """The one element as a Python number."""
@@ -135,7 +153,7 @@ def array_of(data: Any, dtype: Any, copy: bool) -> np.ndarray:
     if isinstance(data, Core):
         data = data._data
     elif isinstance(data, list | tuple):
-        data = _plain_items(data)
+        data = _plain(data)
     if isinstance(data, np.ma.MaskedArray):
         raise TypeError("a masked array: pass x.filled(value) or x.data")
     array = np.array(data, dtype=dtype) if copy else np.asarray(data, dtype=dtype)
@@ -146,12 +164,24 @@ def array_of(data: Any, dtype: Any, copy: bool) -> np.ndarray:
     return array
 
 
-def _plain_items(items: Any) -> Any:
-    return [
-        _plain_items(item)
-        if isinstance(item, list | tuple)
-        else item._data
-        if isinstance(item, Core)
-        else item
-        for item in items
-    ]
+def _plain(value: Any) -> Any:
+    """The same with arrays in place of tensors, in nested lists, tuples and dicts."""
+    match value:
+        case Core():
+            return value._data
+        case list() | tuple():
+            return type(value)([_plain(item) for item in value])
+        case dict():
+            return {key: _plain(item) for key, item in value.items()}
+    return value
+
+
+def _needs_gradient(value: Any) -> bool:
+    match value:
+        case Core():
+            return value._node() is not None
+        case list() | tuple():
+            return any(_needs_gradient(item) for item in value)
+        case dict():
+            return any(_needs_gradient(item) for item in value.values())
+    return False

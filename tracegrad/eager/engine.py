@@ -23,6 +23,7 @@ from tracegrad.eager.node import (
     call_site,
     line_of,
     name_at,
+    statement_at,
 )
 from tracegrad.eager.symbolic import LINEAR, Symbolic
 from tracegrad.errors import TracegradError
@@ -109,7 +110,7 @@ def check(node: Recorded, operand: Node, saved: Saved) -> None:
         "one of the variables needed for gradient computation has been modified by an inplace "
         f"operation: {name or 'a tensor'} ({operand.type}), needed for the gradient of {node!r} at "
         f"{line_of(node.site)}, is at version {saved.counter.value} but version {saved.version} "
-        f"was used; it was last changed at {line_of(saved.counter.site)}. Write it without "
+        f"was used; it was last changed at {statement_at(saved.counter.site)}. Write it without "
         f"in-place change (x = x + 1 instead of x += 1), or change a copy: {name or 'x'}.clone()"
     )
 

@@ -8,6 +8,7 @@ up when somebody asks.
 
 from __future__ import annotations
 
+import linecache
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -68,6 +69,15 @@ def line_of(site: Site | None) -> str:
     if source is None:
         return "an unknown line"
     return f"{Path(source.file).name}:{source.line}: {' '.join(source.text.split())}"
+
+
+def statement_at(site: Site | None) -> str:
+    """As `line_of`, with the whole line: `train.py:19: y[0] = 1.0`."""
+    source = source_of(*site) if site is not None else None
+    if source is None:
+        return "an unknown line"
+    text = linecache.getline(source.file, source.line).strip()
+    return f"{Path(source.file).name}:{source.line}: {text}"
 
 
 def name_at(site: Site | None) -> str:
