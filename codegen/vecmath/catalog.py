@@ -90,19 +90,25 @@ def lookup(name: str, dtype: np.dtype) -> Any:
 @functools.cache
 def sources() -> dict[str, str]:
     """Name -> text of every top-level definition, in an order in which they can be executed."""
-    found: dict[str, str] = {}
-    for module in MODULES:
-        text = inspect.getsource(module)
-        for statement in ast.parse(text).body:
-            for name in defined(statement):
-                found[name] = segment(text, statement)
-    return found
+    return {name: text for module in MODULES for name, text in definitions(module).items()}
+
+
+def definitions(module: ModuleType) -> dict[str, str]:
+    """Name -> text of the top-level definitions of one file."""
+    text = inspect.getsource(module)
+    return {
+        name: segment(text, statement)
+        for statement in ast.parse(text).body
+        for name in defined(statement)
+    }
 
 
 def defined(statement: ast.stmt) -> Iterator[str]:
     """The names that a top-level function definition or assignment binds."""
     match statement:
         case ast.FunctionDef(name=name):
+            yield name
+        case ast.AnnAssign(target=ast.Name(id=name)):
             yield name
         case ast.Assign(targets=targets):
             for target in targets:

@@ -8,9 +8,11 @@ p minimises max |w(x) (p(x) - f(x))|. (E. Remez, C. R. Acad. Sci. Paris 199, 193
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import mpmath as mp
 
@@ -42,18 +44,23 @@ def remez(target: Polynomial, rounds: int = 12) -> tuple[list[mp.mpf], mp.mpf]:
                 for i, x in enumerate(nodes)]  # fmt: skip
         solution = mp.lu_solve(mp.matrix(rows), mp.matrix([target.function(x) for x in nodes]))
         coefficients = list(solution[:terms])
-        errors = [(x, nonzero(w) * (mp.polyval(coefficients[::-1], x) - f)) for x, f, w in values]
+        errors = [(x, nonzero(w) * (value(coefficients, x) - f)) for x, f, w in values]
         nodes, worst = extrema(errors, terms + 1, nodes)
         if worst < abs(solution[terms]) * mp.mpf("1.01"):
             break
     return coefficients, worst
 
 
+def value(coefficients: list[mp.mpf], x: mp.mpf) -> Any:
+    """The polynomial at x."""
+    return functools.reduce(lambda total, term: total * x + term, reversed(coefficients))
+
+
 def nonzero(weight: mp.mpf) -> mp.mpf:
     return max(abs(weight), mp.mpf(10) ** -6)
 
 
-def extrema(errors: list[tuple[mp.mpf, mp.mpf]], count: int, old: list[mp.mpf]) -> tuple:
+def extrema(errors: list[Any], count: int, old: list[mp.mpf]) -> tuple:
     """The `count` alternating extrema of the error, and the largest magnitude."""
     peaks: list[tuple[mp.mpf, mp.mpf]] = []
     for x, error in errors:
@@ -152,7 +159,9 @@ POLYNOMIALS = {
     "SINH": Polynomial(SINH_TAIL, 0, HALF_LN2**2, 4, lambda z: z),
     "COSH": Polynomial(COSH_TAIL, 0, HALF_LN2**2, 4, lambda z: z),
     "POW": Polynomial(POW_TAIL, 0, 0.0296, 6, lambda z: z**2),
-    "CBRT": Polynomial(lambda x: x ** (mp.mpf(-1) / 3), 0.35, 2.83, 4, lambda x: x ** (mp.mpf(1) / 3)),
+    "CBRT": Polynomial(
+        lambda x: x ** (mp.mpf(-1) / 3), 0.35, 2.83, 4, lambda x: x ** (mp.mpf(1) / 3)
+    ),
     "POW_F32": Polynomial(ATANH_TAIL, 0, 0.0296, 4, lambda z: z),
     "EXP_SHORT": Polynomial(EXP_TAIL, -HALF_LN2, HALF_LN2, 5, lambda x: x**2),
     "ATANH_F32": Polynomial(ATANH_TAIL, 0, 0.0420, 2, lambda z: z),

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from codegen.vecmath.exact import copysign_float, fabs_float, rint_float
 from codegen.vecmath.exponential import (
     LN2_HIGH,
@@ -22,9 +20,7 @@ from codegen.vecmath.exponential import (
     LOG2_E_F32,
 )
 from codegen.vecmath.floating import two_to
-from codegen.vecmath.primitives import fma, horner, scalar
-
-F32 = np.float32
+from codegen.vecmath.primitives import F32, fma, horner, scalar
 
 # derive.py: (sinh(r) / r - 1) / r**2 and (cosh(r) - 1) / r**2 in r**2
 SINH = (

@@ -96,7 +96,8 @@ def left_shift_int(a: Any, b: Any) -> Any:
 def right_shift_int(a: Any, b: Any) -> Any:
     """Shifting by the width or more (or by a negative count) leaves the sign: 0 or -1."""
     inside = (b >= cast_like(0, b)) & (b < cast_like(bit_width(b), b))
-    return cast_like(a >> (b if inside else cast_like(bit_width(b) - 1, b)), a)
+    shifted = cast_like(a >> (b if inside else cast_like(0, b)), a)
+    return shifted if inside else cast_like(-1 if a < cast_like(0, a) else 0, a)
 
 
 @scalar
@@ -112,7 +113,7 @@ def gcd_int(a: Any, b: Any) -> Any:
 @scalar
 def lcm_int(a: Any, b: Any) -> Any:
     divisor = gcd_int(a, b)
-    return abs_int(cast_like(floor_divide_int(a, divisor) * b, a))
+    return cast_like(floor_divide_int(abs_int(a), divisor) * abs_int(b), a)
 
 
 @scalar

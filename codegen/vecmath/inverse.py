@@ -14,7 +14,7 @@ import numpy as np
 
 from codegen.vecmath.exact import copysign_float, fabs_float, sqrt_float
 from codegen.vecmath.logarithm import INFINITY_F32
-from codegen.vecmath.primitives import bits, fma, horner, scalar
+from codegen.vecmath.primitives import F32, bits, fma, horner, scalar
 from codegen.vecmath.trigonometric import precise_quotient_float
 
 # pi/2 and pi/4 as sums of two floats; tan(pi/8) and tan(3 pi/8).
@@ -24,7 +24,6 @@ TAN_EIGHTH, TAN_THREE_EIGHTHS = 0.41421356237309503, 2.414213562373095
 # Where arctan2 scales both arguments by a power of two, against overflow and underflow.
 LARGE, SHRINK, SMALL, GROW = 2.0**600, 2.0**-300, 2.0**-300, 2.0**600
 
-F32 = np.float32
 HALF_PI_F32, HALF_PI_LOW_F32 = F32(1.5707964), F32(-4.371139e-08)
 QUARTER_PI_F32, QUARTER_PI_LOW_F32 = F32(0.7853982), F32(-2.1855695e-08)
 TAN_EIGHTH_F32, TAN_THREE_EIGHTHS_F32 = F32(TAN_EIGHTH), F32(TAN_THREE_EIGHTHS)

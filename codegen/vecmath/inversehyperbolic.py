@@ -13,9 +13,7 @@ from codegen.vecmath.exact import copysign_float, fabs_float, sqrt_float
 from codegen.vecmath.exponential import LN2_HIGH, LN2_HIGH_F32, LN2_LOW, LN2_LOW_F32
 from codegen.vecmath.floating import exponent, significand, two_to
 from codegen.vecmath.logarithm import ATANH, INFINITY_F32, LOG_F32, NAN_F32
-from codegen.vecmath.primitives import bits, cast_like, fma, from_bits, horner, scalar
-
-F32 = np.float32
+from codegen.vecmath.primitives import F32, bits, cast_like, fma, from_bits, horner, scalar
 
 # derive.py: (2 atanh(s) - 2 s) / s**3 in s**2
 ATANH_F32 = (

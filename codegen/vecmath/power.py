@@ -34,7 +34,7 @@ from codegen.vecmath.exponential import (
 )
 from codegen.vecmath.floating import exponent, scale, significand, two_to
 from codegen.vecmath.logarithm import INFINITY_F32, LN2, NAN_F32
-from codegen.vecmath.primitives import fma, horner, scalar
+from codegen.vecmath.primitives import F32, fma, horner, scalar
 
 # log 2 - LN2_HIGH - LN2_LOW, and 2/3 as a sum of two floats.
 LN2_REST = 1.1612227229362532e-26
@@ -42,7 +42,6 @@ TWO_THIRDS, TWO_THIRDS_LOW = 0.6666666666666666, 3.700743415417188e-17
 # (1 - h)**(-1/3) = 1 + h (1/3 + 2/9 h + 14/81 h**2 + ...)
 ROOT_SERIES = (14 / 81, 2 / 9, 1 / 3)
 
-F32 = np.float32
 THIRD_F32 = F32(1.0 / 3.0)
 
 # derive.py: (2 atanh(s) - 2 s - 2/3 s**3) / s**5 in s**2; x**(-1/3)

@@ -22,6 +22,7 @@ from llvmlite import ir
 from numba import config, njit, types
 from numba.extending import intrinsic
 
+F32 = np.float32
 PLAIN = bool(vars(config)["DISABLE_JIT"])
 # `forceinline` makes LLVM inline the call, so that the loop around it can be vectorised.
 OPTIONS: dict[str, Any] = {

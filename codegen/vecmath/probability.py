@@ -14,10 +14,10 @@ from codegen.vecmath.errorfunction import erfc_f64
 from codegen.vecmath.exact import copysign_float, fabs_float, sqrt_float
 from codegen.vecmath.logarithm import log1p_f32, log1p_f64, log_f32, log_f64
 from codegen.vecmath.primitives import cast_like, horner, scalar
+from codegen.vecmath.special import HALF_LOG_TWO_PI
 from codegen.vecmath.trigonometric import sin_f32, sin_f64
 
 ROOT_HALF = math.sqrt(0.5)
-HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 # The normal quantile by M. J. Wichura, "Algorithm AS 241", Applied Statistics 37 (1988), PPND16:
 # numerators and denominators near the median, in the flanks, in the tails; highest power first.

@@ -146,6 +146,7 @@ def log_gamma_pair_f64(x: Any) -> Any:
     """log |Gamma(x)| as a pair, x finite; for x < 0 by pi / (|x| |sin(pi x)| Gamma(|x|))."""
     magnitude = fabs_float(x)
     lifted = magnitude < 8.0
+    negative = (x < 0.0) & (magnitude > 1e-20)  # log |Gamma(x)| = -log |x| on both sides of 0
     y = magnitude + 8.0 if lifted else magnitude
     y_low = (8.0 - y) + magnitude if lifted else 0.0
     log_y, log_y_low = log_pair_f64(y)
@@ -158,13 +159,13 @@ def log_gamma_pair_f64(x: Any) -> Any:
     product, product_low = rising_product_f64(magnitude if lifted else 0.0)
     product, product_low = (product, product_low) if lifted else (1.0 / magnitude, 0.0)
     sine = sine_of_pi_f64(x)
-    other = (np.pi if x < 0.0 else magnitude) / (sine if (x < 0.0) & (sine > 0.0) else 1.0)
-    factor = other * product if lifted | (x < 0.0) else 1.0
+    other = (np.pi if negative else magnitude) / (sine if negative & (sine > 0.0) else 1.0)
+    factor = other * product if lifted | negative else 1.0
     factor_low = fma(other, product, -factor) + other * product_low
     log_factor, log_factor_low = log_pair_f64(factor if factor > 0.0 else 1.0)
     log_factor_low = log_factor_low + (factor_low / factor if lifted else 0.0)
     high, low = add_pairs_f64(high, low, -log_factor, -log_factor_low)
-    return (-high, -low) if x < 0.0 else (high, low)
+    return (-high, -low) if negative else (high, low)
 
 
 @scalar
