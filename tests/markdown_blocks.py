@@ -34,7 +34,11 @@ OUTPUT = "<!-- output -->\n"
 SCRIPT = "example.py"
 """What the script made of a page's blocks is called in dumps and errors."""
 CHECKER = doctest.OutputChecker()
-NOISE = re.compile(r"/\S*\.cache/tracegrad/\S+|(?<![\w.])\d+\.\d+(?= m?s\b)")
+NOISE = re.compile(
+    r"/\S*\.cache/tracegrad/\S+"
+    r"|(?<![\w.])\d+\.\d+(?= m?s\b)"
+    r"|(?<=operations after trace )(?s:.+?)(?=\n\n|\n +kernels)"
+)
 """What differs from run to run: paths of generated files, times. Written into pages as `...`."""
 
 
