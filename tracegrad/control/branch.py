@@ -17,7 +17,7 @@ from codegen.expr import Var
 from tracegrad.autodiff import traced
 from tracegrad.autodiff.derived import as_traced
 from tracegrad.control.body import Body, node_in, separate, trace_body, with_captured, zeros
-from tracegrad.control.loop import results_of
+from tracegrad.control.loop import assignments, results_of, tuple_text
 from tracegrad.ir.graph import Graph, Node
 from tracegrad.ir.interpret import interpret
 from tracegrad.ir.op import Array, Op
@@ -87,6 +87,21 @@ class Branch(Op):
             return trace_body(trace, graph.name, [], body)
 
         return branch(trace, node_in(trace, inputs[0]), [body_of(graph) for graph in branches])
+
+    def block(self, writer: Any, node: Node) -> list[str]:
+        """`if ...: ... elif ...: ... else: ...`; each side makes the tuple of results."""
+        index, *operands = [writer.value(n) for n in node.inputs]
+        branches = node.attributes["branches"]
+        lines: list[str] = []
+        for number, graph in enumerate(branches):
+            last = number == len(branches) - 1
+            test = f"{'if' if not number else 'elif'} {index} <= {number}:"
+            lines.append("else:" if last and number else test)
+            given = assignments([n.name for n in graph.inputs], operands)
+            results = [writer.value(n) for n in graph.outputs]
+            lines += [f"    {line}" for line in given] + writer.body(graph)
+            lines.append(f"    {node.name} = {tuple_text(results)}")
+        return lines
 
     def kernel(self, lowering: Any, node: Node) -> None:
         names = result_names(lowering, node)

@@ -31,6 +31,7 @@ from tracegrad.passes.simplify import simplify
 from tracegrad.nested import Nested, allocate_named, keep_results, result_names, start_carry
 from tracegrad.ops.op import register
 from tracegrad.ops.project import PROJECT
+from tracegrad.ops.shape import shape_text
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.trace import Trace, current_trace
 
@@ -91,6 +92,33 @@ class Loop(Op):
     def vjp(self, wanted: Sequence[bool], cts: Any, out: Any, *inputs: Array, **attrs: Any):
         return _vjp(wanted, cts, out, inputs, **attrs)
 
+    def block(self, writer: Any, node: Node) -> list[str]:
+        """`for index in range(n): ...`, then the results as a tuple."""
+        attrs = node.attributes
+        body, carries, stacks = attrs["body"], attrs["carries"], attrs["stacks"]
+        given = [n.name for n in body.inputs]
+        operands = [writer.value(n) for n in node.inputs]
+        parts = node.type.parts[carries:]  # type: ignore[attr-defined]
+        ys = [f"{node.name}_{k}" for k in range(len(parts))]
+        starts = [*given[1 : 1 + carries], *given[1 + carries + stacks :]]
+        values = [*operands[:carries], *operands[carries + stacks :][: len(starts) - carries]]
+        order = f"range({attrs['length']})"
+        items = zip(given[1 + carries :], operands[carries : carries + stacks], strict=False)
+        results = [writer.value(n) for n in body.outputs]
+        return [
+            *assignments(starts, values),
+            *(
+                f"{y} = np.empty({shape_text(type.shape)}, np.{type.dtype.name})"
+                for y, type in zip(ys, parts, strict=True)
+            ),
+            f"for {given[0]} in {f'reversed({order})' if attrs['reverse'] else order}:",
+            *(f"    {item} = {stack}[{given[0]}]" for item, stack in items),
+            *writer.body(body),
+            *(f"    {y}[{given[0]}] = {r}" for y, r in zip(ys, results[carries:], strict=True)),
+            *(f"    {line}" for line in assignments(given[1 : 1 + carries], results[:carries])),
+            f"{node.name} = {tuple_text([*given[1 : 1 + carries], *ys])}",
+        ]
+
     def kernel(self, lowering: Any, node: Node) -> None:
         _lower(lowering, node, **node.attributes)
 
@@ -127,6 +155,18 @@ def results_of(trace: Trace, node: Node) -> list[Traced]:
         Traced(trace, trace.record(PROJECT, (node,), {"index": index}))
         for index in range(len(node.type.parts))
     ]
+
+
+def assignments(names: Sequence[str], values: Sequence[str]) -> list[str]:
+    """`a, b = x, y`, all at once; nothing where a name already is its value."""
+    pairs = [(name, value) for name, value in zip(names, values, strict=True) if name != value]
+    if not pairs:
+        return []
+    return [f"{', '.join(n for n, _ in pairs)} = {', '.join(v for _, v in pairs)}"]
+
+
+def tuple_text(parts: Sequence[str]) -> str:
+    return f"({parts[0]},)" if len(parts) == 1 else f"({', '.join(parts)})"
 
 
 def span_of(inputs: Sequence[Any], body: Graph, length: Size, reverse: bool) -> Span:

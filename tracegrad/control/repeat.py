@@ -19,7 +19,15 @@ from codegen.expr import Var
 from tracegrad.autodiff import traced
 from tracegrad.autodiff.derived import as_traced
 from tracegrad.control.body import Body, node_in, separate, stand_in, trace_body, with_captured, zeros
-from tracegrad.control.loop import INDEX, Ran, Span, backward_through, results_of
+from tracegrad.control.loop import (
+    INDEX,
+    Ran,
+    Span,
+    assignments,
+    backward_through,
+    results_of,
+    tuple_text,
+)
 from tracegrad.ir.graph import Graph, Node
 from tracegrad.ir.interpret import interpret
 from tracegrad.ir.op import Array, Op
@@ -130,6 +138,30 @@ class Repeat(Op):
         counted = Graph(body.name, (index, *body.inputs), body.outputs)
         ran = Ran(trace, counted, inputs, carries, 0, Span(length, False, bound))
         return backward_through(ran, wanted, cts[:carries], None)
+
+    def block(self, writer: Any, node: Node) -> list[str]:
+        """`while True: condition; break; body`, then the results as a tuple."""
+        attrs = node.attributes
+        condition, body, carries = attrs["condition"], attrs["body"], attrs["carries"]
+        operands = [writer.value(n) for n in node.inputs]
+        given = [n.name for n in body.inputs]
+        steps = f"{node.name}_steps"
+        return [
+            *assignments(given, operands),
+            f"{steps} = 0",
+            "while True:",
+            *(f"    {line}" for line in assignments([n.name for n in condition.inputs], given)),
+            *writer.body(condition),
+            f"    if not {writer.value(condition.outputs[0])}:",
+            "        break",
+            *writer.body(body),
+            *(
+                f"    {line}"
+                for line in assignments(given[:carries], [writer.value(n) for n in body.outputs])
+            ),
+            f"    {steps} += 1",
+            f"{node.name} = {tuple_text([*given[:carries], steps])}",
+        ]
 
     def kernel(self, lowering: Any, node: Node) -> None:
         """The condition is computed before the loop and at the end of each step."""

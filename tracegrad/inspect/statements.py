@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tracegrad.ir.graph import Graph, Node
+from tracegrad.ir.graph import Graph, Node, all_nodes
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.reduction import Reduction
 from tracegrad.tracing.naming import UNNAMED, Namer
@@ -27,15 +27,26 @@ PLAIN = (np.dtype(np.float64), np.dtype(np.int64), np.dtype(bool))
 class Writer:
     """The statements of one graph; `tables` are its constant arrays too large to write out."""
 
-    def __init__(self, graph: Graph) -> None:
-        namer = Namer({node.name for node in graph.nodes} | set(graph.sizes))
+    def __init__(self, graph: Graph, outer: Writer | None = None) -> None:
         self.graph = graph
-        self.tables = {node: namer.unique("table") for node in graph.nodes if is_table(node)}
+        if outer is not None:
+            self.tables = outer.tables
+            return
+        nodes = list(all_nodes(graph))
+        namer = Namer({node.name for node in nodes} | set(graph.sizes))
+        self.tables = {node: namer.unique("table") for node in nodes if is_table(node)}
+
+    def body(self, graph: Graph) -> list[str]:
+        """The statements of a loop's or a branch's body, indented."""
+        inner = Writer(graph, self)
+        return [f"    {line}" for node in inner for line in inner.lines(node)]
 
     def lines(self, node: Node) -> list[str]:
         """The statements that give `node.name` its value."""
         infix = bool(getattr(node.op, "infix", ""))
         args = [self._argument(node, number, infix) for number in range(len(node.inputs))]
+        if node.op.has("block"):
+            return node.op.block(self, node)
         if node.op.has("lines"):
             return node.op.lines(node.name, *args, **node.attributes)
         text = node.op.text(*args, **node.attributes)

@@ -64,6 +64,10 @@ class Op:
         """Ops that no single NumPy expression says: the statements that give `target` its value."""
         raise NotImplementedError
 
+    def block(self, writer: Any, node: Node) -> list[str]:
+        """Ops with bodies: the statements, with `writer.body(graph)` those of a body, indented."""
+        raise NotImplementedError
+
     def transpose(self, ct: Array, *inputs: Array, **attrs: Any) -> tuple[Array | None, ...]:
         """Linear ops: the cotangents of the arguments in `linear`, in that order.
 

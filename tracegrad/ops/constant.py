@@ -144,8 +144,8 @@ class Bound(Op):
     def reference(self, x: Any, *, symbol: Size) -> Any:
         return x
 
-    def text(self, x: str, *, symbol: Size) -> str:
-        return x
+    def lines(self, target: str, x: str, *, symbol: Size) -> list[str]:
+        return [f"{target} = {symbol} = int({x})"]
 
     def element(self, read: Callable[..., Expr], index: tuple[Expr, ...], node: Any) -> Expr:
         return read(0, ())

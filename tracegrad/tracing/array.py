@@ -110,6 +110,11 @@ class Traced(ArrayMethods):
 
     def write(self, value: Any) -> None:
         """Become `value` (of this type): an in-place write, seen by every view of this array."""
+        if current_trace() is not self._trace and current_trace() is not None:
+            raise TraceError(
+                f"the body {current_trace().name} writes into an array from outside of it: carry the array through the "  # type: ignore[union-attr]
+                "loop, or return the value from the branch"
+            )
         if self._view is not None:
             self._view.base.write(self._view.put(value))
             return
