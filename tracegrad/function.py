@@ -82,8 +82,8 @@ class Function(Inspectable):
         if Traced in kinds:
             return self.python(*args, **kwargs)
         if kinds:
-            return kinds[0].call(self, args, kwargs)  # type: ignore[attr-defined]
-        version, values = self.version_for(args, kwargs)
+            return kinds[0].call(self, leaves, tree)  # type: ignore[attr-defined]
+        version, values = self.version_of(leaves, tree)
         result = version.pack(version.primal.function(*values))
         flat = not kwargs and all(child is LEAF for child in tree.children[0].children)  # type: ignore[union-attr]
         if flat:
@@ -94,7 +94,11 @@ class Function(Inspectable):
 
     def version_for(self, args: tuple[Any, ...], kwargs: Any) -> tuple[Version, list[Any]]:
         """The version for these arguments, known or new, and their normalised leaves."""
-        leaves, tree = leaves_of((args, kwargs))
+        return self.version_of(*leaves_of((args, kwargs)))
+
+    def version_of(self, leaves: Sequence[Any], tree: Tree) -> tuple[Version, list[Any]]:
+        """`version_for` arguments already taken apart; tensors count as the arrays they hold."""
+        leaves = [x._data if isinstance(x, ArrayMethods) else x for x in leaves]  # type: ignore[attr-defined]
         try:
             values = [normalised("", value) for value in leaves]
         except TracegradError:

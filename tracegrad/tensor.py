@@ -11,17 +11,19 @@ back.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import numpy as np
 
 from tracegrad.eager.call import call
-from tracegrad.eager.core import Core
+from tracegrad.eager.core import Core, operand_node
 from tracegrad.eager.methods import Methods
 from tracegrad.eager.node import call_site
 from tracegrad.eager.printing import tensor_text
 from tracegrad.errors import UnsupportedError
+from tracegrad.inspect.dump import Dump
+from tracegrad.inspect.recorded import dump_eager
 from tracegrad.ops.op import supported_dtype
 
 
@@ -35,9 +37,9 @@ class Tensor(Methods):
             self.requires_grad_()
 
     @classmethod
-    def call(cls, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def call(cls, function: Any, leaves: Sequence[Any], tree: Any) -> Any:
         """A traced function called on tensors: one node of the graph, run compiled."""
-        return call(cls, function, args, kwargs)
+        return call(cls, function, leaves, tree)
 
     def numpy(self) -> np.ndarray:
         """The array itself: it shares memory with the tensor. Raises if a gradient is required."""
@@ -129,6 +131,13 @@ class Tensor(Methods):
         return (
             format(self.item(), spec) if spec and self._data.ndim == 0 else format(repr(self), spec)
         )
+
+    def dump(self) -> Dump:
+        """The operations that made this tensor, as a NumPy program with the lines they came from.
+
+        A tensor that records nothing is the parameter of an empty program.
+        """
+        return dump_eager([self._node() or operand_node(self)])
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         if self.grad_fn is not None:

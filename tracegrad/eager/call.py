@@ -28,7 +28,7 @@ from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType, TupleType
 from tracegrad.leaves import leaves_of, normalised
 from tracegrad.ops.project import PROJECT
-from tracegrad.tree import unflatten
+from tracegrad.tree import Tree, unflatten
 from tracegrad.version import Split, Version
 
 
@@ -79,6 +79,9 @@ class TracedCall(Op):
     """The compiled forward of a traced function; its derivative is the compiled backward."""
 
     name = "call"
+
+    def text(self, *args: str, **attrs: Any) -> str:
+        return f"{self.function.name}({', '.join(args)})"
 
     def __init__(self, function: Function, version: Version, split: Split) -> None:
         self.function, self.version, self.split = function, version, split
@@ -138,12 +141,9 @@ class TracedCall(Op):
         return Function(pulled, f"{self.function.name}_vjp")
 
 
-def call(kind: type[Core], function: Function, args: tuple[Any, ...], kwargs: Any) -> Any:
-    """`function(*args, **kwargs)` where some leaves are tensors; the results are tensors."""
-    leaves, tree = leaves_of((args, kwargs))
-    plain = [leaf._data if isinstance(leaf, Core) else leaf for leaf in leaves]
-    plain_args, plain_kwargs = unflatten(tree, iter(plain))
-    version, values = function.version_for(plain_args, plain_kwargs)
+def call(kind: type[Core], function: Function, leaves: Sequence[Any], tree: Tree) -> Any:
+    """`function` of arguments some of whose leaves are tensors; the results are tensors."""
+    version, values = function.version_of(leaves, tree)
     sources = [leaf._node() if isinstance(leaf, Core) else None for leaf in leaves]
     outputs = version.graph.outputs
     if is_grad_enabled() and any(sources) and any(node.type.is_float for node in outputs):

@@ -30,8 +30,8 @@ from tracegrad.ops.op import (
     NUMPY,
     PUBLIC,
     Bindable,
+    apply,
     as_operand,
-    bind,
     register,
     supported_dtype,
     type_of,
@@ -92,7 +92,7 @@ class Elementwise(Op):
 
     def loop_dtypes(self, types: Sequence[ArrayType]) -> tuple[np.dtype, ...]:
         """Operand dtypes, then the result's, of the loop that NumPy would run (NEP 50)."""
-        wanted = tuple(weak_or_dtype(type) for type in types)
+        wanted = tuple([type.dtype if not type.weak else weak_or_dtype(type) for type in types])
         found = self._loops.get(wanted)
         if found is None:
             found = self._loops[wanted] = self._find_loop(wanted, types)
@@ -117,12 +117,12 @@ class Elementwise(Op):
         return tuple(supported_dtype(dtype) for dtype in found)
 
     def __call__(self, *args: Any) -> Any:
-        args = tuple(as_operand(arg) for arg in args)
+        args = tuple([as_operand(arg) for arg in args])
         if len(args) != self.arity:
             raise TypeError(f"{self.name} takes {self.arity} arrays, {len(args)} were given")
         types = [type_of(arg) for arg in args]
         loop = self.loop_dtypes(types)
-        return bind(self, *map(_as_dtype, args, types, loop))
+        return apply(self, tuple(map(_as_dtype, args, types, loop)), {})
 
     def infer(self, *types: ArrayType) -> ArrayType:
         dtype = self.loop_dtypes([ArrayType(type.dtype) for type in types])[-1]

@@ -101,7 +101,11 @@ recording: ContextVar[type[Bindable] | None] = ContextVar("recording", default=N
 
 def bind(op: Op, *args: Any, **attrs: Any) -> Any:
     """Apply `op`: recorded if an operand is traced or eager, at once by NumPy if none is."""
-    args = tuple(as_operand(arg) for arg in args)
+    return apply(op, tuple([as_operand(arg) for arg in args]), attrs)
+
+
+def apply(op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+    """`bind` for arguments that are operands already."""
     owner = recorder(args, attrs)
     if owner is not None:
         return owner.bind(op, args, attrs)
