@@ -37,6 +37,7 @@ LAYERS = (
     ("tracegrad.inspect",),
     ("tracegrad.function",),
     ("tracegrad.transforms", "tracegrad.custom"),
+    ("tracegrad.jacobians",),
     ("tracegrad.eager", "tracegrad.tensor", "tracegrad.autograd"),
     ("tracegrad",),
 )

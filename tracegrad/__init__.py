@@ -25,6 +25,7 @@ from tracegrad.errors import (
     UnsupportedError,
 )
 from tracegrad.function import Function, trace
+from tracegrad.jacobians import hessian, hvp, jacfwd, jacobian, jacrev
 from tracegrad.ops import PUBLIC
 from tracegrad.tensor import Tensor
 from tracegrad.transforms import grad, jvp, value_and_grad, vjp
@@ -56,7 +57,12 @@ __all__ = [
     "fori_loop",
     "from_numpy",
     "grad",
+    "hessian",
+    "hvp",
     "is_grad_enabled",
+    "jacfwd",
+    "jacobian",
+    "jacrev",
     "jvp",
     "map",
     "no_grad",

@@ -1,0 +1,166 @@
+"""Jacobians and Hessians: the linear part of a function applied to every direction, in one compiled loop.
+
+    jacfwd(f)(x):  y = f(x);  for i in range(n): J[:, i] = push e_i through f at x
+    jacrev(f)(x):  y = f(x);  for j in range(m): J[j, :] = pull e_j back through f at x
+
+The function itself is computed once, before the loop; the loop runs its linear part alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tracegrad.autodiff import traced
+from tracegrad.autodiff.derived import Argnums, Region, as_traced, name_of, split_aux
+from tracegrad.control.body import trace_body, zeros
+from tracegrad.control.loop import INDEX, Span, loop
+from tracegrad.errors import NotDifferentiableError
+from tracegrad.function import Function
+from tracegrad.ir.dims import evaluate
+from tracegrad.ir.types import ArrayType
+from tracegrad.leaves import leaves_of
+from tracegrad.ops.constant import ARANGE, astype
+from tracegrad.ops.op import PUBLIC, bind
+from tracegrad.ops.shape import RESHAPE
+from tracegrad.tracing.array import Traced
+from tracegrad.tracing.trace import current_trace
+from tracegrad.transforms import grad, jvp
+from tracegrad.tree import unflatten
+
+Mode = Callable[[Region, Sequence[Traced], Sequence[Traced]], list[list[Any]]]
+"""For each result the derivatives by each argument, of shape `result.shape + argument.shape`."""
+
+
+def jacfwd(fun: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Function:
+    """The Jacobian of `fun` by forward mode, one column per element of the argument(s).
+
+    For a result of shape `r` and an argument of shape `a` an array of shape `r + a`, in the structure of the results,
+    each with the structure of the argument inside. With `has_aux`, `(jacobian, aux)`.
+    """
+    return _derived(fun, argnums, has_aux, _forward)
+
+
+def jacrev(fun: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Function:
+    """The Jacobian of `fun` by reverse mode, one row per element of the result (see `jacfwd`)."""
+    return _derived(fun, argnums, has_aux, _reverse)
+
+
+def jacobian(fun: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Function:
+    """The Jacobian of `fun` by the mode with fewer directions, as the first call's sizes have it."""
+
+    def cheaper(region: Region, ys: Sequence[Traced], xs: Sequence[Traced]) -> list[list[Any]]:
+        forward = _count(region, xs) <= _count(region, ys)
+        return _forward(region, ys, xs) if forward else _reverse(region, ys, xs)
+
+    return _derived(fun, argnums, has_aux, cheaper)
+
+
+def hessian(fun: Callable[..., Any], argnums: Argnums = 0) -> Function:
+    """The second derivative of a scalar function: forward mode over the gradient."""
+    return jacfwd(grad(fun, argnums), argnums)
+
+
+def hvp(fun: Callable[..., Any]) -> Function:
+    """`hvp(fun)(x, v)`: the product of the Hessian at `x` with `v`, both of one structure, never formed as a matrix."""
+    gradient = grad(fun)
+
+    def product(x: Any, v: Any) -> Any:
+        return jvp(gradient, (x,), (v,))[1]
+
+    return Function(product, f"{name_of(fun)}_hvp")
+
+
+def _derived(fun: Callable[..., Any], argnums: Argnums, has_aux: bool, mode: Mode) -> Function:
+    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+
+    def derived(*args: Any, **kwargs: Any) -> Any:
+        region = Region(fun, [number % len(args) for number in numbers], args, kwargs)
+        value, aux = split_aux(region.result, has_aux)
+        leaves, tree = leaves_of(value)
+        ys = [as_traced(region.trace, leaf) for leaf in leaves]
+        _check(fun, region, ys)
+        table = mode(region, ys, region.wrt)
+        found = []
+        for row in table:
+            items = iter(row)
+            inner = tuple(unflatten(own, items) for own in region.trees)
+            found.append(inner[0] if isinstance(argnums, int) else inner)
+        jacobian = unflatten(tree, iter(found))
+        return (jacobian, aux) if has_aux else jacobian
+
+    derived.__wrapped__ = getattr(fun, "python", fun)  # type: ignore[attr-defined]
+    return Function(derived, f"{name_of(fun)}_jacobian")
+
+
+def _check(fun: Any, region: Region, ys: Sequence[Traced]) -> None:
+    for x in (*region.wrt, *ys):
+        if not x.type.is_float:
+            raise NotDifferentiableError(
+                f"the jacobian of {name_of(fun)}: an argument or result is {x.type}; only floating ones have derivatives"
+            )
+
+
+def _count(region: Region, values: Sequence[Traced]) -> int:
+    assumptions = region.trace.assumptions
+    return sum(evaluate(assumptions.resolve(x.type.size), assumptions.hints) for x in values)
+
+
+def _forward(region: Region, ys: Sequence[Traced], xs: Sequence[Traced]) -> list[list[Any]]:
+    by_argument = []
+    for x in xs:
+
+        def push(given: list[Traced], x: Traced = x) -> Any:
+            inner = current_trace()
+            assert inner is not None
+            seed = {x.node: as_traced(inner, _unit(x.type, given[0]))}
+            found = traced.jvp(inner, [y.node for y in ys], seed, region.trace)
+            return [zeros(y.type) if t is None else t for y, t in zip(ys, found, strict=True)]
+
+        stacked = _loop(region, "pushed", x, push)
+        by_argument.append(
+            [
+                _reshaped(PUBLIC["moveaxis"](column, 0, -1), (*y.type.shape, *x.type.shape))
+                for y, column in zip(ys, stacked, strict=True)
+            ]
+        )
+    return [list(row) for row in zip(*by_argument, strict=True)]
+
+
+def _reverse(region: Region, ys: Sequence[Traced], xs: Sequence[Traced]) -> list[list[Any]]:
+    rows = []
+    for y in ys:
+
+        def pull(given: list[Traced], y: Traced = y) -> Any:
+            inner = current_trace()
+            assert inner is not None
+            ct = as_traced(inner, _unit(y.type, given[0]))
+            found = traced.vjp(inner, [y.node], [ct], [x.node for x in xs], region.trace)
+            return [zeros(x.type) if d is None else d for x, d in zip(xs, found, strict=True)]
+
+        stacked = _loop(region, "pulled", y, pull)
+        rows.append(
+            [
+                _reshaped(row, (*y.type.shape, *x.type.shape))
+                for x, row in zip(xs, stacked, strict=True)
+            ]
+        )
+    return rows
+
+
+def _loop(region: Region, name: str, over: Traced, run: Callable[..., Any]) -> list[Traced]:
+    """One step of `run` per element of `over`, the results stacked."""
+    body = trace_body(region.trace, name, [("index", INDEX)], run)
+    return loop(body, [], [], Span(over.type.size))
+
+
+def _unit(type: ArrayType, index: Traced) -> Any:
+    """The unit array of that type whose element at (flat) `index` is 1."""
+    if not type.rank:
+        return astype(PUBLIC["equal"](index, 0), type.dtype)
+    counting = bind(ARANGE, size=type.size)
+    return _reshaped(astype(PUBLIC["equal"](counting, index), type.dtype), type.shape)
+
+
+def _reshaped(value: Any, shape: Sequence[Any]) -> Any:
+    return value if value.type.shape == tuple(shape) else bind(RESHAPE, value, shape=tuple(shape))
