@@ -127,11 +127,16 @@ def _associative(call: Call) -> bool:
     return exact or call.function in scalar.LOGICAL
 
 
-def lines(prefix: str, expr: Expr, suffix: str, indent: int, resolve: Resolve) -> list[str]:
-    """`prefix expr suffix` as one line, or broken inside brackets at the outermost operator."""
+def lines(
+    prefix: str, expr: Expr, suffix: str, indent: int, resolve: Resolve, bracket: bool = False
+) -> list[str]:
+    """`prefix expr suffix` as one line, or broken inside brackets at the outermost operator.
+
+    With `bracket` the expression needs the brackets, also where it fits one line without them.
+    """
     whole = " " * indent + prefix + write(expr, resolve) + suffix
     opening, parts = _broken(expr, resolve)
-    if len(whole) <= WIDTH or not parts:
+    if not parts or (len(whole) <= WIDTH and not bracket):
         return [whole]
     inside = [line for part in parts for line in _operand(part, indent + 4, resolve)]
     return [" " * indent + prefix + opening, *inside, " " * indent + ")" + suffix]
@@ -184,7 +189,7 @@ def _operand(part: _Part, indent: int, resolve: Resolve) -> list[str]:
     text = write(part.expr, resolve, part.outer)
     if len(text) + indent + len(part.prefix) + len(part.suffix) <= WIDTH:
         return [" " * indent + part.prefix + text + part.suffix]
-    bracketed = _broken(part.expr, resolve)[0] == "("
-    if tightness(part.expr) < part.outer and not bracketed:
+    bracketed, loose = _broken(part.expr, resolve)[0] == "(", tightness(part.expr) < part.outer
+    if loose and not bracketed:
         return lines(part.prefix + "(", part.expr, ")" + part.suffix, indent, resolve)
-    return lines(part.prefix, part.expr, part.suffix, indent, resolve)
+    return lines(part.prefix, part.expr, part.suffix, indent, resolve, loose)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import builtins
 import keyword
+import re
 import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -222,7 +223,10 @@ def _negated(condition: Expr) -> Expr:
 
 
 def _wrapped(text: str, indent: int) -> list[str]:
-    return textwrap.wrap(text, WIDTH - indent, break_long_words=False) or [""]
+    """Lines of a comment or docstring; what stands in brackets (`f64[n, m]`) stays together."""
+    glued = re.sub(r"\[[^\[\]]*\]", lambda found: found.group().replace(" ", "\0"), text)
+    rows = textwrap.wrap(glued, WIDTH - indent, break_long_words=False) or [""]
+    return [row.replace("\0", " ") for row in rows]
 
 
 def aligned(lines: list[Line]) -> list[str]:
@@ -238,8 +242,9 @@ def aligned(lines: list[Line]) -> list[str]:
 def _placed(line: Line, column: int) -> list[str]:
     if not line.comment:
         return [line.text]
-    start = max(column, len(line.text) + 2)
-    if start + 2 + len(line.comment) <= WIDTH:
+    latest = WIDTH - 2 - len(line.comment)
+    start = max(len(line.text) + 2, min(column, latest))
+    if start <= latest:
         return [f"{line.text:<{start}}# {line.comment}"]
     pad = " " * (len(line.text) - len(line.text.lstrip()))
     return [*(f"{pad}# {part}" for part in _wrapped(line.comment, len(pad) + 2)), line.text]
@@ -259,7 +264,8 @@ def _sizes(function: Function) -> Iterator[str]:
 def _docstring(doc: str) -> list[str]:
     if not doc:
         return []
-    body = doc.replace("\\", "\\\\").replace('"""', "'''").splitlines()
+    whole = doc.replace("\\", "\\\\").replace('"""', "'''").splitlines()
+    body = [part for line in whole for part in _wrapped(line, 8)]
     if len(body) == 1 and len(body[0]) <= WIDTH - 10:
         return [f'    """{body[0]}"""']
     return [f'    """{body[0]}', *(f"    {line}".rstrip() for line in body[1:]), '    """']

@@ -10,12 +10,13 @@ from __future__ import annotations
 from codegen.loops import Function
 from codegen.schedule.collapse import collapse
 from codegen.schedule.contraction import contract
+from codegen.schedule.copies import unify
 from codegen.schedule.fusion import fuse
 from codegen.schedule.registers import promote
 from codegen.schedule.sums import accurate
 from codegen.schedule.tidy import tidy
 
-STRUCTURE = (tidy, fuse, contract, tidy)
+STRUCTURE = (tidy, fuse, contract, unify, tidy)
 """The passes that settle which loop nests there are and what lives inside them."""
 
 PASSES = (*STRUCTURE, collapse, promote, accurate)

@@ -40,7 +40,35 @@ Uses = dict[str, list[tuple[Expr, ...] | None]]
 """For each array the indices at which a statement touches it; None stands for all of it."""
 
 
+def squeezed(body: Body, scope: Scope) -> Body:
+    """Axes at which every access has the same constant index are dropped."""
+    uses = [indices(statement) for statement in body]
+    axes: dict[str, int] = {}
+    for alloc in (s for s in body if isinstance(s, Alloc)):
+        having = [found for found in uses if alloc.array in found]
+        if having and movable(alloc, having, scope):
+            every = [index for found in having for index in found[alloc.array] if index is not None]
+            fixed = (k for k in range(len(alloc.shape)) if constant([index[k] for index in every]))
+            if (axis := next(fixed, None)) is not None:
+                axes[alloc.array] = axis
+    if not axes:
+        return body
+    dropped = tuple(drop_axes(s, axes) for s in body)
+    smaller = (
+        replace(s, shape=without(s.shape, axes[s.array]))
+        if isinstance(s, Alloc) and s.array in axes
+        else s
+        for s in dropped
+    )
+    return squeezed(tuple(smaller), scope)
+
+
+def constant(found: list[Expr]) -> bool:
+    return isinstance(found[0], Const) and all(expr == found[0] for expr in found)
+
+
 def narrowed(body: Body, scope: Scope) -> Body:
+    body = squeezed(body, scope)
     uses = [indices(statement) for statement in body]
     users: dict[str, list[int]] = defaultdict(list)
     for at, found in enumerate(uses):

@@ -31,7 +31,8 @@ from codegen.loops import (
 from codegen.traverse import arrays, blocks, defined, expressions, statements, variables
 
 MOST_ARRAYS = 16
-"""A loop over more arrays than this is no longer vectorised (run-time alias checks)."""
+"""An innermost loop over more arrays than this is no longer vectorised (run-time alias checks).
+Temporaries do not count: most of those that loops share become scalars."""
 
 Names = frozenset[str]
 
@@ -170,7 +171,9 @@ def ordered(first: Effects, second: Effects) -> bool:
     return bool(clashes(first, second)) or any(True for _ in meeting(first, second))
 
 
-def fusible(a: For, b: For, first: Effects, second: Effects) -> bool:
+def fusible(
+    a: For, b: For, first: Effects, second: Effects, temporaries: Names = frozenset()
+) -> bool:
     """Whether the iterations of `b` may run right after those of `a` with the same number."""
     if (a.start, a.stop, a.step, a.parallel) != (b.start, b.stop, b.step, b.parallel):
         return False
@@ -180,10 +183,15 @@ def fusible(a: For, b: For, first: Effects, second: Effects) -> bool:
         return False
     if clashes(first, second) - second.local:
         return False
-    touched = {access.root for access in (*first.accesses, *second.accesses)}
-    if len(touched) > MOST_ARRAYS:
-        return False
+    if innermost(a) and innermost(b):
+        touched = {access.root for access in (*first.accesses, *second.accesses)} - temporaries
+        if len(touched) > MOST_ARRAYS:
+            return False
     return all(same_iteration(x, y, a.var, b.var) for x, y in meeting(first, second))
+
+
+def innermost(loop: For) -> bool:
+    return not any(isinstance(statement, For) for statement in statements(loop.body))
 
 
 def same_iteration(x: Access, y: Access, i: Var, j: Var) -> bool:

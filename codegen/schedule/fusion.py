@@ -12,7 +12,7 @@ stood between loops stand before them.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from codegen.loops import Alloc, Assign, Comment, For, Function, Statement, View, While
 from codegen.schedule.dependence import (
@@ -26,15 +26,25 @@ from codegen.schedule.dependence import (
     ordered,
     used,
 )
-from codegen.traverse import Body, function_names, map_blocks, renamed, substitute
+from codegen.traverse import Body, function_names, map_blocks, renamed, statements, substitute
 
 
 @dataclass(frozen=True)
 class Scope:
-    """What holds for the whole function: roots of views, and every name in use."""
+    """What holds for the whole function: roots of views, every name in use, names that several
+    loops may use for themselves, temporary arrays."""
 
     roots: dict[str, str]
     taken: set[str]
+    shared: set[str] = field(default_factory=set)
+    temporaries: Names = frozenset()
+
+    def local(self, name: str) -> str:
+        """`name`, also where another loop already has it, but not if it means something else."""
+        if name not in self.shared:
+            name = self.named(name)
+            self.shared.add(name)
+        return name
 
     def named(self, name: str) -> str:
         """`name`, or one made from it if it is taken."""
@@ -61,7 +71,9 @@ class Unit:
 
 
 def fuse(function: Function) -> Function:
-    scope = Scope(aliases(function), function_names(function))
+    parts = statements(function.body)
+    temporaries = frozenset(s.array for s in parts if isinstance(s, Alloc) and s.temporary)
+    scope = Scope(aliases(function), function_names(function), temporaries=temporaries)
     return replace(function, body=fused(function.body, frozenset(), scope))
 
 
@@ -117,7 +129,9 @@ def place(unit: Unit, clusters: list[Unit], scope: Scope) -> None:
     while at > 0:
         other = clusters[at - 1]
         match other.statement, unit.statement:
-            case For() as a, For() as b if fusible(a, b, other.effects, unit.effects):
+            case For() as a, For() as b if fusible(
+                a, b, other.effects, unit.effects, scope.temporaries
+            ):
                 clusters[at - 1] = merged(other, unit, scope)
                 return
         if ordered(other.effects, unit.effects):

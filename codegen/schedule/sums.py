@@ -28,7 +28,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from codegen.expr import INT, Call, Cast, Const, Var, add, integer
+from codegen.expr import INT, Call, Cast, Const, Expr, Var, add, integer
 from codegen.loops import Accumulate, Assign, For, Function, Statement
 from codegen.schedule.dependence import aliases, assigned, used
 from codegen.schedule.fusion import Scope
@@ -89,13 +89,21 @@ def summed(body: Body, active: dict[str, Total], scope: Scope) -> Body:
             case For() if not statement.sequential:
                 found += whole(statement, active, scope)
             case Accumulate(target, None, "add", value, _, comment) if target in active:
-                part = Assign(active[target].part, value)
-                found += [replace(part, comment=comment), *active[target].added()]
+                found += single(active[target], value, comment)
             case For():
                 found.append(statement)
             case _:
                 found.append(map_blocks(statement, lambda block: summed(block, active, scope)))
     return tuple(found)
+
+
+def single(total: Total, value: Expr, comment: str) -> Body:
+    """One term outside an innermost loop: a block of its own."""
+    if isinstance(value, Var) and value.dtype == total.part.dtype:
+        *first, last = replace(total, part=value).added()
+        assert isinstance(last, Accumulate)
+        return (*first, replace(last, comment=comment))
+    return (Assign(total.part, value, comment), *total.added())
 
 
 def whole(loop: For, active: dict[str, Total], scope: Scope) -> Body:
@@ -168,7 +176,7 @@ def blocked(loop: For, mine: dict[str, Total], scope: Scope) -> Body:
     end = [s for t in mine.values() for s in t.added()]
     if isinstance(loop.stop, Const) and loop.stop.value <= UNBLOCKED * loop.step:
         return (*start, replace(loop, body=body), *end)
-    block = Var(scope.named(f"{loop.var.name}_block"))
+    block = Var(scope.local(f"{loop.var.name}_block"))
     size = integer(BLOCK * loop.step)
     stop = Call("minimum", (add(block, size), loop.stop), INT)
     inner = replace(loop, start=block, stop=stop, body=body, comment="")
