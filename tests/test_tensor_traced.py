@@ -230,3 +230,44 @@ def test_one_compilation_serves_all_sizes() -> None:
         close(x.grad, np.full(n, 2.0))
     assert len(energy.versions) == 1
     assert len(energy.versions[0].splits) == 1
+
+
+def test_gradients_never_share_memory() -> None:
+    @tg.trace
+    def added(x: Any, w: Any) -> Any:
+        return np.sum(x + w)
+
+    for function in (added, lambda x, w: (x + w).sum()):
+        x, w = vector(1, 2), vector(3, 4)
+        function(x, w).backward()
+        x.grad += 1
+        close(w.grad, [1, 1])
+
+    @tg.trace
+    def same(x: Any) -> Any:
+        return x + 0.0
+
+    x, weights = vector(1, 2), tg.tensor([5.0, 6.0])
+    y = same(x)
+    y.backward(weights, retain_graph=True)
+    y.backward(weights)
+    close(weights, [5, 6])
+    close(x.grad, [10, 12])
+
+
+def test_a_gradient_is_handed_over_without_a_copy() -> None:
+    seen: list[Any] = []
+
+    @tg.trace
+    def scaled(x: Any) -> Any:
+        return np.sum(x * x)
+
+    for _ in range(2):
+        x = vector(1, 2)
+        y = scaled(x)
+        op: Any = y.grad_fn.op
+        compiled = op._compiled
+        op._compiled = lambda *args, run=compiled: [seen.append(d := run(*args)), d][1]
+        y.backward()
+        del op._compiled
+        assert x.grad.numpy() is seen[-1][0].numpy()

@@ -85,6 +85,7 @@ class TracedCall(Op):
 
     def __init__(self, function: Function, version: Version, split: Split) -> None:
         self.function, self.version, self.split = function, version, split
+        self._fresh: list[bool] | None = None
 
     def vjp(self, wanted: tuple[bool, ...], ct: Array, out: Opened, *inputs: Array):
         cut = self.split.cut
@@ -103,7 +104,27 @@ class TracedCall(Op):
         arrays = [normalised("", tensor._data) for tensor in (*seeds, *out.residuals)]
         outputs = program.graph.outputs
         found = _as_tuple(program.function(*arrays), len(outputs))
-        return [kind.of(_array(r, n.type)) for r, n in zip(found, outputs, strict=True)]
+        results = [kind.of(_array(r, n.type)) for r, n in zip(found, outputs, strict=True)]
+        for result, fresh in zip(results, self._fresh_among(results, arrays), strict=True):
+            result._fresh = fresh
+        return results
+
+    def _fresh_among(self, results: Sequence[Core], arrays: Sequence[Any]) -> Sequence[bool]:
+        """Which gradients share memory neither with each other nor with what they were made from.
+
+        The program decides that, so it is found out once, at the first call without empty arrays.
+        """
+        if self._fresh is not None:
+            return self._fresh
+        own = [result._data for result in results]
+        given = [array for array in arrays if isinstance(array, np.ndarray)]
+        fresh = [
+            not any(np.may_share_memory(a, b) for b in (*own[:place], *own[place + 1 :], *given))
+            for place, a in enumerate(own)
+        ]
+        if all(array.size for array in (*own, *given)):
+            self._fresh = fresh
+        return fresh
 
     def _recorded(self, seeds: Sequence[Core], out: Opened) -> list[Any]:
         """The same as a traced function of arguments and cotangents, so with a graph of its own."""

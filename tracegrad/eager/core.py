@@ -63,7 +63,8 @@ class Core(ArrayMethods):
     _seen: int = 0
     _origin: Site | None = None
     _hooks: dict[int, Hook] | None = None
-    _retain: bool = False
+    _fresh: bool = False
+    """A gradient whose memory nobody else sees: it may become a leaf's `.grad` as it is."""
 
     @classmethod
     def of(cls, array: np.ndarray, fn: Recorded | None = None) -> Self:

@@ -60,6 +60,7 @@ class Walk:
                 raise TracegradError(f"the derivative of a use of {node!r} needs a value not saved")
             if node.hooks:
                 ct = run_hooks(node.hooks, ct)
+            ct._fresh = False
             tensor = node.retained() if node.retained is not None else None
             if tensor is not None:
                 accumulate(tensor, ct, self.create)
@@ -157,7 +158,9 @@ def backward(
             continue
         if isinstance(target, Leaf):
             tensor = target.tensor
-            ct = run_hooks(tensor._hooks, ct) if tensor._hooks else ct
+            if tensor._hooks:
+                ct = run_hooks(tensor._hooks, ct)
+                ct._fresh = False
             accumulate(tensor, ct, create)
         elif inputs is not None:
             accumulate(inputs[number], ct, create)
@@ -244,17 +247,16 @@ def _seed(number: int, tensor: Core, gradient: Any) -> Core:
 def accumulate(tensor: Core, ct: Core, create: bool) -> None:
     """`tensor.grad += ct`: in place, keeping the object, unless the sum is to be recorded."""
     if tensor._grad is None:
-        tensor._grad = ct if create else type(ct).of(_own(ct._data))
+        if create:
+            tensor._grad = ct.copy()
+        else:
+            tensor._grad = type(ct).of(ct._data if ct._fresh else np.array(ct._data))
     elif create:
         tensor._grad = tensor._grad + ct
     else:
         grad = tensor._grad
         grad._counter.bump()
         np.add(grad._data, ct._data, out=grad._data)
-
-
-def _own(array: np.ndarray) -> np.ndarray:
-    return np.array(array)
 
 
 def named(tensor: Core) -> str:
