@@ -37,7 +37,7 @@ LAYERS = (
     ("tracegrad.inspect",),
     ("tracegrad.function",),
     ("tracegrad.transforms", "tracegrad.custom"),
-    ("tracegrad.jacobians",),
+    ("tracegrad.jacobians", "tracegrad.mapping"),
     ("tracegrad.eager", "tracegrad.tensor", "tracegrad.autograd"),
     ("tracegrad",),
 )

@@ -108,3 +108,44 @@ def test_a_missing_rule_is_named() -> None:
 
     with pytest.raises(tg.NotDifferentiableError, match="lonely.*defvjp"):
         tg.grad(lambda x: np.sum(lonely(x)))(X)
+
+
+def residual(camera: Any, point: Any) -> Any:
+    c, s = np.cos(camera[0]), np.sin(camera[0])
+    x = c * point[0] - s * point[1] + camera[1]
+    y = s * point[0] + c * point[1] + camera[2]
+    return np.stack([x / (1 + point[2] ** 2), y * camera[0]])
+
+
+CAMERAS = np.random.default_rng(0).normal(size=(6, 3))
+POINTS = np.random.default_rng(1).normal(size=(6, 3))
+
+
+def test_vmap_is_the_stack_of_calls() -> None:
+    expected = np.stack([residual(c, p) for c, p in zip(CAMERAS, POINTS, strict=True)])
+    np.testing.assert_allclose(tg.vmap(residual)(CAMERAS, POINTS), expected)
+    shared = tg.vmap(residual, in_axes=(None, 1), out_axes=1)(CAMERAS[0], POINTS.T)
+    np.testing.assert_allclose(shared, np.stack([residual(CAMERAS[0], p) for p in POINTS], axis=1))
+
+
+def test_vmap_nests_with_derivatives() -> None:
+    jacobians = tg.vmap(tg.jacfwd(residual))(CAMERAS, POINTS)
+    for index in range(6):
+        expected = differences(lambda c, i=index: residual(c, POINTS[i]), CAMERAS[index])
+        np.testing.assert_allclose(jacobians[index], expected, rtol=1e-6, atol=1e-8)
+    gradient = tg.grad(lambda c: np.sum(tg.vmap(residual)(c, POINTS) ** 2))(CAMERAS)
+    each = tg.vmap(tg.grad(lambda c, p: np.sum(residual(c, p) ** 2)))(CAMERAS, POINTS)
+    np.testing.assert_allclose(gradient, each, rtol=1e-12)
+    double = tg.vmap(tg.vmap(lambda a, b: a * b, in_axes=(None, 0)), in_axes=(0, None))
+    np.testing.assert_allclose(double(X, X), np.outer(X, X))
+    hessians = tg.vmap(tg.hessian(scalar))(CAMERAS)
+    np.testing.assert_allclose(hessians[2], tg.hessian(scalar)(CAMERAS[2]), rtol=1e-12)
+
+
+def test_vmap_says_what_does_not_fit() -> None:
+    with pytest.raises(ValueError, match="in_axes has 1 entries"):
+        tg.vmap(residual, in_axes=(0,))(CAMERAS, POINTS)
+    with pytest.raises(tg.ShapeError, match="different lengths"):
+        tg.vmap(residual)(CAMERAS, POINTS[:4])
+    with pytest.raises(ValueError, match="None"):
+        tg.vmap(residual, in_axes=None)(CAMERAS, POINTS)

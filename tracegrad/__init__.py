@@ -26,6 +26,7 @@ from tracegrad.errors import (
 )
 from tracegrad.function import Function, trace
 from tracegrad.jacobians import hessian, hvp, jacfwd, jacobian, jacrev
+from tracegrad.mapping import vmap
 from tracegrad.ops import PUBLIC
 from tracegrad.tensor import Tensor
 from tracegrad.transforms import grad, jvp, value_and_grad, vjp
@@ -75,5 +76,6 @@ __all__ = [
     "trace",
     "value_and_grad",
     "vjp",
+    "vmap",
     "while_loop",
 ]

@@ -442,7 +442,7 @@ def _lower(
         start_carry(lowering, name, operand)
     for name, type in zip(names[carries:], node.type.parts[carries:], strict=True):
         allocate_named(lowering, name, type, temporary=False)
-    with lowering.nest((length,), sequential=(0,)) as (position,):
+    with lowering.nest((length,), sequential=(0,) if carries else ()) as (position,):
         step = position
         if reverse:
             step = ex.subtract(ex.subtract(lowering.size(length), ex.integer(1)), position)
