@@ -19,7 +19,6 @@ def cross_entropy_forward(logits, target):
     v4 = np.empty(n)
     v9 = 0.0
     v24 = np.empty(n)
-    log_sum = np.empty(1)
     v9_lost = 0.0
     for i in range(n):
         v1_max = -np.inf
@@ -31,48 +30,37 @@ def cross_entropy_forward(logits, target):
         for j_block in range(0, m, 256):
             v4_sum_part = 0.0
             for j in range(j_block, min(j_block + 256, m)):
-                # 39│ logits - np.max(logits, axis=1, keepdims=True)
-                shifted = logits[i, j] - v1[i]
+                shifted = logits[i, j] - v1[i]  # 39│ logits - np.max(logits, axis=1, keepdims=True)
                 # 40│ np.sum(np.exp(shifted), axis=1, keepdims=True)
                 v4_sum_part = add_reassoc_f64(v4_sum_part, exp_f64(shifted))
             v4_sum_lost += rounding_error_f64(v4_sum, v4_sum_part)
             v4_sum += v4_sum_part
         v4_sum += v4_sum_lost
-        # 40│ np.sum(np.exp(shifted), axis=1, keepdims=True)
-        v4[i] = v4_sum
-        # 40│ np.log(np.sum(np.exp(shifted), axis=1, keepdims=True))
-        log_sum[0] = log_f64(v4[i])
-        v8_sum = 0.0
-        v23_sum = 0.0
-        v8_sum_lost = 0.0
-        v23_sum_lost = 0.0
-        for j_block_2 in range(0, m, 256):
-            v8_sum_part = 0.0
-            v23_sum_part = 0.0
-            for j in range(j_block_2, min(j_block_2 + 256, m)):
-                # 39│ logits - np.max(logits, axis=1, keepdims=True)
-                shifted = logits[i, j] - v1[i]
+        v4[i] = v4_sum                          # 40│ np.sum(np.exp(shifted), axis=1, keepdims=True)
+        log_sum = log_f64(v4[i])        # 40│ np.log(np.sum(np.exp(shifted), axis=1, keepdims=True))
+        v8 = 0.0
+        v23 = 0.0
+        v8_lost = 0.0
+        v23_lost = 0.0
+        for j_block in range(0, m, 256):
+            v8_part = 0.0
+            v23_part = 0.0
+            for j in range(j_block, min(j_block + 256, m)):
+                shifted = logits[i, j] - v1[i]  # 39│ logits - np.max(logits, axis=1, keepdims=True)
                 # 41│ np.sum(target * (shifted - log_sum), axis=1)
-                v8_sum_part = add_reassoc_f64(v8_sum_part, target[i, j] * (shifted - log_sum[0]))
+                v8_part = add_reassoc_f64(v8_part, target[i, j] * (shifted - log_sum))
                 # 39│ np.max(logits, axis=1, keepdims=True)
-                v23_sum_part = add_reassoc_f64(v23_sum_part, np.float64(logits[i, j] == v1[i]))
-            v8_sum_lost += rounding_error_f64(v8_sum, v8_sum_part)
-            v8_sum += v8_sum_part
-            v23_sum_lost += rounding_error_f64(v23_sum, v23_sum_part)
-            v23_sum += v23_sum_part
-        v8_sum += v8_sum_lost
-        v23_sum += v23_sum_lost
-        # 41│ np.sum(target * (shifted - log_sum), axis=1)
-        v8 = v8_sum
-        # 41│ np.mean(np.sum(target * (shifted - log_sum), axis=1))
-        v9_part = v8
-        v9_lost += rounding_error_f64(v9, v9_part)
-        v9 += v9_part
-        v23 = v23_sum                                   # 39│ np.max(logits, axis=1, keepdims=True)
+                v23_part = add_reassoc_f64(v23_part, np.float64(logits[i, j] == v1[i]))
+            v8_lost += rounding_error_f64(v8, v8_part)
+            v8 += v8_part
+            v23_lost += rounding_error_f64(v23, v23_part)
+            v23 += v23_part
+        v8 += v8_lost
+        v23 += v23_lost
+        v9_lost += rounding_error_f64(v9, v8)
+        v9 += v8                         # 41│ np.mean(np.sum(target * (shifted - log_sum), axis=1))
         v24[i] = 1.0 / v23                              # 39│ np.max(logits, axis=1, keepdims=True)
     v9 += v9_lost
-    # 41│ np.mean(np.sum(target * (shifted - log_sum), axis=1))
-    v10 = v9 / n
-    # 41│ -np.mean(np.sum(target * (shifted - log_sum), axis=1))
-    y = -v10
+    v10 = v9 / n                         # 41│ np.mean(np.sum(target * (shifted - log_sum), axis=1))
+    y = -v10                            # 41│ -np.mean(np.sum(target * (shifted - log_sum), axis=1))
     return y, v1, v4, v24
