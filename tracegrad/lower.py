@@ -161,13 +161,21 @@ class Lowering:
 
     def allocate(self, node: Node, fill: Any = None) -> str:
         """A new array for `node`'s value."""
-        self.arrays[node] = node.name
+        name = self.arrays[node] = self._array_name(node)
         shape = tuple(self.size(size) for size in node.type.shape)
         temporary = node not in self.returned
         self.append(
-            loops.Alloc(node.name, shape, node.type.dtype, fill, temporary, comment(node, value=False))
+            loops.Alloc(name, shape, node.type.dtype, fill, temporary, comment(node, value=False))
         )
-        return node.name
+        return name
+
+    def _array_name(self, node: Node) -> str:
+        """The name of `node`, or of the result that its memory becomes by writes in place."""
+        last = next(
+            (y for y in self.graph.outputs if y in self.taken and owner(y, self.taken, is_view) is node),
+            node,
+        )
+        return last.name
 
     def overwrite(self, node: Node) -> str:
         """An array that holds the value of the operand that `node` overwrites: its own, or a copy."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from codegen import expr as ex
 from codegen.expr import Call, Const, Expr, Select
-from codegen.loops import Store
+from codegen.loops import Accumulate, Store
 from tracegrad.ir.dims import Dim, Quotient, Size
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType
@@ -141,9 +141,53 @@ class Update(Op):
             lowering.append(Store(array, target, element, lowering.comment(node)))
 
 
+class AddAt(Op):
+    """`base` with `value` added in a region: `y[1:3] += v`, as a value. Sums of placements become it.
+
+    d_base = d_y,  d_value = d_y[region]
+    """
+
+    name = "add_at"
+    linear = (0, 1)
+    overwrites = 0
+
+    def infer(self, base: ArrayType, value: ArrayType, *, at: Region) -> ArrayType:
+        return ArrayType(base.dtype, base.shape)
+
+    def reference(self, base: np.ndarray, value: np.ndarray, *, at: Region) -> np.ndarray:
+        result = np.array(base)
+        result[python_index(at)] += value
+        return result
+
+    def text(self, base: str, value: str, *, at: Region) -> str:
+        return f"add_at({base}, {region_text(at)}, {value})"
+
+    def lines(self, target: str, base: str, value: str, *, at: Region) -> list[str]:
+        return [f"{target} = np.copy({base})", f"{target}{region_text(at)} += {value}"]
+
+    def transpose(self, ct: Array, base: Array, value: Array, *, at: Region):
+        return ct, bind(SLICE, ct, at=at)
+
+    def jvp(self, tangents: tuple[Array | None, ...], out: Array, base: Array, value: Array, *, at):
+        t_base, t_value = tangents
+        if t_base is None:
+            return bind(PLACE, t_value, at=at, shape=base.type.shape)
+        return t_base if t_value is None else bind(ADD_AT, t_base, t_value, at=at)
+
+    def kernel(self, lowering: Any, node: Any) -> None:
+        array, dtype = lowering.overwrite(node), node.type.dtype
+        value = node.inputs[1]
+        with lowering.nest(value.type.shape) as index:
+            element = lowering.value(value, index)
+            target = inside(index, node.attributes["at"])
+            comment = lowering.comment(node)
+            lowering.append(Accumulate(array, target, "add", element, dtype, comment))
+
+
 SLICE = register(Slice())
 PLACE = register(Place())
 UPDATE = register(Update())
+ADD_AT = register(AddAt())
 
 
 def slices(x: Any, spans: Mapping[int, tuple[Any, Any, int]]) -> Any:
@@ -158,6 +202,13 @@ def region(shape: Shape, spans: Mapping[int, tuple[Any, Any, int]]) -> Region:
     return tuple(
         None if spans.get(axis, (0, size, 1)) == (0, size, 1) else spans[axis]
         for axis, size in enumerate(shape)
+    )
+
+
+def is_thin(at: Region) -> bool:
+    """Whether a region is a single position along some axis: little beside the whole array."""
+    return any(
+        part is not None and (not isinstance(part, tuple) or _is(part[1], 1)) for part in at
     )
 
 

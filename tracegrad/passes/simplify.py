@@ -22,7 +22,7 @@ from tracegrad.ir.graph import (
 from tracegrad.ops.constant import ARANGE, CONSTANT, SIZE
 from tracegrad.ops.reduction import BROADCAST_TO
 from tracegrad.ops.shape import RESHAPE, TRANSPOSE
-from tracegrad.ops.slicing import SLICE
+from tracegrad.ops.slicing import ADD_AT, PLACE, SLICE, is_thin
 from tracegrad.tracing.naming import UNNAMED, with_names
 
 Rule = Callable[[Builder, Node], Node | None]
@@ -209,6 +209,32 @@ def _update(builder: Builder, node: Node) -> Node | None:
     return base if same and value.attributes["at"] == node.attributes["at"] else None
 
 
+def _add_placed(builder: Builder, node: Node) -> Node | None:
+    """`x + place(v) -> add_at(x, v)` for thin regions: gradients of `x[i]` add up in one array."""
+    left, right = node.inputs
+    placed = right if _is_thin_place(right) else left
+    other = left if placed is right else right
+    if not _is_thin_place(placed) or _same_type(node, placed) is None:
+        return None
+    if _same_type(node, other) is None:
+        return None
+    if _is_thin_place(other):
+        zero = constant_node(builder, np.zeros((), node.type.dtype))
+        whole = (("shape", node.type.shape),)
+        nothing = builder.node(BROADCAST_TO, (zero,), whole)
+        other = _added_at(builder, nothing, other, other)
+    return _added_at(builder, other, placed, node)
+
+
+def _is_thin_place(node: Node) -> bool:
+    return node.op is PLACE and is_thin(node.attributes["at"])
+
+
+def _added_at(builder: Builder, base: Node, placed: Node, like: Node) -> Node:
+    attrs = (("at", placed.attributes["at"]),)
+    return builder.node(ADD_AT, (base, placed.inputs[0]), attrs, like.name, like.source)
+
+
 def _checked(builder: Builder, node: Node) -> Node | None:
     """Counting up to the size of an axis stays inside of it."""
     (inner,) = node.inputs
@@ -217,6 +243,7 @@ def _checked(builder: Builder, node: Node) -> Node | None:
 
 
 RULES: dict[str, tuple[Rule, ...]] = {
+    "add": (_add_placed,),
     "multiply": (_drop_one,),
     "divide": (_divide_one,),
     "subtract": (_minus_zero,),
