@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tracegrad.errors import TraceError
-from tracegrad.ir.dims import Assumptions, Dim, Size, assuming, symbol, symbols
+from tracegrad.ir.dims import Assumptions, Dim, Guard, Size, assuming, symbol, symbols
 from tracegrad.ir.graph import (
     Builder,
     Graph,
@@ -155,6 +155,11 @@ class Trace:
         """An operand of a recorded operation as a node: constants are copied into the program."""
         if isinstance(value, SizeValue):
             return self.builder.node(SIZE, (), (("size", value.dim),))
+        if getattr(value, "requires_grad", False):
+            raise TraceError(
+                f"{self.name} uses a tensor that requires a gradient but is not among its arguments: "
+                "pass it as an argument; or, for a constant, use its detach()"
+            )
         weak = type(value) in (bool, int, float)
         array = np.asarray(value)
         supported_dtype(array.dtype)
@@ -213,11 +218,17 @@ class Trace:
         self.finished = True
         self._last = (None, None)
         known = dict(self.assumptions.known)
-        inputs, guards = tuple(self.inputs), tuple(self.assumptions.guards)
+        inputs = tuple(self.inputs)
+        guards = tuple(g for g in self.assumptions.guards if not self._always(g))
         outputs = self._current(outputs)
         graph = Graph(self.name, inputs, outputs, guards, source)
         settled = label_nodes(graph, self.names, self.cotangents)
         return rebuild(rebuild(settled, None, known), None, _lettered(settled, known))
+
+    def _always(self, guard: Guard) -> bool:
+        """Whether later conclusions made the guard's sides plain numbers."""
+        left, right = self.assumptions.resolve(guard.left), self.assumptions.resolve(guard.right)
+        return isinstance(left - right, int)
 
     def _current(self, outputs: Sequence[Node]) -> tuple[Node, ...]:
         """`outputs`, rebuilt on the nodes that supersede others."""
