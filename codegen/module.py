@@ -163,6 +163,7 @@ def _built(module: Module, text: str, options: Options) -> Built:
         try:
             for name, data in pickle.loads(code).items():
                 compiler.thaw(functions[name], data)
+                functions[name].disable_compile()  # another type of argument is a TypeError
             return Built(functions, text, path, state)
         except Exception as error:  # whatever is wrong with it, compiling again is right
             state = f"miss: the entry cannot be loaded ({error})"
@@ -190,6 +191,7 @@ def _compile(module: Module, functions: dict[str, Any], text: str) -> None:
             functions[function.name].compile(signature(function))
         except NumbaError as error:
             raise CompileError(f"numba refused {function.name}: {error}", text) from error
+        functions[function.name].disable_compile()  # another type of argument is a TypeError
 
 
 def _keep(found: cache.Key, text: str, functions: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The programs of the golden files. Their line numbers stand in the files: add new ones at the end."""
+"""The programs of the golden files, which hold their line numbers: add new ones at the end."""
 
 from __future__ import annotations
 

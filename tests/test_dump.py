@@ -12,6 +12,8 @@ from golden_programs import PROGRAMS
 import tracegrad as tg
 from tracegrad.inspect.dump import Dump, dump_graph
 from tracegrad.inspect.subject import WHICH
+from tracegrad.ir.dims import evaluate
+from tracegrad.ir.graph import Node
 from tracegrad.ir.interpret import interpret
 from tracegrad.ops.op import SAMPLES, Sample
 
@@ -114,13 +116,13 @@ def test_the_dump_of_every_sample_runs(number: int) -> None:
                 same_as_interpreted(dump_graph(graph, "sample", "primal"), graph, args)
             if subject.differentiable and sample.smooth:
                 final = subject.split.joint.final
-                cts = [
-                    np.ones(n.type.shape) if n.type.rank else 1.0
-                    for n in final.inputs[len(args) :]
-                    if all(isinstance(s, int) for s in n.type.shape)
-                ]
-                if len(cts) == len(final.inputs) - len(args):
-                    same_as_interpreted(dump_graph(final, "sample", "joint"), final, [*args, *cts])
+                shapes = [in_figures(node, subject.sizes("joint")) for node in final.inputs]
+                cts = [np.ones(shape)[()] for shape in shapes[len(args) :]]
+                same_as_interpreted(dump_graph(final, "sample", "joint"), final, [*args, *cts])
+
+
+def in_figures(node: Node, sizes: dict[str, int]) -> tuple[int, ...]:
+    return tuple(evaluate(size, sizes) for size in node.type.shape)
 
 
 def same_as_interpreted(dump: Dump, graph: Any, args: list[Any]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from tracegrad.autodiff.residuals import Cut, cut, joint_graph
 from tracegrad.compile import Program
+from tracegrad.inspect.dump import guard_text
 from tracegrad.ir.graph import Graph, Node
 from tracegrad.tree import LEAF, Branch, Tree, unflatten
 
@@ -71,7 +72,7 @@ class Version:
             f"{inputs[number].name}.shape[{axis}] == {size}"
             for number, axis, size in self.graph.entry_guards
         )
-        return shapes + tuple(str(guard) for guard in self.graph.guards)
+        return shapes + tuple(guard_text(guard) for guard in self.graph.guards)
 
     def __repr__(self) -> str:
         given = ", ".join(f"{node.name}: {node.type}" for node in self.graph.inputs)

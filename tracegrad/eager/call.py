@@ -78,7 +78,7 @@ class Opened:
 class TracedCall(Op):
     """The compiled forward of a traced function; its derivative is the compiled backward."""
 
-    name = "call"
+    name = "traced_call"
 
     def text(self, *args: str, **attrs: Any) -> str:
         return f"{self.function.name}({', '.join(args)})"

@@ -81,12 +81,12 @@ def dump_program(
     return _assembled(graph, writer, rows, head, footer)
 
 
-def dump_graph(graph: Graph, title: str, kind: str) -> Dump:
+def dump_graph(graph: Graph, title: str, kind: str, assumed: bool = True) -> Dump:
     """Any graph, before or after any pass: types and the user's lines only."""
     graph = name_nodes(graph)
     writer = Writer(graph)
     rows = [_row(writer, node) for node in writer]
-    head = [*_title(graph, f"{title} · {kind}", None), *_assumed(graph)]
+    head = [*_title(graph, f"{title} · {kind}", None), *(_assumed(graph) if assumed else [])]
     return _assembled(graph, writer, rows, head, [])
 
 
@@ -182,6 +182,9 @@ def guard_text(guard: Guard) -> str:
         least = (guard.relation == "<") - constant
         rising = isinstance(varying, Dim) and all(factor > 0 for _, factor in varying.terms)
         return f"{varying} >= {least}" if rising else f"{-varying} <= {-least}"
+    match guard.relation, varying:
+        case "!=", Dim(((_, times),)) if not constant:
+            return f"{varying if times > 0 else -varying} >= 1"
     for quotient in quotients(difference):
         rest = quotient.numerator - quotient.denominator * symbol_of(quotient)
         if rest in (difference, -difference):

@@ -210,7 +210,7 @@ class Layout:
         return Place(where, kernels, positions[0])
 
     def _written(self, node: Node, array: str) -> list[int]:
-        """The statements that write the node's value into an array, which several nodes may share."""
+        """The statements that write the node's value into an array that nodes may share."""
         spots = [position for position, _ in self._computed.get(array, ())] or [0]
         sharers = [other for other, name in self.lowering.arrays.items() if name == array]
         if len(sharers) == 1:

@@ -16,7 +16,14 @@ from tracegrad.inspect.explain import Explanation, explanation
 from tracegrad.inspect.export import export
 from tracegrad.inspect.subject import StageView, Subject
 from tracegrad.ir.interpret import extents_of
+from tracegrad.leaves import leaves_of
+from tracegrad.tree import unflatten
 from tracegrad.version import Version
+
+
+def plain(leaf: Any) -> Any:
+    """A tensor's array; anything else as it is."""
+    return leaf.detach().numpy() if hasattr(leaf, "detach") else leaf
 
 
 class Inspectable:
@@ -71,6 +78,8 @@ class Inspectable:
     def _subject(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Subject:
         latest = self._latest()
         if args or kwargs or (latest is None and self._takes_nothing()):
+            leaves, tree = leaves_of((args, kwargs))
+            args, kwargs = unflatten(tree, iter([plain(leaf) for leaf in leaves]))
             version, values = self.version_for(args, kwargs)
             sizes = extents_of(version.graph, values)
             extents = {name: int(size) for name, size in sizes.items()}  # type: ignore[arg-type]
