@@ -64,6 +64,11 @@ ALIASES = {
     "degrees": {"f": "rad2deg"},
     "expit": {"f": "sigmoid"},
     "psi": {"f": "digamma"},
+    # Integer operations defined for every operand; the plain names are index arithmetic.
+    **{
+        f"total_{name}": {"i": name, "u": name}
+        for name in ("floor_divide", "remainder", "power", "left_shift", "right_shift")
+    },
 }
 
 FUNCTIONS: dict[str, Any] = {

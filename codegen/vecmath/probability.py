@@ -171,7 +171,7 @@ def normal_quantile_f64(middle: Any, tail: Any) -> Any:
     if fabs_float(middle) <= 0.425:
         r = 0.180625 - middle * middle
         return middle * horner(r, MEDIAN) / horner(r, MEDIAN_BELOW)
-    if tail <= 0.0:
+    if not tail > 0.0:
         return copysign_float(np.inf, middle) if tail == 0.0 else np.float64(np.nan)
     r = sqrt_float(-log_f64(tail))
     if r <= 5.0:
@@ -206,6 +206,7 @@ def erfinv_f32(x: Any) -> Any:
 def erfcinv_f64(x: Any) -> Any:
     """`-ndtri(x / 2) / sqrt(2)`."""
     tail = 0.5 * x if x < 1.0 else 0.5 * (2.0 - x)
+    tail = tail if x >= 0.0 else np.nan
     return ROOT_HALF * normal_quantile_f64(0.5 - 0.5 * x, tail)
 
 

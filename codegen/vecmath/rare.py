@@ -15,11 +15,13 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.core.errors import RequireLiteralValue
 
 from codegen.vecmath.primitives import instruction
 
-LANES = (2, 4, 8, 16)
+# Vectors of 128, 256 and 512 bits.
+LANES = {ir.DoubleType(): (2, 4, 8), ir.FloatType(): (4, 8, 16)}
 
 
 def rare_plain(fast: Any, x: Any, limit: Any, slow: Callable[[Any], Any]) -> Any:
@@ -68,18 +70,21 @@ def define_scalar(function: Any, limit: float, call_slow: Callable[..., Any]) ->
 
 
 def define_vector(function: Any, limit: float, scalar_function: Any) -> None:
-    """The same on all lanes: `fast` at once if no lane is beyond the limit."""
+    """The same on all lanes: `fast` at once if no lane is beyond the limit, else lane by lane."""
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     fast, key = function.args[:2]
     count = key.type.count
+    lanes = [cgutils.alloca_once(builder, fast.type) for _ in function.args]
     mask = builder.bitcast(beyond(builder, key, limit), ir.IntType(count))
     with builder.if_then(builder.icmp_unsigned("!=", mask, ir.IntType(count)(0)), likely=False):
-        result = fast
-        for lane in range(count):
-            at = ir.Constant(ir.IntType(32), lane)
-            parts = [builder.extract_element(vector, at) for vector in function.args]
-            result = builder.insert_element(result, builder.call(scalar_function, parts), at)
-        builder.ret(result)
+        for slot, vector in zip(lanes, function.args, strict=True):
+            builder.store(vector, slot)
+        first = [builder.bitcast(slot, fast.type.element.as_pointer()) for slot in lanes]
+        with cgutils.for_range(builder, ir.IntType(64)(count)) as loop:
+            places = [builder.gep(start, [loop.index]) for start in first]
+            parts = [builder.load(place) for place in places]
+            builder.store(builder.call(scalar_function, parts), places[0])
+        builder.ret(builder.load(lanes[0]))
     builder.ret(fast)
 
 
@@ -94,14 +99,14 @@ def keep(module: Any, functions: list[Any]) -> None:
 
 def variants(module: Any, name: str, values: list[Any], limit: float, call_slow: Any) -> Any:
     """The scalar function `name` of this module, together with its vector variants."""
-    names = {lanes: f"{name}_{lanes}" for lanes in LANES}
+    names = {lanes: f"{name}_{lanes}" for lanes in LANES[values[0]]}
     shape = "v" * len(values)
-    mappings = ",".join(f"_ZGV_LLVM_N{lanes}{shape}_{name}({names[lanes]})" for lanes in LANES)
+    mappings = ",".join(f"_ZGV_LLVM_N{lanes}{shape}_{name}({names[lanes]})" for lanes in names)
     attribute = f'"vector-function-abi-variant"="{mappings}"'
     function = outlined(module, ir.FunctionType(values[0], values), name, (attribute,))
     define_scalar(function, limit, call_slow)
     vectors = []
-    for lanes in LANES:
+    for lanes in names:
         wide = [ir.VectorType(value, lanes) for value in values]
         vectors.append(outlined(module, ir.FunctionType(wide[0], wide), names[lanes], ()))
         define_vector(vectors[-1], limit, function)

@@ -246,7 +246,7 @@ def polygamma_f64(n: Any, x: Any) -> Any:
         return digamma_f64(x)
     sign = 1.0 if n % 2 == 1 else -1.0
     factorial = 1.0
-    for k in range(2, int(n)):
+    for k in range(2, int(min(n, 172))):
         factorial *= k
     if x <= 0 and (x == np.floor(x) or x < -100000.0):
         return np.float64(np.nan) if x < -100000.0 else sign * np.inf
