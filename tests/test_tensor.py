@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 import tracegrad as tg
+from tracegrad.eager.graph import graph_of
+from tracegrad.ir.interpret import interpret
 
 
 def vector(*numbers: float, grad: bool = True) -> tg.Tensor:
@@ -488,3 +490,20 @@ def test_a_long_chain() -> None:
     y.backward()
     assert_equal(x.grad, [1])
     del y
+
+
+# the graph ------------------------------------------------------------------------------------
+
+
+def test_the_recorded_graph_is_ordinary_ir() -> None:
+    x = tg.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    w = tg.tensor([4.0, 5.0, 6.0])
+    y = np.exp(x * w / 10)
+    y[1:] = x[:2]
+    total = (y + 1).mean()
+    graph = graph_of(total)
+    assert [node.name for node in graph.inputs] == ["x", "w"]
+    assert graph.outputs[0].source is not None
+    assert "mean()" in graph.outputs[0].source.text
+    (again,) = interpret(graph, [x.detach().numpy(), w.numpy()])
+    assert again == total.item()

@@ -262,3 +262,12 @@ def test_methods_write() -> None:
     assert x.sqrt_() is x
     x.mul_(2).div_(4).pow_(2).neg_().abs_().sub_(1, alpha=0.5).add_(1, alpha=2).clamp_(0, 3)
     np.testing.assert_allclose(x.numpy(), np.minimum([(1.0) + 1.5, 2.25 + 1.5], 3))
+
+
+def test_masks_are_updated_in_place() -> None:
+    mask = tg.tensor([True, True, False])
+    memory = mask.numpy()
+    mask &= np.array([True, False, True])
+    mask |= tg.tensor([False, False, True])
+    mask ^= tg.tensor([True, False, False])
+    np.testing.assert_array_equal(memory, [False, False, True])

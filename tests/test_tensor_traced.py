@@ -271,3 +271,25 @@ def test_a_gradient_is_handed_over_without_a_copy() -> None:
         y.backward()
         del op._compiled
         assert x.grad.numpy() is seen[-1][0].numpy()
+
+
+def test_a_captured_tensor_that_requires_a_gradient_is_refused() -> None:
+    w = vector(1, 2)
+
+    @tg.trace
+    def captures(x: Any) -> Any:
+        return np.sum(x * w)
+
+    with pytest.raises(tg.TraceError, match="pass it as an argument"):
+        captures(np.ones(2))
+
+
+def test_custom_rules_on_tensors() -> None:
+    @tg.custom_vjp
+    def clipped(x: Any) -> Any:
+        return x * 1.0
+
+    clipped.defvjp(lambda x: (x * 1.0, None), lambda _, ct: (np.clip(ct, -1, 1),))
+    x = vector(1, 2)
+    clipped(x).backward(tg.tensor([5.0, 0.5]))
+    close(x.grad, [1, 0.5])

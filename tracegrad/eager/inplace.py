@@ -191,6 +191,15 @@ class InPlace(Core):
     def __imod__(self, other: Any) -> Self:
         return self._update("remainder", other)
 
+    def __iand__(self, other: Any) -> Self:
+        return self._update("bitwise_and", other)
+
+    def __ior__(self, other: Any) -> Self:
+        return self._update("bitwise_or", other)
+
+    def __ixor__(self, other: Any) -> Self:
+        return self._update("bitwise_xor", other)
+
     def add_(self, other: Any, *, alpha: Any = 1) -> Self:
         """`self += alpha * other`."""
         return self._update("add", other if alpha == 1 else other * alpha)

@@ -1,7 +1,7 @@
 """PyTorch's spellings of methods: `dim=`, `keepdim=`, `view`, `permute`, `relu`, `norm`, ...
 
 Where NumPy and PyTorch disagree NumPy wins: `x.max(dim=0)` gives values only. `x.size` is NumPy's
-number of elements, and calling it, `x.size()`, gives PyTorch's shape.
+number of elements, and calling it, `x.size()`, gives PyTorch's shape. `var` and `std` divide by n.
 """
 
 from __future__ import annotations
@@ -100,6 +100,10 @@ class Methods(Autograd):
 
     def dim(self) -> int:
         return self._data.ndim
+
+    def contiguous(self) -> Self:
+        """Itself if its elements lie in row-major order, else a copy that does."""
+        return self if self._data.flags.c_contiguous else PUBLIC["copy"](self)
 
     def t(self) -> Self:
         """The transpose of a matrix; vectors and scalars as they are."""
