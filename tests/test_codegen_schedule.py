@@ -104,7 +104,9 @@ class Writer:
         inner: list[Statement] = []
         for _ in range(self.random.integers(0, 3)):
             name = self.choose(["v1", "v2", "v3"])
-            inner.append(Assign(Var(name, F8), self.value(loops, known)))
+            copy = bool(known) and self.random.random() < 0.4
+            value = Var(self.choose(known), F8) if copy else self.value(loops, known)
+            inner.append(Assign(Var(name, F8), value))
             known = [*dict.fromkeys([*known, name])]
         for _ in range(self.random.integers(1, 3)):
             inner.append(self.effect(loops, known))
@@ -168,7 +170,7 @@ def arguments(seed: int, case: int) -> list[np.ndarray]:
     return [random.integers(-3, 4, shape).astype(float) for shape in shapes]
 
 
-@pytest.mark.parametrize("chunk", range(6))
+@pytest.mark.parametrize("chunk", range(4))
 def test_passes_keep_the_meaning(chunk: int) -> None:
     for seed in range(chunk * 50, chunk * 50 + 50):
         function = Writer(seed).function()
@@ -364,3 +366,43 @@ def test_a_row_wise_program_is_one_loop_over_rows() -> None:
     result = codegen.build(Module((softmax(),))).functions["softmax"](x)
     # exp to 2 ulp, a sum of positive terms and a division to a few more.
     np.testing.assert_allclose(result, expected, rtol=16 * np.finfo(float).eps)
+
+
+@pytest.mark.parametrize("combine", ["maximum", "minimum"])
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_extremes_are_numpys(combine: str, dtype: str) -> None:
+    kind = np.dtype(dtype)
+    start = Const(-np.inf if combine == "maximum" else np.inf, kind)
+    loop = For(Var("i"), N, (Accumulate("s", None, combine, Load("x", (Var("i"),), kind), kind),))
+    body = (Assign(Var("s", kind), start), loop, Return((Var("s", kind),)))
+    sizes = (("n", "x", 0),)
+    module = Module((Function("f", (Parameter("x", kind, 1),), body, "", sizes),))
+    function = codegen.build(module).functions["f"]
+    numbers = np.random.default_rng(2).normal(size=1003).astype(kind)
+    for change in (None, np.nan, np.inf, -np.inf):
+        for at in (0, 500, 1002):
+            x = numbers.copy()
+            x[at] = x[at] if change is None else change
+            np.testing.assert_equal(function(x), getattr(np, combine).reduce(x))
+
+
+def test_an_axis_of_one_and_a_second_name_vanish() -> None:
+    """`total[n, 1]` of keepdims, filled from a scalar of another name, becomes one scalar."""
+    i, j, s = Var("i"), Var("j"), Var("s_sum", F8)
+    rows = (
+        Assign(s, Const(0.0, F8)),
+        For(j, M, (Accumulate("s_sum", None, "add", load("x", i, j), F8),)),
+        Store("s", (i, integer(0)), s),
+        Store("y", (i,), Call("multiply", (load("s", i, integer(0)), Const(2.0, F8)), F8)),
+    )
+    body = (
+        Alloc("s", (N, integer(1)), F8),
+        Alloc("y", (N,), F8, temporary=False),
+        For(i, N, rows),
+        Return(("y",)),
+    )
+    sizes = (("n", "x", 0), ("m", "x", 1))
+    function = schedule.structure(Function("f", (Parameter("x", F8, 2),), body, "", sizes))
+    text = source.print_module(Module((function,)))
+    assert "s += x[i, j]" in text and "y[i] = s * 2.0" in text and "s_sum" not in text
+    assert text.count("np.empty") == 1
