@@ -64,3 +64,21 @@ def shifted(x):
 @program(np.arange(12).reshape(3, 4))
 def squares(k):
     return np.sum(k * k, axis=1) // 2
+
+
+@program(
+    {
+        "w1": RNG.normal(0, 0.05, (784, 256)),
+        "b1": np.zeros(256),
+        "w2": RNG.normal(0, 0.05, (256, 10)),
+        "b2": np.zeros(10),
+    },
+    RNG.random((32, 784)),
+    np.eye(10)[RNG.integers(0, 10, 32)],
+)
+def network(params, images, labels):
+    hidden = np.maximum(images @ params["w1"] + params["b1"], 0)
+    logits = hidden @ params["w2"] + params["b2"]
+    shifted = logits - np.max(logits, axis=1, keepdims=True)
+    log_probs = shifted - np.log(np.sum(np.exp(shifted), axis=1, keepdims=True))
+    return -np.mean(np.sum(log_probs * labels, axis=1))

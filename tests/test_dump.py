@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from golden_programs import PROGRAMS
 
 import tracegrad as tg
+from tests.golden_programs import PROGRAMS
 from tracegrad.inspect.dump import Dump, dump_graph
 from tracegrad.inspect.subject import WHICH
 from tracegrad.ir.dims import evaluate

@@ -12,11 +12,11 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from golden_programs import PROGRAMS
 from numba import njit
 
 import tracegrad as tg
 from codegen import expr, loops
+from tests.golden_programs import PROGRAMS
 from tracegrad.compile import PASSES
 from tracegrad.inspect.kernels import Layout
 from tracegrad.inspect.memory import peak

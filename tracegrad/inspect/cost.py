@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tracegrad.inspect.kernels import Kernel, Layout
+from tracegrad.inspect.table import NO_BREAK
 from tracegrad.ir.dims import Size
 from tracegrad.passes.cost import elements
 
@@ -47,10 +48,10 @@ def traffic(layout: Layout, kernel: Kernel) -> Iterator[tuple[Size, int]]:
             yield type.size, type.dtype.itemsize
 
 
-def rate_text(found: list[Rate]) -> str:
-    """`4 flops, 8 bytes per element; 1 flop per n`."""
+def rate_text(found: list[Rate], main: tuple[Size, ...]) -> str:
+    """`4 flops, 8 bytes per element + 1 flop per n`: the steps `main` are the elements."""
     parts = []
-    for number, rate in enumerate(found):
+    for rate in found:
         amounts = [
             plural(amount, unit)
             for amount, unit in ((rate.flops, "flop"), (rate.bytes, "byte"))
@@ -59,23 +60,37 @@ def rate_text(found: list[Rate]) -> str:
         if isinstance(rate.steps, int):
             step = "" if rate.steps == 1 else f" per each of {rate.steps}"
         else:
-            step = f" per {rate.steps}" if number else " per element"
+            step = " per element" if main == (rate.steps,) else f" per {rate.steps}"
         parts.append(f"{', '.join(amounts)}{step}")
-    return " + ".join(parts)  # the smaller ones come on top of those per element
+    return " + ".join(parts)
+
+
+def total_text(found: list[Rate]) -> str:
+    """`2*n*m*q flops, 8*n*m + 8*m*q + 8*n*q bytes`: what a library call does in all."""
+    flops: Size = sum((rate.steps * round(rate.flops) for rate in found), start=0)
+    moved: Size = sum((rate.steps * round(rate.bytes) for rate in found), start=0)
+    return f"{flops} flops, {moved} bytes".replace(" ", NO_BREAK).replace(f",{NO_BREAK}", ", ")
 
 
 def plural(amount: float, unit: str) -> str:
     return f"{amount:g} {unit}{'' if amount == 1 else 's'}"
 
 
+def nests_text(kernel: Kernel) -> str:
+    """`loop n, m`, or `loops n, m | n, p` where several stand in one kernel."""
+    nests = [", ".join("?" if s is None else str(s) for s in nest) for nest in kernel.nests]
+    return f"{'loop' if len(nests) == 1 else 'loops'} {' | '.join(nests)}"
+
+
 def kernel_text(layout: Layout, kernel: Kernel) -> str:
     """One kernel in a line: its loops, what it reads and writes, what it costs and allocates."""
-    extents = ", ".join("?" if size is None else str(size) for size in kernel.loops)
     parts = [f"{kernel.library} (library)"] if kernel.library else []
-    parts += [f"loop {extents}"] if extents else []
+    parts += [nests_text(kernel)] if kernel.nests else []
     parts += [f"reads {', '.join(kernel.reads)}"] if kernel.reads else []
     parts += [f"writes {', '.join(kernel.writes)}"] if kernel.writes else []
-    cost = rate_text(rates(layout, kernel))
+    found = rates(layout, kernel)
+    library = kernel.library and not kernel.nests
+    cost = total_text(found) if library else rate_text(found, kernel.steps)
     parts += [cost] if cost else []
     fresh = ", ".join(kernel.allocates)
     parts.append(f"allocates {fresh}" if fresh else "no array allocated")

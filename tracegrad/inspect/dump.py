@@ -27,14 +27,13 @@ from tracegrad.autodiff.residuals import Cut, Residual
 from tracegrad.inspect.cost import kernel_text, plural
 from tracegrad.inspect.kernels import Layout, Place
 from tracegrad.inspect.statements import Writer
-from tracegrad.inspect.table import Row, table
+from tracegrad.inspect.table import NO_BREAK, Row, table
 from tracegrad.ir.dims import Dim, Guard, Quotient, Size, symbol_of
 from tracegrad.ir.graph import Graph, Node, Source
 from tracegrad.ir.types import ArrayType, dtype_text
 from tracegrad.tracing.naming import name_nodes
 
 HEADER_WIDTH = 100
-NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 class Dump(str):
@@ -260,9 +259,17 @@ def _assembled(
         *table(rows),
         f"    return {results}".rstrip(),
     ]
-    parameters = ", ".join(node.name for node in graph.inputs)
-    lines = [*head, *constants, f"def {graph.name}({parameters}):", *body, *_footer(kernels)]
+    lines = [*head, *constants, *_def(graph), *body, *_footer(kernels)]
     return Dump("\n".join(lines), graph.name, arrays)
+
+
+def _def(graph: Graph) -> list[str]:
+    parameters = ", ".join(node.name for node in graph.inputs)
+    line = f"def {graph.name}({parameters}):"
+    if len(line) <= HEADER_WIDTH:
+        return [line]
+    rows = textwrap.wrap(f"{parameters},", HEADER_WIDTH - 4)
+    return [f"def {graph.name}(", *(f"    {row}" for row in rows), "):"]
 
 
 def _constant(name: str, array: np.ndarray) -> list[str]:

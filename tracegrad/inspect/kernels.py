@@ -13,9 +13,10 @@ order in which they run) and for every node a `Place`.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -49,18 +50,20 @@ class Kernel:
     name: str
     position: int
     """Which statement of the function it is."""
-    loops: tuple[Size | None, ...]
-    """The extents of its deepest nest; None for one that is no formula of sizes."""
+    nests: tuple[tuple[Size | None, ...], ...]
+    """The extents of its innermost loops, each with those around it; None: no formula of sizes."""
     library: str
     reads: tuple[str, ...]
     writes: tuple[str, ...]
     allocates: tuple[str, ...]
 
     @property
-    def domain(self) -> Size | None:
-        """How often its innermost body runs."""
-        known = [size for size in self.loops if size is not None]
-        return product(tuple(known)) if len(known) == len(self.loops) else None
+    def steps(self) -> tuple[Size, ...]:
+        """How often its innermost bodies run."""
+        known = [tuple(size for size in nest if size is not None) for nest in self.nests]
+        return tuple(
+            product(sizes) for sizes, nest in zip(known, self.nests, strict=True) if sizes == nest
+        )
 
 
 @dataclass(frozen=True)
@@ -155,9 +158,9 @@ class Layout:
             root for root in unique(a.root for a in touched if a.writes) if root not in seen
         )
         called = [s.function for s in statements((statement,)) if isinstance(s, loops.LibraryCall)]
-        extents = tuple(size_of(loop.stop) for loop in deepest(statement))
+        nests = unique(tuple(size_of(loop.stop) for loop in path) for path in innermost(statement))
         allocates = tuple(root for root in fresh if root in self.memory)
-        return Kernel(name, position, extents, ", ".join(unique(called)), reads, writes, allocates)
+        return Kernel(name, position, nests, ", ".join(unique(called)), reads, writes, allocates)
 
     def _only_in(self, statement: loops.Statement) -> set[str]:
         """Buffers that no other statement looks at: they stay in cache, or are rows of it."""
@@ -302,12 +305,13 @@ def remarks(statement: loops.Statement) -> set[str]:
     }
 
 
-def deepest(statement: loops.Statement) -> tuple[loops.For, ...]:
-    """The loops on the way to the deepest body of the statement."""
-    inner = [deepest(part) for block in blocks(statement) for part in block]
-    below = max(inner, key=len, default=())
-    return (statement, *below) if isinstance(statement, loops.For) else below
+def innermost(statement: loops.Statement) -> list[tuple[loops.For, ...]]:
+    """The loops on the way to each innermost body of the statement."""
+    inner = [path for block in blocks(statement) for part in block for path in innermost(part)]
+    if isinstance(statement, loops.For):
+        return [(statement, *path) for path in inner] or [(statement,)]
+    return inner
 
 
-def unique(items: Iterator | list) -> tuple:
+def unique(items: Iterable[Any]) -> tuple[Any, ...]:
     return tuple(dict.fromkeys(items))

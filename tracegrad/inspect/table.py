@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 WIDTH = 132
 """Columns up to which a line may go before the user's text is cut short."""
+NO_BREAK = "\N{NO-BREAK SPACE}"
+"""A space at which no line is broken; printed as a plain one."""
 CODE_WIDTH = 48
 """Statements longer than this push their own comment to the right, not everybody's."""
 

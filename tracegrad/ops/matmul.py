@@ -51,6 +51,10 @@ class MatMul(Op):
         turned = ".mT" if stacks else ".T"
         return " @ ".join(x + turned if f else x for x, f in zip((a, b), flip, strict=True))
 
+    def work(self, node: Any) -> tuple[float, Size]:
+        inner = flipped(node.inputs[0].type.shape, node.attributes["flip"][0])[-1]
+        return self.weight, node.type.size * inner
+
     def vjp(
         self,
         wanted: tuple[bool, ...],
@@ -114,6 +118,9 @@ class Dot(Op):
 
     def text(self, a: str, b: str) -> str:
         return f"{a} @ {b}"
+
+    def work(self, node: Any) -> tuple[float, Size]:
+        return self.weight, max((x.type for x in node.inputs), key=lambda type: type.rank).size
 
     def vjp(self, wanted: tuple[bool, ...], ct: Array, out: Array, a: Array, b: Array):
         left, right = a.type.rank == 2, b.type.rank == 2
