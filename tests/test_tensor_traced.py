@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import weakref
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import tracegrad as tg
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @tg.trace
@@ -293,3 +298,42 @@ def test_custom_rules_on_tensors() -> None:
     x = vector(1, 2)
     clipped(x).backward(tg.tensor([5.0, 0.5]))
     close(x.grad, [1, 0.5])
+
+
+MEMORY = """
+import resource, sys
+import numpy as np, tracegrad as tg
+
+@tg.trace
+def layer(x, w):
+    return np.sum(np.tanh(x @ w))
+
+x, w = tg.rand(300, 300, generator=0), tg.rand(300, 300, generator=1, requires_grad=True)
+retain = sys.argv[1] == "retain"
+
+def iterate(count):
+    losses = []
+    for _ in range(count):
+        losses.append(layer(x, w))
+        losses[-1].backward(retain_graph=retain)
+        w.grad = None
+    return losses
+
+iterate(3)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+iterate(100)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def peak_growth(mode: str) -> int:
+    """Bytes by which the process's peak memory grew over 100 iterations."""
+    run = [sys.executable, "-c", MEMORY, mode]
+    result = subprocess.run(run, capture_output=True, text=True, check=True, cwd=ROOT)
+    return int(result.stdout) * 1024
+
+
+def test_the_peak_memory_of_the_process_is_flat_unless_graphs_are_retained() -> None:
+    array = 8 * 300 * 300
+    assert peak_growth("retain") > 80 * array
+    assert peak_growth("consume") < 10 * array
