@@ -107,14 +107,17 @@ def arctanh_f64(x: Any) -> Any:
     """log((1 + x) / (1 - x)) / 2 with the power of two c near the quotient taken out:
 
     k log(2) / 2 + atanh(s),  s = (1 + x - c (1 - x)) / (1 + x + c (1 - x)),  c = 2**k,
-    exactly x where c is 1. The quotient that gives k is good to 6 %, from the bits of 1 - x.
+    exactly x where c is 1. The quotient that gives k is good to 6 %, from the bits of 1 - x. Near
+    1 the sum 1 + c would round c (1 - x) away; there 1 - x is exact.
     """
     magnitude = fabs_float(x)
     left = 1.0 - magnitude
     inverse = from_bits(9214364837600034816 - bits(left if left > 0.0 else 1.0))
     k = exponent((1.0 + magnitude) * inverse * 0.94)
     c = two_to(k)
-    s = fma(magnitude, 1.0 + c, 1.0 - c) / fma(magnitude, 1.0 - c, 1.0 + c)
+    top, bottom = fma(magnitude, 1.0 + c, 1.0 - c), fma(magnitude, 1.0 - c, 1.0 + c)
+    far, whole = c < 1024.0, 1.0 + magnitude
+    s = (top if far else fma(-c, left, whole)) / (bottom if far else fma(c, left, whole))
     z = s * s
     rest = fma(0.5 * k, LN2_LOW, s * (0.5 * z * horner(z, ATANH)))
     result = fma(0.5 * k, LN2_HIGH, s + rest)
@@ -130,7 +133,10 @@ def arctanh_f32(x: Any) -> Any:
     inverse = from_bits(cast_like(0x7F000000 - bits(bounded), bits(x)))
     k = exponent((F32(1.0) + magnitude) * inverse * F32(0.94))
     c = two_to(k)
-    s = fma(magnitude, F32(1.0) + c, F32(1.0) - c) / fma(magnitude, F32(1.0) - c, F32(1.0) + c)
+    one = F32(1.0)
+    top, bottom = fma(magnitude, one + c, one - c), fma(magnitude, one - c, one + c)
+    far, whole = c < F32(1024.0), one + magnitude
+    s = (top if far else fma(-c, left, whole)) / (bottom if far else fma(c, left, whole))
     z = s * s
     rest = fma(F32(0.5) * k, LN2_LOW_F32, s * (F32(0.5) * z * horner(z, ATANH_F32)))
     result = fma(F32(0.5) * k, LN2_HIGH_F32, s + rest)

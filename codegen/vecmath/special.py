@@ -248,8 +248,10 @@ def polygamma_f64(n: Any, x: Any) -> Any:
     factorial = 1.0
     for k in range(2, int(min(n, 172))):
         factorial *= k
-    if x <= 0 and (x == np.floor(x) or x < -100000.0):
-        return np.float64(np.nan) if x < -100000.0 else sign * np.inf
+    if x <= 0 and x == np.floor(x):
+        return sign * np.inf
+    if x < -100000.0:
+        return np.float64(np.nan)
     power = np.float64(n)
     shifted = 0.0
     while x < 15.0 + power:
