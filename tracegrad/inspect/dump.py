@@ -67,14 +67,23 @@ def preformatted(text: str) -> str:
 
 
 def dump_program(
-    graph: Graph, title: str, kind: str, notes: Sequence[str] = (), own: int | None = None,
-    recomputed: Sequence[Node] = (),
-) -> Dump:  # fmt: skip
-    """A final graph with its kernels and memory; its first `own` results are the function's own."""
+    graph: Graph,
+    title: str,
+    kind: str,
+    notes: Sequence[str] = (),
+    own: int | None = None,
+    remarks: Mapping[str, str] | None = None,
+) -> Dump:
+    """A final graph with its kernels and memory; its first `own` results are the function's own.
+
+    `notes` go to the header, `remarks` behind the values of these names.
+    """
     layout = Layout(graph, own)
-    again = {node.name for node in recomputed}
+    remarks = remarks or {}
     writer = Writer(graph)
-    rows = [_row(writer, node, layout.places[node], node.name in again) for node in layout.order]
+    rows = [
+        _row(writer, node, layout.places[node], remarks.get(node.name, "")) for node in layout.order
+    ]
     footer = [kernel_text(layout, kernel) for kernel in layout.kernels]
     head = [*_title(graph, f"{title} · {kind}", own), *notes, *_assumed(graph)]
     return _assembled(graph, writer, rows, head, footer)
@@ -94,13 +103,23 @@ def dump_forward(cut: Cut, graph: Graph, title: str) -> Dump:
 
 
 def dump_backward(cut: Cut, graph: Graph, title: str) -> Dump:
-    return dump_program(graph, title, "backward", list(_used(cut)), None, cut.recomputed)
+    remarks = {node.name: "recomputed" for node in cut.recomputed}
+    for node in graph.nodes:
+        uses = _uses(cut, node.name.removeprefix("d_"))
+        if node.op.name == "add" and node.name.startswith("d_") and uses > 1:
+            remarks.setdefault(node.name, f"sum over its {uses} uses")
+    return dump_program(graph, title, "backward", list(_used(cut)), None, remarks)
 
 
-def _row(writer: Writer, node: Node, place: Place | None = None, again: bool = False) -> Row:
+def _uses(cut: Cut, name: str) -> int:
+    """How often the forward reads the value of that name."""
+    return sum(operand.name == name for node in cut.forward.nodes for operand in node.inputs)
+
+
+def _row(writer: Writer, node: Node, place: Place | None = None, remark: str = "") -> Row:
     line, text = position(node.source, writer.graph.source)
     kernels = [kernel.name for kernel in place.kernels] if place else []
-    notes = ["recomputed"] if again else []
+    notes = [remark] if remark else []
     notes += [f"again in {', '.join(kernels[1:])}"] if len(kernels) > 1 else []
     return Row(
         tuple(f"    {code}" for code in writer.lines(node)),

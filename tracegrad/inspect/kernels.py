@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -73,6 +73,9 @@ class Place:
     where: str
     kernels: tuple[Kernel, ...]
     position: int
+
+    def renamed(self, where: str) -> Place:
+        return replace(self, where=where)
 
 
 @dataclass(frozen=True)
@@ -201,7 +204,8 @@ class Layout:
     def _array_place(self, node: Node, array: str) -> Place:
         memory = self.memory[array]
         positions = self._written(node, array)
-        kernels = tuple(k for k in self.kernels if k.position in positions)
+        kernels = tuple(k for k in self.kernels if k.position in positions)[-1:]
+        position = kernels[0].position if kernels else positions[-1]
         narrow = len(memory.shape) < node.type.rank
         if array in self.returned:
             own = any(self._root(out) == array for out in self.own)
@@ -210,7 +214,7 @@ class Layout:
             where = f"{'row' if narrow else 'buffer'} {self.buffers[array]}"
         if kernels and kernels[0].library:
             where = f"library {where.removeprefix('buffer ')}"
-        return Place(where, kernels, positions[0])
+        return Place(where, kernels, position)
 
     def _written(self, node: Node, array: str) -> list[int]:
         """The statements that write the node's value into an array that nodes may share."""
@@ -231,6 +235,8 @@ class Layout:
     def _inlined(self, node: Node, later: dict[Node, Place]) -> Place:
         """A value that is no array is computed in each kernel that reads it."""
         readers = [later[user] for user in self.graph.uses[node] if user in later]
+        if node.op.has("block"):
+            return max(readers, key=lambda place: place.position).renamed(node.op.name)
         kernels = tuple(unique(kernel for reader in readers for kernel in reader.kernels))
         position = min((reader.position for reader in readers), default=len(self.body))
         kind = node.op.short if isinstance(node.op, Reduction) else "register"
