@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tracegrad.errors import UnsupportedError
-from tracegrad.ops.op import NUMPY, PUBLIC, Bindable
+from tracegrad.ops.op import NUMPY, PUBLIC, Bindable, type_of
 from tracegrad.ops.scipy import meaning
 
 _UFUNC_REDUCTIONS = {
@@ -34,11 +34,20 @@ def numpy_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: 
     elif method == "reduce" and ufunc in _UFUNC_REDUCTIONS:
         options.setdefault("axis", 0)
         result = PUBLIC[_UFUNC_REDUCTIONS[ufunc]](*inputs, **options)
+    elif method == "at" and f"{ufunc.__name__}_at" in PUBLIC:
+        return PUBLIC[f"{ufunc.__name__}_at"](*inputs)
+    elif method == "outer" and ours is not None:
+        result = ours(PUBLIC["reshape"](inputs[0], _spread_shape(*inputs)), inputs[1])
     elif method == "__call__":
         unsupported(f"np.{ufunc.__name__}", ufunc.__name__)
     else:
         unsupported(f"np.{ufunc.__name__}.{method}", ufunc.__name__)
     return result if out is None else _into(out[0], result)
+
+
+def _spread_shape(a: Any, b: Any) -> tuple[Any, ...]:
+    """The shape of `a` with an axis of extent 1 for each axis of `b`."""
+    return type_of(a).shape + (1,) * type_of(b).rank
 
 
 def _call_ufunc(
@@ -61,6 +70,9 @@ def _into(out: Any, result: Any) -> Any:
         raise UnsupportedError(
             "out= is a NumPy array but the result is traced: use the returned value instead of out="
         )
+    kind, own = type_of(result), out.type
+    if not kind.weak and not np.can_cast(kind.dtype, own.dtype, "same_kind"):
+        raise TypeError(f"cannot write {kind} into out= of type {own}: it would lose its kind of number")
     out[...] = result  # type: ignore[index]
     return out
 

@@ -54,10 +54,13 @@ def readers_of(graph: Graph, base: Node, is_view: IsView) -> Iterator[Node]:
 def _is_read_late(
     graph: Graph, reader: Node, write: Node, stored: set[Node], position: dict[Node, int]
 ) -> bool:
-    """Whether a value that is not stored is needed by, or after, the write."""
+    """Whether a value that is not stored is needed by, or after, the write; results are at the end."""
     stack, seen = [reader], set()
     while stack:
-        for user in graph.uses[stack.pop()]:
+        value = stack.pop()
+        if value in graph.outputs:
+            return True
+        for user in graph.uses[value]:
             if user in stored:
                 if position[user] >= position[write]:
                     return True
