@@ -273,6 +273,16 @@ def test_masks_are_updated_in_place() -> None:
     np.testing.assert_array_equal(memory, [False, False, True])
 
 
+def test_a_write_through_a_view_can_be_read_as_numpy() -> None:
+    y = vector(1, 2, 3, 4) * 2
+    y.reshape(2, 2).T[1] = 7.0
+    node: Any = y.grad_fn
+    lines = node.op.lines("y", "v1", "v2", **node.attributes)
+    names: dict[str, Any] = {"np": np, "v1": np.array([2.0, 4.0, 6.0, 8.0]), "v2": 7.0}
+    exec("\n".join(lines), names)
+    np.testing.assert_array_equal(names["y"], y.detach().numpy())
+
+
 def run_random_writes(seed: int, x: tg.Tensor) -> tg.Tensor:
     """A program of views and writes; the same for the same seed, whatever the tensor requires."""
     rng = np.random.default_rng(seed)

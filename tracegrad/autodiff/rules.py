@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, Protocol
 
 from tracegrad.errors import NotDifferentiableError
@@ -31,6 +32,7 @@ class Linearizer(Protocol):
     def transpose(self, result: Array, ct: Array, free: Sequence[Array]) -> list[Array | None]: ...
 
 
+@lru_cache(maxsize=4096)
 def differentiable_in(op: Op, operands: int) -> tuple[bool, ...]:
     """Which arguments the op has a derivative with respect to."""
     if isinstance(op, Elementwise):

@@ -36,8 +36,6 @@ from tracegrad.ops.constant import CONSTANT
 from tracegrad.ops.op import type_of
 from tracegrad.ops.operators import ArrayMethods
 
-differentiable_arguments = lru_cache(maxsize=None)(differentiable_in)
-
 
 class Core(ArrayMethods):
     """An ndarray, and the node of the graph that it is the value of."""
@@ -105,7 +103,7 @@ class Core(ArrayMethods):
         self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any], sources: Sequence[Node | None]
     ) -> None:
         """Become the result of `op`, with what its derivative needs."""
-        rules = differentiable_arguments(op, len(args))
+        rules = differentiable_in(op, len(args))
         wanted = tuple(
             [rule and source is not None for rule, source in zip(rules, sources, strict=True)]
         )

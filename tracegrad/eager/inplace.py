@@ -39,6 +39,12 @@ class WriteView(Op):
         _seen(result, steps)[...] = value
         return result
 
+    def lines(self, target: str, base: str, value: str, *, steps: tuple[Step, ...]) -> list[str]:
+        view = target
+        for step in steps:
+            view = step.op.text(view, **step.attrs)
+        return [f"{target} = np.array({base})", f"{view}[...] = {value}"]
+
     def transpose(
         self, ct: Array, base: Array, value: Array, *, steps: tuple[Step, ...]
     ) -> tuple[Array | None, ...]:
