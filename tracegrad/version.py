@@ -9,7 +9,7 @@ from typing import Any
 
 from tracegrad.autodiff.residuals import Cut, cut, joint_graph
 from tracegrad.compile import Program
-from tracegrad.inspect.dump import guard_text
+from tracegrad.inspect.guards import guard_text
 from tracegrad.ir.graph import Graph, Node
 from tracegrad.tree import LEAF, Branch, Tree, unflatten
 

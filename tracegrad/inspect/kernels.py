@@ -13,7 +13,7 @@ order in which they run) and for every node a `Place`.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -23,24 +23,15 @@ import numpy as np
 from codegen import loops
 from codegen.schedule import structure
 from codegen.schedule.dependence import accesses, aliases
-from codegen.traverse import Body, blocks, statements
+from codegen.traverse import Body, statements
 from tracegrad.inspect.extents import size_of
+from tracegrad.inspect.nests import computed, innermost, is_kernel, remarks
 from tracegrad.ir.dims import Size, product
 from tracegrad.ir.graph import Graph, Node
 from tracegrad.lower import Lowering, comment
 from tracegrad.ops.reduction import Reduction
 from tracegrad.passes.plan import is_view
 from tracegrad.tracing.naming import UNNAMED
-
-COMBINED = {
-    "add": "sum",
-    "multiply": "prod",
-    "maximum": "max",
-    "minimum": "min",
-    "logical_or": "any",
-    "logical_and": "all",
-}
-"""What an accumulator of each combination is called."""
 
 
 @dataclass(frozen=True)
@@ -253,7 +244,7 @@ class Layout:
                     spots.append((position, kind))
         for name, spots in found.items():
             # `y = 0.0` before a loop that adds to y only starts the accumulation.
-            grown = [spot for spot in spots if spot[1] not in ("assigned", "stored")]
+            grown = [spot for spot in spots if spot[1] != "assigned"]
             found[name] = grown or spots
         return found
 
@@ -280,43 +271,6 @@ class Layout:
 
     def _rank(self, node: Node, number: dict[Node, int]) -> tuple[int, int]:
         return self.places[node].position, number[node]
-
-
-def is_kernel(statement: loops.Statement) -> bool:
-    return isinstance(statement, loops.LibraryCall) or any(
-        isinstance(part, loops.For | loops.While) for part in statements((statement,))
-    )
-
-
-def computed(statement: loops.Statement) -> Iterator[tuple[str, str]]:
-    """The names that the statement gives values to: `assigned`, `stored`, or what accumulates."""
-    for part in statements((statement,)):
-        match part:
-            case loops.Assign(target):
-                yield target.name, "assigned"
-            case loops.Accumulate(target, _, combine):
-                yield target, COMBINED[combine]
-            case loops.Store(array):
-                yield array, "stored"
-            case loops.View(array):
-                yield array, "view"
-            case loops.LibraryCall(outs=outs):
-                yield from ((out, "library") for out in outs)
-
-
-def remarks(statement: loops.Statement) -> set[str]:
-    """The comments of the statement and of those inside it."""
-    return {
-        part.comment for part in statements((statement,)) if not isinstance(part, loops.Comment)
-    }
-
-
-def innermost(statement: loops.Statement) -> list[tuple[loops.For, ...]]:
-    """The loops on the way to each innermost body of the statement."""
-    inner = [path for block in blocks(statement) for part in block for path in innermost(part)]
-    if isinstance(statement, loops.For):
-        return [(statement, *path) for path in inner] or [(statement,)]
-    return inner
 
 
 def unique(items: Iterable[Any]) -> tuple[Any, ...]:
