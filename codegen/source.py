@@ -10,10 +10,8 @@ In: a `loops.Module`, scheduled or not. Out: the text, with its imports computed
 
 from __future__ import annotations
 
-import base64
 import builtins
 import keyword
-import re
 import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -21,9 +19,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from codegen import layout, library, scalar, vecmath
+from codegen.constants import constant, dtype_name
 from codegen.errors import CodegenError
 from codegen.expr import Call, Const, Expr, Load, Var
 from codegen.layout import WIDTH
+from codegen.lines import Line, aligned, docstring, wrapped
 from codegen.loops import (
     Accumulate,
     Alloc,
@@ -47,8 +47,6 @@ from codegen.traverse import names
 ERRORS = {name for name, value in vars(builtins).items() if isinstance(value, type)}
 RUNNING = {"maximum": "running_max", "minimum": "running_min"}
 """Accumulations of floats that have a form whose order is free."""
-INLINE_CONSTANT = 64
-"""Arrays of up to so many elements are written as lists of numbers."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +56,6 @@ class Options:
 
     boundscheck: bool = False
     standalone: bool = False
-
-
-@dataclass
-class Line:
-    text: str
-    comment: str = ""
 
 
 @dataclass
@@ -130,7 +122,7 @@ class Printer:
                 parts = [value if isinstance(value, str) else self.write(value) for value in values]
                 return [Line(f"{pad}return {', '.join(parts)}".rstrip(), comment)]
             case Comment(text):
-                return [Line(f"{pad}# {line}") for line in _wrapped(text, indent + 2)]
+                return [Line(f"{pad}# {line}") for line in wrapped(text, indent + 2)]
 
     def accumulate(self, statement: Accumulate, indent: int) -> list[Line]:
         """`acc += value` where the update is an infix operation on the target, else in full."""
@@ -173,7 +165,7 @@ class Printer:
 
     def allocation(self, alloc: Alloc) -> str:
         shape = self.shape(alloc.shape)
-        kind = "" if alloc.dtype == np.float64 else f", {_dtype(alloc.dtype)}"
+        kind = "" if alloc.dtype == np.float64 else f", {dtype_name(alloc.dtype)}"
         if alloc.fill is None:
             return f"np.empty({shape}{kind})"
         if alloc.fill == 0 and not np.signbit(alloc.fill):
@@ -204,10 +196,6 @@ def _legal(index: tuple[Expr, ...]) -> tuple[Expr, ...]:
     return tuple(scalar.legal(part) for part in index)
 
 
-def _dtype(dtype: np.dtype) -> str:
-    return "np.bool_" if dtype.kind == "b" else f"np.{dtype.name}"
-
-
 def _quoted(text: str) -> str:
     return '"' + repr(text)[1:-1].replace('"', '\\"').replace("\\'", "'") + '"'
 
@@ -222,34 +210,6 @@ def _negated(condition: Expr) -> Expr:
     return Call("logical_not", (condition,), condition.dtype)
 
 
-def _wrapped(text: str, indent: int) -> list[str]:
-    """Lines of a comment or docstring; what stands in brackets (`f64[n, m]`) stays together."""
-    glued = re.sub(r"\[[^\[\]]*\]", lambda found: found.group().replace(" ", "\0"), text)
-    rows = textwrap.wrap(glued, WIDTH - indent, break_long_words=False) or [""]
-    return [row.replace("\0", " ") for row in rows]
-
-
-def aligned(lines: list[Line]) -> list[str]:
-    """Trailing comments of one function stand in one column; a comment that does not fit there
-    goes above its line."""
-    commented = [line for line in lines if line.comment]
-    ends = sorted(len(line.text) for line in commented)
-    room = [end for end in ends if end <= WIDTH - 30]
-    column = max(room, default=0) + 2
-    return [text for line in lines for text in _placed(line, column)]
-
-
-def _placed(line: Line, column: int) -> list[str]:
-    if not line.comment:
-        return [line.text]
-    latest = WIDTH - 2 - len(line.comment)
-    start = max(len(line.text) + 2, min(column, latest))
-    if start <= latest:
-        return [f"{line.text:<{start}}# {line.comment}"]
-    pad = " " * (len(line.text) - len(line.text.lstrip()))
-    return [*(f"{pad}# {part}" for part in _wrapped(line.comment, len(pad) + 2)), line.text]
-
-
 def _sizes(function: Function) -> Iterator[str]:
     """`n, m = x.shape` where every axis of a parameter is named, `n = x.shape[0]` otherwise."""
     ranks = {parameter.name: parameter.rank for parameter in function.parameters}
@@ -261,16 +221,6 @@ def _sizes(function: Function) -> Iterator[str]:
             yield from (f"    {name} = {parameter}.shape[{axis}]" for axis, name in named.items())
 
 
-def _docstring(doc: str) -> list[str]:
-    if not doc:
-        return []
-    whole = doc.replace("\\", "\\\\").replace('"""', "'''").splitlines()
-    body = [part for line in whole for part in _wrapped(line, 8)]
-    if len(body) == 1 and len(body[0]) <= WIDTH - 10:
-        return [f'    """{body[0]}"""']
-    return [f'    """{body[0]}', *(f"    {line}".rstrip() for line in body[1:]), '    """']
-
-
 def _function(function: Function, printer: Printer, options: Options) -> list[str]:
     settings = 'error_model="numpy", nogil=True' + ", boundscheck=True" * options.boundscheck
     parameters = [parameter.name for parameter in function.parameters]
@@ -279,21 +229,7 @@ def _function(function: Function, printer: Printer, options: Options) -> list[st
         rows = textwrap.wrap(", ".join(parameters) + ",", WIDTH - 4)
         head = "\n".join([f"def {function.name}(", *(f"    {row}" for row in rows), "):"])
     body = aligned(printer.block(function.body, 4))
-    return [f"@njit({settings})", head, *_docstring(function.doc), *_sizes(function), *body]
-
-
-def _constant(name: str, value: np.ndarray) -> list[str]:
-    if not value.size:
-        return [f"{name} = np.empty({value.shape}, {_dtype(value.dtype)})"]
-    if value.size <= INLINE_CONSTANT:
-        # repr gives the shortest digits that read back exactly.
-        text = repr(value.tolist()).replace("nan", "np.nan").replace("inf", "np.inf")
-        rows = textwrap.wrap(f"{name} = np.array({text}, {_dtype(value.dtype)})", WIDTH)
-        return [rows[0], *(f"    {row}" for row in rows[1:])]
-    packed = base64.b64encode(np.ascontiguousarray(value).tobytes()).decode()
-    rows = [f'    "{packed[at : at + 88]}"' for at in range(0, len(packed), 88)]
-    dtype, shape = _dtype(value.dtype), value.shape
-    return [f"{name} = np.frombuffer(b64decode(", *rows, f"), {dtype}).reshape({shape})"]
+    return [f"@njit({settings})", head, *docstring(function.doc), *_sizes(function), *body]
 
 
 def _imports(printer: Printer, text: str, options: Options) -> list[str]:
@@ -343,7 +279,7 @@ def print_module(module: Module, options: Options = Options()) -> str:
     """The text of `module`: comments, imports, constants, functions."""
     printer = Printer(_checked_names(module))
     functions = [_function(function, printer, options) for function in module.functions]
-    constants = [line for name, value in module.constants for line in _constant(name, value)]
+    constants = [line for name, value in module.constants for line in constant(name, value)]
     body = [*constants]
     for function in functions:
         body += ["", "", *function]

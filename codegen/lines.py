@@ -1,0 +1,59 @@
+"""Lines of generated text: trailing comments in a column, long texts wrapped, docstrings.
+
+In: lines with their comments beside them. Out: strings of at most `WIDTH` columns.
+
+    v1 = x[i] + 1.0     # 3│ x + 1
+    acc += v1 * v1      # 3│ np.sum((x + 1) ** 2)
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from dataclasses import dataclass
+
+from codegen.layout import WIDTH
+
+
+@dataclass
+class Line:
+    text: str
+    comment: str = ""
+
+
+def wrapped(text: str, indent: int) -> list[str]:
+    """Lines of a comment or docstring; what stands in brackets (`f64[n, m]`) stays together."""
+    glued = re.sub(r"\[[^\[\]]*\]", lambda found: found.group().replace(" ", "\0"), text)
+    rows = textwrap.wrap(glued, WIDTH - indent, break_long_words=False) or [""]
+    return [row.replace("\0", " ") for row in rows]
+
+
+def aligned(lines: list[Line]) -> list[str]:
+    """Trailing comments of one function stand in one column; a comment that does not fit there
+    goes above its line."""
+    commented = [line for line in lines if line.comment]
+    ends = sorted(len(line.text) for line in commented)
+    room = [end for end in ends if end <= WIDTH - 30]
+    column = max(room, default=0) + 2
+    return [text for line in lines for text in _placed(line, column)]
+
+
+def _placed(line: Line, column: int) -> list[str]:
+    if not line.comment:
+        return [line.text]
+    latest = WIDTH - 2 - len(line.comment)
+    start = max(len(line.text) + 2, min(column, latest))
+    if start <= latest:
+        return [f"{line.text:<{start}}# {line.comment}"]
+    pad = " " * (len(line.text) - len(line.text.lstrip()))
+    return [*(f"{pad}# {part}" for part in wrapped(line.comment, len(pad) + 2)), line.text]
+
+
+def docstring(doc: str) -> list[str]:
+    if not doc:
+        return []
+    whole = doc.replace("\\", "\\\\").replace('"""', "'''").splitlines()
+    body = [part for line in whole for part in wrapped(line, 8)]
+    if len(body) == 1 and len(body[0]) <= WIDTH - 10:
+        return [f'    """{body[0]}"""']
+    return [f'    """{body[0]}', *(f"    {line}".rstrip() for line in body[1:]), '    """']
