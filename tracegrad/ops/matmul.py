@@ -17,7 +17,7 @@ import numpy as np
 from codegen.expr import Call, Const, Var
 from codegen.loops import Accumulate, Assign, LibraryCall, Store, View
 from tracegrad.errors import ShapeError
-from tracegrad.ir.dims import Size, product, same
+from tracegrad.ir.dims import Size, in_figures, product, same
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.broadcast import Shape, broadcast_shapes
@@ -191,8 +191,9 @@ def check_inner(a: ArrayType, b: ArrayType, left: Size, right: Size) -> None:
     if not same(left, right):
         axis = max(b.rank - 2, 0)
         raise ShapeError(
-            f"cannot multiply {a} @ {b}: axis {a.rank - 1} of the left is {left}, axis {axis} of the right "
-            f"is {right}; they have to be equal"
+            f"cannot multiply {a.in_figures()} @ {b.in_figures()}: axis {a.rank - 1} of the left is "
+            f"{in_figures(left)}, axis {axis} of the right is {in_figures(right)}; they have to be "
+            "equal"
         )
 
 
