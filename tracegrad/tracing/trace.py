@@ -36,7 +36,7 @@ from tracegrad.ops.reduction import BROADCAST_TO
 from tracegrad.tracing.naming import label_nodes
 from tracegrad.tracing.source import assigned_name, source_of, user_frame
 
-LETTERS = "nmpqrstuvw"
+LETTERS = "nmpqrstuw"  # v1, v2, ... are values
 
 
 def size_names() -> Iterator[str]:
