@@ -104,6 +104,7 @@ def check(path: Path) -> int:
         if not agree(shown, printed):
             raise AssertionError(
                 f"{path}:{block.line}: the page shows\n{shown}\nbut the block prints\n{printed}"
+                f"if that is right: python tests/markdown_blocks.py {path}"
             )
     return count
 

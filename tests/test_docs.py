@@ -1,12 +1,15 @@
-"""Every Python block of the documentation runs and prints what the page shows."""
+"""Every Python block of the documentation runs and prints what the page shows.
+
+`pytest tests/test_docs.py tests/test_readme.py --update-golden` writes what they print into the pages.
+"""
 
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from markdown_blocks import check
 
+from tests.markdown_blocks import check, refresh
 from tracegrad.ops import op
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -28,11 +31,11 @@ def own_registry():
 
 @pytest.mark.usefixtures("own_registry")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_page(page):
-    check(page)
+def test_page(page, request):
+    refresh(page) if request.config.getoption("--update-golden") else check(page)
 
 
-def test_the_table_of_operations_is_up_to_date():
+def test_the_table_of_operations_is_up_to_date(request):
     """`python docs/make_ops.py` computes docs/ops.md from the registry."""
     made = subprocess.run(
         [sys.executable, str(DOCS / "make_ops.py"), "--print"],
@@ -41,6 +44,8 @@ def test_the_table_of_operations_is_up_to_date():
         check=True,
         cwd=DOCS.parent,
     ).stdout
+    if request.config.getoption("--update-golden"):
+        (DOCS / "ops.md").write_text(made, "utf-8")
     assert made == (DOCS / "ops.md").read_text("utf-8"), "run: python docs/make_ops.py"
 
 

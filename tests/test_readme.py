@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
-from markdown_blocks import blocks, check
+from tests.markdown_blocks import blocks, check, refresh
 
 README = Path(__file__).parents[1] / "README.md"
 
 
-def test_readme_blocks_print_what_they_show():
+def test_readme_blocks_print_what_they_show(request):
+    if request.config.getoption("--update-golden"):
+        refresh(README)
     assert check(README) >= 4
 
 

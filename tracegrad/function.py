@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import update_wrapper
 from types import MethodType
@@ -27,7 +27,7 @@ from tracegrad.tracing.array import Traced
 from tracegrad.tracing.operands import operand_rows
 from tracegrad.tracing.source import definition, point_at, raised_at
 from tracegrad.tracing.trace import Trace, tracing
-from tracegrad.tree import LEAF, Tree, flatten, unflatten
+from tracegrad.tree import LEAF, Tree, count_leaves, flatten, statics, unflatten
 from tracegrad.version import Version
 
 
@@ -172,17 +172,30 @@ class Function(Inspectable):
         extents = {
             name: np.shape(values[number])[axis] for name, (number, axis) in graph.sizes.items()
         }
-        return Version(graph, output_tree, extents, tree)
+        return Version(graph, output_tree, extents, tree, self._statics(tree))
 
     def _named(self, tree: Tree, values: Sequence[Any]) -> list[tuple[str, Any]]:
         """The leaves with names made from the parameters they were passed as."""
         boxes = [_Box(value) for value in values]
-        args, kwargs = unflatten(tree, iter(boxes))
         placed: list[tuple[str, Any]] = []
-        for parameter, value in self._signature.bind(*args, **kwargs).arguments.items():
-            flatten(parameter, value, lambda item: isinstance(item, _Box), placed)
+        for parameter, value in self._parameters(tree, boxes):
+            flatten(parameter, value, _is_box, placed)
         names = {id(box): name for name, box in placed}
         return [(names[id(box)], box.value) for box in boxes]
+
+    def _statics(self, tree: Tree) -> tuple[str, ...]:
+        """The static arguments, `power=2`."""
+        boxes = [_Box(None)] * count_leaves(tree)
+        return tuple(
+            text
+            for parameter, value in self._parameters(tree, boxes)
+            for text in statics(parameter, flatten(parameter, value, _is_box, []))
+        )
+
+    def _parameters(self, tree: Tree, leaves: Sequence[Any]) -> Iterable[tuple[str, Any]]:
+        """What each parameter is given, with these leaves."""
+        args, kwargs = unflatten(tree, iter(leaves))
+        return self._signature.bind(*args, **kwargs).arguments.items()
 
     def _outputs(self, trace: Trace, result: Any) -> tuple[list[Node], Tree]:
         leaves: list[tuple[str, Any]] = []
@@ -199,6 +212,10 @@ class _Box:
     """A leaf in its place among the arguments, to find out what it is called."""
 
     value: Any
+
+
+def _is_box(value: Any) -> bool:
+    return isinstance(value, _Box)
 
 
 def located(error: TracegradError, python: Callable[..., Any]) -> TracegradError:

@@ -98,6 +98,16 @@ def unflatten(tree: Tree, leaves: Iterator[Any]) -> Any:
     return tree.kind(**dict(zip(tree.keys, items, strict=True)))
 
 
+def statics(name: str, tree: Tree) -> Iterator[str]:
+    """The static values of a structure with their names: `power=2`."""
+    match tree:
+        case Static(value):
+            yield f"{name}={value!r}"
+        case Branch(_, keys, children):
+            for key, child in zip(keys, children, strict=True):
+                yield from statics(f"{name}_{key}", child)
+
+
 def count_leaves(tree: Tree) -> int:
     match tree:
         case Leaf():

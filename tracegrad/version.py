@@ -37,6 +37,8 @@ class Version:
     """The extents of the call that was traced."""
     input_tree: Tree = LEAF
     """The structure of `(args, kwargs)`."""
+    statics: tuple[str, ...] = ()
+    """Its static arguments, `power=2`."""
     splits: dict[tuple[bool, ...], Split] = field(default_factory=dict)
 
     @cached_property
@@ -75,7 +77,8 @@ class Version:
         return shapes + tuple(guard_text(guard) for guard in self.graph.guards)
 
     def __repr__(self) -> str:
-        given = ", ".join(f"{node.name}: {node.type}" for node in self.graph.inputs)
+        values = [f"{node.name}: {node.type}" for node in self.graph.inputs]
+        given = ", ".join([*values, *self.statics])
         assumed = f" if {' and '.join(self.guards)}" if self.guards else ""
         return f"<version {self.graph.name}({given}){assumed}>"
 

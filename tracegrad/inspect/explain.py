@@ -61,7 +61,7 @@ def _head(subject: Subject, versions: Sequence[Version]) -> Iterator[str]:
     number = next((at for at, v in enumerate(reversed(versions), 1) if v is subject.version), 1)
     title = f"{subject.name} · version {number} of {len(versions)}"
     yield f"{title:<{HEADER_WIDTH - 1 - len(where)}} {where}".rstrip()
-    given = ", ".join(typed(node) for node in graph.inputs) or "()"
+    given = ", ".join([*map(typed, graph.inputs), *subject.version.statics]) or "()"
     made = ", ".join(typed(node) for node in graph.outputs) or "()"
     yield from labelled("", "takes", given)
     yield from labelled("", "returns", made)
