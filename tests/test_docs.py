@@ -1,6 +1,6 @@
 """Every Python block of the documentation runs and prints what the page shows.
 
-`pytest tests/test_docs.py tests/test_readme.py --update-golden` writes what they print into the pages.
+`pytest --update-golden` on this file and test_readme.py writes what they print into the pages.
 """
 
 import subprocess
