@@ -173,6 +173,8 @@ def astype(x: Any, dtype: Any, *, copy: bool = True) -> Any:
         if isinstance(x, bool | int | float):
             return _python_scalar(x, dtype)
         return bind(ASTYPE, x, dtype=dtype) if not (type.weak and type.dtype == dtype) else x
+    if isinstance(x, int) and not -(2**63) <= x < 2**63:  # OverflowError, as NumPy
+        return _python_scalar(x, dtype)
     return x
 
 

@@ -108,13 +108,14 @@ class Elementwise(Op):
             found = rule.resolve_dtypes((*wanted, *([None] * rule.nout)))
         else:
             found = rule(*wanted)
-        if np.dtype(np.float16) in found:
+        if found[-1] == np.float16:
             operands = " and ".join(dtype_text(type.dtype) for type in types)
             raise UnsupportedError(
                 f"{self.name} of {operands} gives float16, which is not supported: convert first, "
                 "x.astype(np.float32)"
             )
-        return tuple(supported_dtype(dtype) for dtype in found)
+        half, single = np.dtype(np.float16), np.dtype(np.float32)
+        return tuple(single if dtype == half else supported_dtype(dtype) for dtype in found)
 
     def __call__(self, *args: Any) -> Any:
         args = tuple([as_operand(arg) for arg in args])

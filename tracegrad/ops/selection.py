@@ -144,9 +144,14 @@ def clip(
     """`a` limited to `[a_min, a_max]`; a bound of None does not limit."""
     del out
     low, high = (a_min if min is None else min), (a_max if max is None else max)
+    a = as_operand(a)
+    least, most = _extremes(type_of(a).dtype)
+    if type(low) is int and type_of(a).dtype.kind in "iu" and low <= least:
+        low = None
+    if type(high) is int and type_of(a).dtype.kind in "iu" and high >= most:
+        high = None
     if low is None and high is None:
         return PUBLIC["copy"](a)
-    a = as_operand(a)
     dtypes = CLIP.loop_dtypes([type_of(a if x is None else x) for x in (a, low, high)])
     least, most = _extremes(dtypes[-1])
     return CLIP(a, least if low is None else low, most if high is None else high)

@@ -2,7 +2,8 @@
 
     y = erf(x)   =>   d_x = d_y * 2 / sqrt(pi) * exp(-x**2)
 
-As scipy's own loops they compute in float32 if every operand is float32, else in float64.
+As scipy's own loops they compute in float32 if every operand is float32 (of some functions also
+small integers: those whose float32 loop stands first), else in float64.
 """
 
 from __future__ import annotations
@@ -31,20 +32,35 @@ def _scipy_dtypes(*operands: Any) -> tuple[np.dtype, ...]:
     return (dtype,) * (len(operands) + 1)
 
 
+def _fits_single(operand: Any) -> bool:
+    return isinstance(operand, np.dtype) and np.can_cast(operand, np.float32)
+
+
+def _single_first(*operands: Any) -> tuple[np.dtype, ...]:
+    small = (operand in (bool, int) or _fits_single(operand) for operand in operands)
+    return (np.dtype(np.float32 if all(small) else np.float64),) * (len(operands) + 1)
+
+
 def _row(name: str, *partials: Partial | None, **more: Any) -> Elementwise:
     """A row whose reference is `scipy.special.<name>`."""
     arity = len(partials)
     text = f"scipy.special.{name}"
-    more.setdefault("weight", 20)
-    return row(name, SciPy(name), partials, arity=arity, like=_scipy_dtypes, text=text, **more)
+    more = {"weight": 20, "like": _scipy_dtypes, **more}
+    return row(name, SciPy(name), partials, arity=arity, text=text, **more)
 
 
 ERF = _row("erf", lambda x, y: ERF_SLOPE * EXP(-x * x))
 ERFC = _row("erfc", lambda x, y: -ERF_SLOPE * EXP(-x * x))
-ERFINV = _row("erfinv", lambda x, y: EXP(y * y) / ERF_SLOPE, domain=((-0.95, 0.95),))
-ERFCINV = _row("erfcinv", lambda x, y: -EXP(y * y) / ERF_SLOPE, domain=((0.05, 1.95),))
+ERFINV = _row(
+    "erfinv", lambda x, y: EXP(y * y) / ERF_SLOPE, domain=((-0.95, 0.95),), like=_single_first
+)
+ERFCINV = _row(
+    "erfcinv", lambda x, y: -EXP(y * y) / ERF_SLOPE, domain=((0.05, 1.95),), like=_single_first
+)
 NDTR = _row("ndtr", lambda x, y: NORMAL_DENSITY * EXP(-0.5 * x * x))
-NDTRI = _row("ndtri", lambda x, y: EXP(0.5 * y * y) / NORMAL_DENSITY, domain=PROBABILITY)
+NDTRI = _row(
+    "ndtri", lambda x, y: EXP(0.5 * y * y) / NORMAL_DENSITY, domain=PROBABILITY, like=_single_first
+)
 LOG_NDTR = _row("log_ndtr", lambda x, y: NORMAL_DENSITY * EXP(-0.5 * x * x - y))
 
 EXPIT = _row("expit", lambda x, y: y * (1 - y), scalar="sigmoid", weight=10, also=("sigmoid",))
@@ -88,16 +104,18 @@ XLOG1PY = _row(
     weight=12,
     domain=((-2.0, 2.0), (-0.5, 4.0)),
 )
-ENTR = _row("entr", lambda x, y: -LOG(x) - 1, weight=10, domain=POSITIVE)
+ENTR = _row("entr", lambda x, y: -LOG(x) - 1, weight=10, domain=POSITIVE, like=_single_first)
 REL_ENTR = _row(
     "rel_entr",
     lambda x, y, out: LOG(x / y) + 1,
     lambda x, y, out: -x / y,
     domain=POSITIVE,
+    like=_single_first,
 )
 KL_DIV = _row(
     "kl_div",
     lambda x, y, out: LOG(x / y),
     lambda x, y, out: 1 - x / y,
     domain=POSITIVE,
+    like=_single_first,
 )

@@ -71,4 +71,9 @@ def _sinc_slope(x: Array, y: Array) -> Array:
     return where(small, math.pi * z * total, (COS(math.pi * x) - y) / where(small, 1, x))
 
 
-SINC = row("sinc", np.sinc, [_sinc_slope], like=np.sin, weight=14)
+def _pi_times(x: Any) -> tuple[np.dtype, ...]:
+    """NumPy multiplies by a Python float: only float32 stays single."""
+    return (np.dtype(np.float32 if x == np.float32 else np.float64),) * 2
+
+
+SINC = row("sinc", np.sinc, [_sinc_slope], like=_pi_times, weight=14)
