@@ -9,13 +9,11 @@
 Beside it the eager `Tensor`, with the semantics of PyTorch's.
 """
 
+from importlib import import_module as _import_module
 from types import SimpleNamespace as _Namespace
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
-from tracegrad import autograd
-from tracegrad.control import cond, fori_loop, map, scan, switch, while_loop
-from tracegrad.custom import custom_jvp, custom_vjp
-from tracegrad.eager.creation import as_tensor, from_numpy, rand, randn, tensor
-from tracegrad.eager.modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from tracegrad.errors import (
     CompileError,
     NotDifferentiableError,
@@ -25,20 +23,58 @@ from tracegrad.errors import (
     UnsupportedError,
 )
 from tracegrad.function import Function, trace
-from tracegrad.jacobians import hessian, hvp, jacfwd, jacobian, jacrev
-from tracegrad.mapping import vmap
+from tracegrad.later import Later as _Later
 from tracegrad.ops import PUBLIC
-from tracegrad.tensor import Tensor
 from tracegrad.transforms import grad, jvp, value_and_grad, vjp
 
+if _TYPE_CHECKING:
+    from tracegrad import autograd
+    from tracegrad.control import cond, fori_loop, map, scan, switch, while_loop
+    from tracegrad.custom import custom_jvp, custom_vjp
+    from tracegrad.eager.creation import as_tensor, from_numpy, rand, randn, tensor
+    from tracegrad.eager.modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+    from tracegrad.jacobians import hessian, hvp, jacfwd, jacobian, jacrev
+    from tracegrad.mapping import vmap
+    from tracegrad.tensor import Tensor
+
 __version__ = "0.1.0"
+
+_LATER = {
+    "tracegrad.control": ("cond", "fori_loop", "map", "scan", "switch", "while_loop"),
+    "tracegrad.custom": ("custom_jvp", "custom_vjp"),
+    "tracegrad.eager.creation": ("as_tensor", "from_numpy", "rand", "randn", "tensor"),
+    "tracegrad.eager.modes": ("enable_grad", "is_grad_enabled", "no_grad", "set_grad_enabled"),
+    "tracegrad.jacobians": ("hessian", "hvp", "jacfwd", "jacobian", "jacrev"),
+    "tracegrad.mapping": ("vmap",),
+    "tracegrad.tensor": ("Tensor",),
+}
+"""What loads when it is first asked for: `import tracegrad` stays quick."""
+
+_HOME = {name: module for module, names in _LATER.items() for name in names}
+
+for _name in _LATER["tracegrad.eager.creation"]:
+    PUBLIC[_name] = _Later("tracegrad.eager.creation", _name)
 
 for _name, _value in PUBLIC.items():
     _space, _, _leaf = _name.rpartition(".")
     if _space:
         setattr(globals().setdefault(_space, _Namespace()), _leaf, _value)
-    else:
+    elif _leaf not in _HOME:
         globals().setdefault(_leaf, _value)
+
+
+def __getattr__(name: str) -> _Any:
+    if name == "autograd":
+        return _import_module("tracegrad.autograd")
+    if name not in _HOME:
+        raise AttributeError(f"module 'tracegrad' has no attribute {name!r}")
+    globals()[name] = value = getattr(_import_module(_HOME[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME, "autograd"})
+
 
 __all__ = [
     "CompileError",

@@ -9,17 +9,19 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import import_module
 from typing import Any
 
 from codegen.errors import CompileError as Refused
-from tracegrad.inspect.failure import compile_error
 from tracegrad.ir.dims import Assumptions, assuming
 from tracegrad.ir.graph import Graph, rebuild
-from tracegrad.lower import lower
+from tracegrad.later import Later
 from tracegrad.passes.expand import expand
 from tracegrad.passes.simplify import simplify
 from tracegrad.tracing.naming import name_nodes
+
+lowering = Later("tracegrad.lower")
+failure = Later("tracegrad.inspect.failure")
+codegen_module = Later("codegen.module")
 
 Pass = Callable[[Graph], Graph]
 
@@ -75,7 +77,7 @@ class Program:
 
     @cached_property
     def module(self) -> Any:
-        return lower(self.final, self.name)
+        return lowering.lower(self.final, self.name)
 
     @cached_property
     def built(self) -> Any:
@@ -84,9 +86,9 @@ class Program:
         Raises CompileError, with the user's lines and the dump, if numba refuses it.
         """
         try:
-            return import_module("codegen.module").build(self.module)
+            return codegen_module.build(self.module)
         except Refused as refused:
-            raise compile_error(self.final, self.name, refused) from None
+            raise failure.compile_error(self.final, self.name, refused) from None
 
     @cached_property
     def function(self) -> Any:

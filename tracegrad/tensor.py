@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -22,9 +22,13 @@ from tracegrad.eager.methods import Methods
 from tracegrad.eager.node import call_site
 from tracegrad.eager.printing import tensor_text
 from tracegrad.errors import UnsupportedError
-from tracegrad.inspect.dump import Dump
-from tracegrad.inspect.recorded import dump_eager
+from tracegrad.later import Later
 from tracegrad.ops.op import supported_dtype
+
+if TYPE_CHECKING:
+    from tracegrad.inspect.dump import Dump
+
+recorded = Later("tracegrad.inspect.recorded")
 
 
 class Tensor(Methods):
@@ -137,7 +141,7 @@ class Tensor(Methods):
 
         A tensor that records nothing is the parameter of an empty program.
         """
-        return dump_eager([self._node() or operand_node(self)])
+        return recorded.dump_eager([self._node() or operand_node(self)])
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         if self.grad_fn is not None:

@@ -6,19 +6,27 @@ All take example arguments, `f.dump(x)`; without arguments they show the latest 
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tracegrad.errors import TraceError
-from tracegrad.inspect.compiled import Compiled, GeneratedSource, example, generated_source
-from tracegrad.inspect.drawing import Drawing, draw
-from tracegrad.inspect.dump import Dump
-from tracegrad.inspect.explain import Explanation, explanation
-from tracegrad.inspect.export import export
-from tracegrad.inspect.subject import StageView, Subject
 from tracegrad.ir.interpret import extents_of
+from tracegrad.later import Later
 from tracegrad.leaves import leaves_of
 from tracegrad.tree import unflatten
 from tracegrad.version import Version
+
+if TYPE_CHECKING:
+    from tracegrad.inspect.compiled import Compiled, GeneratedSource
+    from tracegrad.inspect.drawing import Drawing
+    from tracegrad.inspect.dump import Dump
+    from tracegrad.inspect.explain import Explanation
+    from tracegrad.inspect.subject import StageView, Subject
+
+compiling = Later("tracegrad.inspect.compiled")
+drawing = Later("tracegrad.inspect.drawing")
+explaining = Later("tracegrad.inspect.explain")
+exporting = Later("tracegrad.inspect.export")
+subjects = Later("tracegrad.inspect.subject")
 
 
 def plain(leaf: Any) -> Any:
@@ -57,23 +65,23 @@ class Inspectable:
     def explain(self, *args: Any, which: str | None = None, **kwargs: Any) -> Explanation:
         """Passes, kernels, residuals and why they are kept, guards, memory, compilation."""
         subject = self._subject(args, kwargs)
-        return explanation(subject, self.versions, which)  # type: ignore[attr-defined]
+        return explaining.explanation(subject, self.versions, which)  # type: ignore[attr-defined]
 
     def source(self, *args: Any, which: str | None = None, **kwargs: Any) -> GeneratedSource:
         """The generated module; `.path` is its file."""
-        return generated_source(self._subject(args, kwargs), which)
+        return compiling.generated_source(self._subject(args, kwargs), which)
 
     def graph(self, *args: Any, which: str | None = None, **kwargs: Any) -> Drawing:
         """A drawing of the graph, shown by notebooks; `str()` is the SVG."""
-        return draw(self._subject(args, kwargs), which)
+        return drawing.draw(self._subject(args, kwargs), which)
 
     def compiled(self, *args: Any, **kwargs: Any) -> Compiled:
         """The numba functions: `.primal`, `.forward`, `.backward`, `.value_and_grad`."""
-        return Compiled(self._subject(args, kwargs), self)
+        return compiling.Compiled(self._subject(args, kwargs), self)
 
     def export(self, path: Any, *args: Any, **kwargs: Any) -> None:
         """Write a module with forward, backward, value_and_grad; it needs numpy and numba only."""
-        export(path, self._subject(args, kwargs), self)
+        exporting.export(path, self._subject(args, kwargs), self)
 
     def _subject(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Subject:
         latest = self._latest()
@@ -83,19 +91,19 @@ class Inspectable:
             version, values = self.version_for(args, kwargs)
             sizes = extents_of(version.graph, values)
             extents = {name: int(size) for name, size in sizes.items()}  # type: ignore[arg-type]
-            return Subject(self.name, version, extents, self.shows)
+            return subjects.Subject(self.name, version, extents, self.shows)
         if latest is None:
             raise TraceError(
                 f"{self.name} has no version yet: call it first, or give example arguments, "
                 f"{self.name}.dump(x)"
             )
-        return Subject(self.name, latest, latest.extents, self.shows)
+        return subjects.Subject(self.name, latest, latest.extents, self.shows)
 
     def _latest(self) -> Version | None:
         """The latest version; if only gradients were called so far, the one for their arguments."""
         called = [made.latest for made in self._derived.values() if made.latest is not None]
         if self.latest is None and called:
-            return self.version_for(*example(called[-1], called[-1].extents))[0]
+            return self.version_for(*compiling.example(called[-1], called[-1].extents))[0]
         return self.latest
 
     def _takes_nothing(self) -> bool:

@@ -6,14 +6,16 @@ Each spells a public function of the `tg` namespace; nothing is computed here.
 from __future__ import annotations
 
 from collections.abc import Callable
-from difflib import get_close_matches
 from typing import Any, NoReturn
 
 import numpy as np
 
 from tracegrad.errors import UnsupportedError
+from tracegrad.later import Later
 from tracegrad.ops.op import NUMPY, PUBLIC, Bindable, type_of
 from tracegrad.ops.scipy import meaning
+
+difflib = Later("difflib")
 
 _UFUNC_REDUCTIONS = {
     np.add: "sum",
@@ -89,9 +91,9 @@ def numpy_function(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
 
 
 def unsupported(spelling: str, name: str) -> NoReturn:
-    near = get_close_matches(name, PUBLIC, n=1, cutoff=0.0)
-    hint = f"; the nearest supported function is tg.{near[0]}" if near else ""
-    raise UnsupportedError(f"{spelling} is not supported on traced or eager arrays{hint}")
+    near = difflib.get_close_matches(name, PUBLIC, n=1, cutoff=0.55)
+    hint = f"the nearest supported one is tg.{near[0]}" if near else "docs/ops.md lists what is"
+    raise UnsupportedError(f"{spelling} is not supported on traced or eager arrays; {hint}")
 
 
 def _binary(name: str) -> Callable[[Any, Any], Any]:
