@@ -23,7 +23,7 @@ from tracegrad.ops.arithmetic import MULTIPLY
 from tracegrad.ops.broadcast import broadcast_extent
 from tracegrad.ops.constant import ARANGE, astype
 from tracegrad.ops.gathering import GATHER
-from tracegrad.ops.matmul import matmul
+from tracegrad.ops.matmul import likely, matmul
 from tracegrad.ops.op import as_operand, bind, public, sample, type_of
 from tracegrad.ops.reduction import SUM
 from tracegrad.ops.shape import reshape, transpose
@@ -44,7 +44,7 @@ class Term:
 
 @public(np.einsum)
 def einsum(*operands: Any, out: Any = None, optimize: Any = True, **options: Any) -> Any:
-    """The sum of products that `subscripts` describe: letters of operands that are not in the result.
+    """The products of operands that `subscripts` describe, summed over letters not in the result.
 
     Raises ValueError for subscripts that do not fit the operands, as NumPy does.
     """
@@ -62,8 +62,7 @@ def einsum(*operands: Any, out: Any = None, optimize: Any = True, **options: Any
         for array, labels in zip(arrays, inputs, strict=True)
     ]
     sizes = _label_sizes(subscripts, terms)
-    result = _contracted([_without_units(term, sizes) for term in terms], output, sizes)
-    return _arranged(result, output, sizes)
+    return _spread(_contracted([_without_units(t, sizes) for t in terms], output, sizes), output)
 
 
 def _spelled(operands: Sequence[Any]) -> tuple[str, list[Any]]:
@@ -111,11 +110,12 @@ def _depth(label: Label) -> int:
 def _labels(part: str, rank: int, subscripts: str) -> tuple[Label, ...]:
     letters = part.replace("...", "", 1)
     if any(letter not in LETTERS for letter in letters):
-        raise ValueError(f"einsum {subscripts!r}: {part!r} is not made of letters and one ellipsis")
+        raise ValueError(f"einsum {subscripts!r}: {part!r} is not letters and one ellipsis")
     spare = rank - len(letters)
     if spare < 0 or (spare and "..." not in part):
         raise ValueError(
-            f"einsum {subscripts!r}: {part!r} has {len(letters)} subscripts, its operand {rank} axes"
+            f"einsum {subscripts!r}: {part!r} has {len(letters)} subscripts, its operand has {rank} "
+            "axes"
         )
     before, _, after = part.partition("...")
     broadcast = [f"...{number}" for number in reversed(range(spare))] if "..." in part else []
@@ -148,10 +148,10 @@ def _label_sizes(subscripts: str, terms: Sequence[Term]) -> dict[Label, Size]:
         for label, size in zip(term.labels, type_of(term.array).shape, strict=True):
             extent = broadcast_extent(sizes[label], size) if label in sizes else size
             if extent is None:
-                operands = ", ".join(str(type_of(other.array)) for other in terms)
+                operands = ", ".join(str(type_of(other.array).in_figures()) for other in terms)
                 raise ShapeError(
-                    f"einsum {subscripts!r} of {operands}: {label!r} is {sizes[label]} in one operand "
-                    f"and {size} in another"
+                    f"einsum {subscripts!r} of {operands}: {label!r} is "
+                    f"{in_figures(sizes[label])} in one operand and {in_figures(size)} in another"
                 )
             sizes[label] = extent
     return sizes
@@ -193,7 +193,7 @@ def _needed(terms: Sequence[Term], taken: tuple[int, ...], output: tuple[Label, 
 
 def _cost(a: Term, b: Term, sizes: dict[Label, Size]) -> int:
     """Multiplications of a pair, one for each combination of its labels."""
-    return int(in_figures(product(tuple(sizes[label] for label in {*a.labels, *b.labels}))))
+    return likely(product(tuple(sizes[label] for label in {*a.labels, *b.labels})))
 
 
 def _summed(term: Term, needed: set[Label]) -> Term:
@@ -212,7 +212,7 @@ def _pair(a: Term, b: Term, needed: set[Label], sizes: dict[Label, Size]) -> Ter
     rows = tuple(label for label in a.labels if label not in shared)
     columns = tuple(label for label in b.labels if label not in shared)
     labels = batch + rows + columns
-    if depth and (rows and columns or not batch):
+    if depth and (not batch or (rows and columns)):
         left = _grouped(a, batch, rows, depth, sizes)
         right = _grouped(b, batch, depth, columns, sizes)
         shape = tuple(sizes[label] for label in labels)
@@ -253,12 +253,6 @@ def _spread(term: Term, order: tuple[Label, ...]) -> Any:
     array = transpose(term.array, tuple(term.labels.index(label) for label in present))
     extents = iter(type_of(array).shape)
     return reshape(array, tuple(next(extents) if label in present else 1 for label in order))
-
-
-def _arranged(term: Term, output: tuple[Label, ...], sizes: dict[Label, Size]) -> Any:
-    """The result's axes in their order; a label that only had extent 1 axes dropped is put back."""
-    array = _spread(term, output)
-    return array
 
 
 sample(lambda a, b: np.einsum("ij,jk->ik", a, b), (2, 3), (3, 4))

@@ -7,7 +7,7 @@ neighbours, else first. With x: f64[n, m] and idx: i64[p]:
     x[idx]      is  gather(x, idx, axes=(0,)): f64[p, m]
     x[:, idx]   is  gather(x, idx, axes=(1,)): f64[n, p]    =>    d_x = scatter_add(d_y, idx, ...)
 
-Index arrays were passed through `checked`: an index out of bounds raises IndexError, as in NumPy.
+Index arrays were passed through `bounds.checked`: they are in bounds.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from typing import Any
 import numpy as np
 
 from codegen import expr as ex
-from codegen.expr import Call, Cast, Const, Expr, Select, Var
-from codegen.loops import Accumulate, Assign, Check, Store
+from codegen.expr import Call, Expr, Select
+from codegen.loops import Accumulate, Store
 from tracegrad.ir.dims import Size, product
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType
+from tracegrad.ops.bounds import as_integer, is_nonnegative
 from tracegrad.ops.broadcast import Shape, aligned, broadcast_shapes
-from tracegrad.ops.constant import ARANGE, CONSTANT
+from tracegrad.ops.constant import ARANGE
 from tracegrad.ops.extent import extent
 from tracegrad.ops.op import PUBLIC, bind, register, type_of
 from tracegrad.ops.reduction import broadcast_to
@@ -33,46 +34,6 @@ from tracegrad.ops.slicing import zeros
 
 Reader = Callable[..., Expr]
 Axes = tuple[int, ...]
-
-
-class Checked(Op):
-    """An index array as it is, after checking that `-size <= index < size` everywhere."""
-
-    name = "checked"
-    precondition = True
-
-    def infer(self, index: ArrayType, *, size: Size, axis: int) -> ArrayType:
-        return ArrayType(index.dtype, index.shape)
-
-    def reference(self, index: np.ndarray, *, size: int, axis: int) -> Any:
-        index = np.asarray(index)
-        wrong = index[(index < -size) | (index >= size)]
-        if wrong.size:
-            raise IndexError(out_of_bounds(str(wrong.flat[0]), axis, size))
-        return index[()]
-
-    def text(self, index: str, *, size: Size, axis: int) -> str:
-        return index
-
-    def element(self, read: Reader, index: tuple[Expr, ...], node: Any) -> Expr:
-        return read(0, index)
-
-    def kernel(self, lowering: Any, node: Any) -> None:
-        """Only the check: the value is that of the operand, by `element`."""
-        (operand,), size = node.inputs, extent(node.attributes["size"])
-        wrong = Var(lowering.namer.unique("out_of_bounds"), ex.BOOL)
-        lowering.append(Assign(wrong, Const(False, ex.BOOL), lowering.comment(node)))
-        with lowering.nest(operand.type.shape) as index:
-            entry = as_integer(lowering.value(operand, index))
-            outside: Expr = Call("less_equal", (size, entry), ex.BOOL)
-            if not is_nonnegative(operand):
-                low = Call("less", (entry, ex.subtract(ex.integer(0), size)), ex.BOOL)
-                outside = Call("logical_or", (low, outside), ex.BOOL)
-            lowering.append(Accumulate(wrong.name, None, "logical_or", outside, ex.BOOL))
-        message = out_of_bounds("an entry", node.attributes["axis"], node.attributes["size"])
-        lowering.append(Check(Call("logical_not", (wrong,), ex.BOOL), "IndexError", message))
-        if not operand.type.rank:
-            lowering.scalars[node] = lowering.value(operand, ())
 
 
 class Gather(Op):
@@ -105,7 +66,7 @@ class GatherAt(Gather):
     name = "gather_at"
 
     def reference(self, x: np.ndarray, *indices: np.ndarray, axes: Axes) -> Any:
-        return super().reference(x, *(int(index) for index in indices), axes=axes)
+        return np.asarray(x)[subscript(tuple(int(index) for index in indices), axes)]
 
     def put(self, base: Array, value: Array, *indices: Array, axes: Axes) -> Array:
         return bind(SCATTER_SET, base, value, *indices, axes=axes, unique=True)
@@ -221,7 +182,6 @@ class ScatterSet(Op):
             lowering.append(Store(array, place, element, lowering.comment(node)))
 
 
-CHECKED = register(Checked())
 GATHER = register(Gather())
 GATHER_AT = register(GatherAt())
 SCATTER_ADD = register(ScatterAdd())
@@ -296,28 +256,9 @@ def position(
     return tuple(found)
 
 
-def as_integer(entry: Expr) -> Expr:
-    return entry if entry.dtype == ex.INT else Cast(entry, ex.INT)
-
-
 def _wrapped(entry: Expr, size: Size, operand: Any) -> Expr:
     """Negative indices count from the end."""
     if is_nonnegative(operand):
         return entry
     negative = Call("less", (entry, ex.integer(0)), ex.BOOL)
     return Select(negative, ex.add(entry, extent(size)), entry, ex.INT)
-
-
-def is_nonnegative(node: Any) -> bool:
-    """Whether an index array surely has no negative entry."""
-    if node.op is CHECKED:
-        return is_nonnegative(node.inputs[0])
-    if node.op is CONSTANT:
-        return bool((node.attributes["value"].array >= 0).all())
-    return node.type.dtype.kind == "u" or node.op is ARANGE
-
-
-def out_of_bounds(index: str, axis: int, size: Size) -> str:
-    """NumPy's words."""
-    what = f"index {index}" if index.lstrip("-").isdigit() else f"{index} of an index array"
-    return f"{what} is out of bounds for axis {axis} with size {size}"

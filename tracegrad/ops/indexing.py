@@ -19,9 +19,10 @@ from tracegrad.ops.gathering import GATHER, GATHER_AT, SCATTER_SET, gathered_sha
 from tracegrad.ops.keys import Lookup, lookup
 from tracegrad.ops.op import as_operand, bind, public, sample, type_of
 from tracegrad.ops.reduction import broadcast_to
+from tracegrad.ops.regions import region_shape
 from tracegrad.ops.selection import where
 from tracegrad.ops.shape import RESHAPE, reshape, shape_text, transpose
-from tracegrad.ops.slicing import SLICE, UPDATE, region_shape
+from tracegrad.ops.slicing import SLICE, UPDATE
 
 
 @public(name="getitem")
@@ -36,7 +37,7 @@ def getitem(x: Any, key: Any) -> Any:
         return middle
     if found.mask is not None:
         raise UnsupportedError(
-            f"{type_of(x)}[mask] with a computed mask: how many elements it has depends on the data; "
+            f"{type_of(x)}[mask] with a computed mask: how many elements that has depends on data; "
             "use np.where(mask, x, 0), or a mask that is a constant of the program"
         )
     arrays = found.arrays
@@ -105,8 +106,8 @@ def _where_masked(middle: Any, found: Lookup, value: Any, type: ArrayType) -> An
     given = type_of(value)
     if given.rank > after and not (given.rank == after + 1 and same(given.shape[0], 1)):
         raise UnsupportedError(
-            f"{type}[mask] = {given} with a computed mask: the values must be one number, or the same for "
-            "every chosen element; use np.where(mask, values, x)"
+            f"{type}[mask] = {given} with a computed mask: the values must be one number, or the "
+            "same for every chosen element; use np.where(mask, values, x)"
         )
     condition = mask.array
     if after:

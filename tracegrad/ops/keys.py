@@ -17,12 +17,13 @@ import numpy as np
 from tracegrad.errors import UnsupportedError
 from tracegrad.ir.dims import Size, holds, in_figures, quotient, same
 from tracegrad.ir.types import ArrayType
+from tracegrad.ops.bounds import CHECKED, out_of_bounds
 from tracegrad.ops.broadcast import Shape
-from tracegrad.ops.gathering import CHECKED, out_of_bounds
 from tracegrad.ops.op import Bindable, SizeValue, as_operand, bind, type_of
+from tracegrad.ops.regions import Region, Span, region_shape
 from tracegrad.ops.shape import as_size
-from tracegrad.ops.slicing import Region, Span, region_shape
 
+OBJECT = np.dtype(object)
 VALID = (
     "only integers, slices (`:`), ellipsis (`...`), numpy.newaxis (`None`) and integer or boolean "
     "arrays are valid indices"
@@ -52,7 +53,7 @@ Entry = Span | Size | None | Chosen | NewAxis
 
 @dataclass(frozen=True)
 class Lookup:
-    """A key taken apart: a region of the base, `shape` with new axes, then arrays along axes of that.
+    """A key taken apart: a region of the base, `shape` with new axes, arrays along axes of that.
 
     `first` says that the axes of the index arrays come first in the result, wherever they stand.
     """
@@ -118,7 +119,7 @@ def operand_of(part: Any) -> Any:
         raise UnsupportedError(
             "True and False as indices are not supported: use x[None] or np.where"
         )
-    if isinstance(part, list | tuple):
+    if isinstance(part, list | tuple) or getattr(part, "dtype", None) is OBJECT:
         part = as_operand(part) if len(part) else np.zeros(0, np.int64)
     if isinstance(part, Bindable):
         part = part if part.known() is None else part.known()
@@ -129,7 +130,7 @@ def operand_of(part: Any) -> Any:
         if kind == "b" and type_of(part).rank == 0:
             raise UnsupportedError("a mask without axes is not supported: use np.where")
         whole = isinstance(part, np.ndarray) and part.ndim == 0
-        return operator.index(part[()]) if whole else part
+        return operator.index(np.asarray(part)[()]) if whole else part
     try:
         return operator.index(part)
     except TypeError:
@@ -186,8 +187,9 @@ def _chosen(part: Any, type: ArrayType, axis: int) -> list[Entry]:
         size = type.shape[axis + number]
         if not same(size, extent):
             raise IndexError(
-                f"boolean index did not match indexed array along axis {axis + number}; size of axis is "
-                f"{in_figures(size)} but size of corresponding boolean axis is {in_figures(extent)}"
+                f"boolean index did not match indexed array along axis {axis + number}; size of "
+                f"axis is {in_figures(size)} but size of corresponding boolean axis is "
+                f"{in_figures(extent)}"
             )
     if isinstance(part, np.ndarray):
         return [Chosen(index) for index in np.nonzero(part)]
@@ -237,8 +239,8 @@ def _bound(value: Any, default: Size, low: Size, high: Size, size: Size) -> Size
         return default
     if isinstance(value, Bindable) and not isinstance(value, SizeValue):
         raise UnsupportedError(
-            "a computed number as the bound of a slice: the length of the result would depend on the data; use "
-            "a slice of constant length, x[start + np.arange(length)], or np.where"
+            "a computed number as the bound of a slice: the length of the result would depend on "
+            "data; use one of constant length, x[start + np.arange(length)], or np.where"
         )
     position = as_size(value)
     if holds(position, "<", 0):

@@ -191,10 +191,16 @@ def check_inner(a: ArrayType, b: ArrayType, left: Size, right: Size) -> None:
     if not same(left, right):
         axis = max(b.rank - 2, 0)
         raise ShapeError(
-            f"cannot multiply {a.in_figures()} @ {b.in_figures()}: axis {a.rank - 1} of the left is "
-            f"{in_figures(left)}, axis {axis} of the right is {in_figures(right)}; they have to be "
+            f"cannot multiply {a.in_figures()} @ {b.in_figures()}: axis {a.rank - 1} of the left "
+            f"is {in_figures(left)}, axis {axis} of the right is {in_figures(right)}; they have to be "
             "equal"
         )
+
+
+def likely(size: Size) -> int:
+    """The size in the traced call, by which orders of products are chosen."""
+    number = in_figures(size)
+    return number if isinstance(number, int) else 1
 
 
 def common_dtype(function: np.ufunc, *operands: Any) -> list[Any]:
@@ -213,8 +219,8 @@ def matmul(a: Any, b: Any, /) -> Any:
     for number, x in enumerate((a, b)):
         if not type_of(x).rank:
             raise ValueError(
-                f"matmul: operand {number} is a scalar: it does not have enough dimensions (matmul needs at least "
-                "1); use * to multiply by a number"
+                f"matmul: operand {number} is a scalar: it does not have enough dimensions (matmul "
+                "needs at least 1); use * to multiply by a number"
             )
     a, b = common_dtype(np.matmul, a, b)
     left, right = type_of(a), type_of(b)

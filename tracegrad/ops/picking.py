@@ -21,9 +21,10 @@ from tracegrad.ops.indexing import getitem, setitem
 from tracegrad.ops.keys import checked, lookup, operand_of
 from tracegrad.ops.op import PUBLIC, Bindable, as_operand, bind, public, sample, type_of
 from tracegrad.ops.reduction import broadcast_to, size_value
+from tracegrad.ops.regions import region_shape
 from tracegrad.ops.selection import where
 from tracegrad.ops.shape import normal_axis, reshape
-from tracegrad.ops.slicing import PLACE, region_shape
+from tracegrad.ops.slicing import PLACE
 
 
 @public(np.take)
@@ -130,8 +131,8 @@ def copyto(dst: Any, src: Any, casting: str = "same_kind", where: Any = True) ->
     kind = type_of(src)
     if not kind.weak and not np.can_cast(kind.dtype, type_of(dst).dtype, casting):  # type: ignore[arg-type]
         raise TypeError(
-            f"Cannot cast array data from {kind.dtype!r} to {type_of(dst).dtype!r} according to the "
-            f"rule {casting!r}"
+            f"Cannot cast array data from {kind.dtype!r} to {type_of(dst).dtype!r} according to "
+            f"the rule {casting!r}"
         )
     dst[...] = src if where is True else PUBLIC["where"](where, src, dst)  # type: ignore[index]
 
@@ -172,8 +173,8 @@ def compress(condition: Any, a: Any, axis: Any = None, out: Any = None) -> Any:
     condition = operand_of(condition)
     if not isinstance(condition, np.ndarray):
         raise UnsupportedError(
-            "np.compress with a computed condition: how many elements it has depends on the data; use "
-            "np.where(condition, a, 0)"
+            "np.compress with a computed condition: how many elements that has depends on data; "
+            "use np.where(condition, a, 0)"
         )
     return take(a, np.flatnonzero(condition), axis)
 

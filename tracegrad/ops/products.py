@@ -18,7 +18,7 @@ from tracegrad.ops.axes import expand_dims, moveaxis, ravel
 from tracegrad.ops.broadcast import Shape
 from tracegrad.ops.indexing import getitem
 from tracegrad.ops.joining import stack
-from tracegrad.ops.matmul import common_dtype, matmul
+from tracegrad.ops.matmul import common_dtype, likely, matmul
 from tracegrad.ops.op import as_operand, public, sample, type_of
 from tracegrad.ops.reduction import sum_
 from tracegrad.ops.shape import normal_axis, reshape, transpose
@@ -60,7 +60,7 @@ def outer(a: Any, b: Any, out: Any = None) -> Any:
 
 @public(np.tensordot)
 def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
-    """The sum over pairs of axes: of the last `axes` of `a` and the first of `b`, or those given."""
+    """The sum over pairs of axes: the last `axes` of `a` and the first of `b`, or those given."""
     a, b = common_dtype(np.matmul, as_operand(a), as_operand(b))
     left, right = type_of(a), type_of(b)
     summed_a, summed_b = _pairs(axes, left, right)
@@ -103,7 +103,8 @@ def _sizes(type: ArrayType, axes: tuple[int, ...]) -> Shape:
 def folded(x: Any, first: tuple[int, ...], second: tuple[int, ...]) -> Any:
     """`x` as a matrix of two groups of its axes (a vector, where one group is empty).
 
-    Where the groups only have to change places, the matrix is transposed: products read it as it is.
+    Where the groups only have to change places, the matrix is transposed: products read that as it
+    is.
     """
     sizes = [product(_sizes(type_of(x), axes)) for axes in (first, second) if axes]
     if second + first == tuple(range(type_of(x).rank)) and len(sizes) == 2:
@@ -143,7 +144,8 @@ def _check_equal(name: str, a: Any, b: Any, i: int, j: int) -> None:
     left, right = type_of(a), type_of(b)
     if not same(left.shape[i], right.shape[j]):
         raise ShapeError(
-            f"{name} of {left} and {right}: {left.shape[i]} and {right.shape[j]} elements in the summed axes"
+            f"{name} of {left.in_figures()} and {right.in_figures()}: the summed axes have "
+            f"{in_figures(left.shape[i])} and {in_figures(right.shape[j])} elements"
         )
 
 
@@ -169,7 +171,8 @@ def cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axi
     for x in (a, b):
         if not same(type_of(x).shape[-1], 3):
             raise ValueError(
-                f"cross of {type_of(a)} and {type_of(b)}: both must be (arrays of) 3-dimensional vectors"
+                f"cross of {type_of(a).in_figures()} and {type_of(b).in_figures()}: both must be "
+                "3-dimensional vectors, or arrays of such"
             )
     x, y = ([getitem(v, (Ellipsis, k)) for k in range(3)] for v in (a, b))
     parts = [
@@ -195,9 +198,7 @@ def multi_dot(arrays: Any, *, out: Any = None) -> Any:
         *(shape[0] for shape in shapes[1:]),
         1 if len(shapes[-1]) == 1 else shapes[-1][1],
     ]
-    return _chain(
-        operands, _splits([int(in_figures(size)) for size in sizes]), 0, len(operands) - 1
-    )
+    return _chain(operands, _splits([likely(size) for size in sizes]), 0, len(operands) - 1)
 
 
 def _splits(sizes: list[int]) -> dict[tuple[int, int], int]:

@@ -54,7 +54,9 @@ def readers_of(graph: Graph, base: Node, is_view: IsView) -> Iterator[Node]:
 def _is_read_late(
     graph: Graph, reader: Node, write: Node, stored: set[Node], position: dict[Node, int]
 ) -> bool:
-    """Whether a value that is not stored is needed by, or after, the write; results are at the end."""
+    """Whether a value that is not stored is needed by or after the write; results are at the
+    end.
+    """
     stack, seen = [reader], set()
     while stack:
         value = stack.pop()

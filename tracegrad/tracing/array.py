@@ -1,7 +1,7 @@
 """The traced array: what a traced function sees in place of an ndarray.
 
-It has a type, no values. Operators, methods and NumPy functions record nodes; writes into it (and through its
-views) rebind it to a new value, so the graph stays pure:
+It has a type, no values. Operators, methods and NumPy functions record nodes; writes into it (and
+through its views) rebind it to a new value, so the graph stays pure:
 
     v = y[1:]; v[0] = 3.0      ->      y' = update(y, 3.0, at 1)
 """
@@ -9,21 +9,22 @@ views) rebind it to a new value, so the graph stays pure:
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tracegrad.errors import TraceError, UnsupportedError
-from tracegrad.ir.dims import Dim, Size, holds
-from tracegrad.ir.graph import Node
+from tracegrad.ir.dims import Size
+from tracegrad.ir.graph import Node, attr_sizes, reachable, substitute_attrs
 from tracegrad.ir.op import Op
 from tracegrad.ir.types import ArrayType
-from tracegrad.ops.constant import SIZE, astype
-from tracegrad.ops.op import PUBLIC, SizeValue, bind, type_of
+from tracegrad.ops.constant import astype
+from tracegrad.ops.op import PUBLIC, type_of
 from tracegrad.ops.operators import ArrayMethods
 from tracegrad.ops.shape import row_major
+from tracegrad.tracing.size import TracedSize, pinned, sized
 from tracegrad.tracing.trace import Trace, current_trace, leaked
 
 
@@ -112,7 +113,8 @@ class Traced(ArrayMethods):
         """Become `value` (of this type): an in-place write, seen by every view of this array."""
         if current_trace() is not self._trace and current_trace() is not None:
             raise TraceError(
-                f"the body {current_trace().name} writes into an array from outside of it: carry the array through the "  # type: ignore[union-attr]
+                f"the body {current_trace().name} writes into an array from outside of it: carry "
+                "the array through the "  # type: ignore[union-attr]
                 "loop, or return the value from the branch"
             )
         if self._view is not None:
@@ -120,8 +122,9 @@ class Traced(ArrayMethods):
             return
         if self._argument:
             raise TraceError(
-                f"{self._trace.name} writes into its argument {self._argument}: a traced function must not change "
-                f"its arguments; write {self._argument} = {self._argument}.copy() first"
+                f"{self._trace.name} writes into its argument {self._argument}: a traced function "
+                "must "
+                f"not change its arguments; write {self._argument} = {self._argument}.copy() first"
             )
         self._node = value.node
         self._version += 1
@@ -130,7 +133,9 @@ class Traced(ArrayMethods):
         """`value` as an in-place write stores it: cast to this dtype, broadcast to this shape."""
         kind, own = type_of(value), self.type
         if not kind.weak and not np.can_cast(kind.dtype, own.dtype, "same_kind"):
-            raise TypeError(f"cannot store {kind} in {own}: the result would lose its kind of number")
+            raise TypeError(
+                f"cannot store {kind} in {own}: the result would lose its kind of number"
+            )
         return self._lifted(PUBLIC["broadcast_to"](astype(value, own.dtype), own.shape))
 
     def _lifted(self, value: Any) -> Traced:
@@ -190,22 +195,43 @@ class Traced(ArrayMethods):
         return (self[i] for i in range(pinned(self.type.shape[0])))
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
-        """`np.array([[c, -s], [s, c]])` of traced scalars: an object array, stacked where it is used."""
+        """`np.array([[c, -s], [s, c]])` of traced scalars: an object array, stacked where used."""
         if self.type.rank == 0 and dtype in (None, np.dtype(object)):
             box = np.empty((), dtype=object)
             box[()] = self
             return box
         raise self._no_value(
-            "turned into an array by np.asarray() or np.array()", "use np.stack, or the array itself"
+            "turned into an array by np.asarray() or np.array()",
+            "use np.stack, or the array itself",
         )
 
+    def _of_sizes(self) -> Any:
+        """Its value, if it depends on extents alone (these become constants); None if on data."""
+        nodes = sorted(reachable((self.node,)), key=lambda node: node.serial)
+        if any(node.op.name == "input" for node in nodes):
+            return None
+        found: dict[Node, Any] = {}
+        for node in nodes:
+            for size in attr_sizes(node.attrs):
+                pinned(size)
+            attrs = substitute_attrs(node.attrs, self._trace.assumptions.known)
+            operands = (found[operand] for operand in node.inputs)
+            found[node] = node.op.reference(*operands, **dict(attrs))
+        return found[self.node] if self.type.rank == 0 else None
+
     def __bool__(self) -> bool:
+        value = self._of_sizes()
+        if value is not None:
+            return bool(value)
         raise self._no_value(
             "used as a condition (if, while, and, or, not, assert)",
             "use np.where(condition, a, b), or tg.cond for a branch",
         )
 
     def __float__(self) -> float:
+        value = self._of_sizes()
+        if value is not None:
+            return float(value)
         raise self._no_value(
             "stored in a plain NumPy array, or made a number by float()",
             "to fill an array element by element, make it with tg.zeros(...) or np.zeros_like(x); "
@@ -213,9 +239,21 @@ class Traced(ArrayMethods):
         )
 
     def __int__(self) -> int:
+        value = self._of_sizes()
+        if value is not None:
+            return int(value)
         raise self._no_value("made a number by int()", "keep it an array, x.astype(int)")
 
+    def __round__(self, digits: int | None = None) -> Any:
+        value = self._of_sizes()
+        if value is not None:
+            return round(float(value), digits)
+        return PUBLIC["round"](self, digits or 0)
+
     def __index__(self) -> int:
+        value = self._of_sizes()
+        if value is not None:
+            return operator.index(value)
         raise self._no_value(
             "used as an index or a size",
             "sizes come from x.shape; an index may be an integer array",
@@ -245,135 +283,8 @@ class Traced(ArrayMethods):
 
     def __format__(self, spec: str) -> str:
         if spec:
-            raise self._no_value("a formatted string", "print it after the traced function returned")
+            raise self._no_value("formatted", "print it after the traced function returned")
         return repr(self)
-
-
-class TracedSize(SizeValue):
-    """A traced extent: arithmetic is symbolic, a comparison becomes a guard, `range(n)` pins it."""
-
-    def __init__(self, dim: Dim) -> None:
-        self.dim = dim
-
-    def __index__(self) -> int:
-        return pinned(self.dim)
-
-    def __float__(self) -> float:
-        return float(pinned(self.dim))
-
-    __int__ = __trunc__ = __index__
-
-    def __bool__(self) -> bool:
-        return not holds(self.dim, "==", 0)
-
-    def __hash__(self) -> int:
-        return hash(self.dim)
-
-    def _compare(self, relation: str, other: Any) -> Any:
-        if isinstance(other, TracedSize | int):
-            return holds(self.dim, relation, other.dim if isinstance(other, TracedSize) else other)
-        if isinstance(other, float):
-            return _RELATIONS[relation](pinned(self.dim), other)
-        return NotImplemented
-
-    def __eq__(self, other: object) -> Any:
-        return self._compare("==", other)
-
-    def __ne__(self, other: object) -> Any:
-        return self._compare("!=", other)
-
-    def __lt__(self, other: Any) -> Any:
-        return self._compare("<", other)
-
-    def __le__(self, other: Any) -> Any:
-        return self._compare("<=", other)
-
-    def __gt__(self, other: Any) -> Any:
-        reverse = self._compare("<=", other)
-        return reverse if reverse is NotImplemented else not reverse
-
-    def __ge__(self, other: Any) -> Any:
-        reverse = self._compare("<", other)
-        return reverse if reverse is NotImplemented else not reverse
-
-    def __neg__(self) -> Any:
-        return sized(-self.dim)
-
-    def __pos__(self) -> Any:
-        return self
-
-    def __abs__(self) -> Any:
-        return self if holds(0, "<=", self.dim) else -self
-
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        lifted = [bind(SIZE, size=i.dim) if isinstance(i, TracedSize) else i for i in inputs]
-        return getattr(ufunc, method)(*lifted, **options)
-
-    def __repr__(self) -> str:
-        return str(self.dim)
-
-    def __format__(self, spec: str) -> str:
-        return format(str(self.dim), spec)
-
-
-_RELATIONS = {"==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le}
-
-
-def sized(size: Size) -> int | TracedSize:
-    return TracedSize(size) if isinstance(size, Dim) else size
-
-
-def pinned(size: Size) -> int:
-    """The number behind an extent; the version is valid for this extent only."""
-    trace = current_trace()
-    if trace is None:
-        raise leaked("a traced function")
-    return trace.assumptions.pin(size)
-
-
-def _size_operator(symbolic: Callable[[Any, Any], Any], name: str, reflected: bool) -> Any:
-    """Integers stay symbolic sizes; any other operand turns the size into a traced number."""
-
-    def method(self: TracedSize, other: Any) -> Any:
-        if isinstance(other, TracedSize):
-            other = other.dim
-        if type(other) is int or isinstance(other, Dim):
-            a, b = (other, self.dim) if reflected else (self.dim, other)
-            if name in ("floor_divide", "remainder") and holds(b, "==", 0):
-                raise ZeroDivisionError("division of a size by zero")
-            if name != "divide":
-                return sized(symbolic(a, b))
-            other = sized(other)
-        if isinstance(other, Traced | np.ndarray):
-            return NotImplemented
-        value = bind(SIZE, size=self.dim)
-        return PUBLIC[name](other, value) if reflected else PUBLIC[name](value, other)
-
-    return method
-
-
-for _symbol, _function, _name in (
-    ("add", operator.add, "add"),
-    ("sub", operator.sub, "subtract"),
-    ("mul", operator.mul, "multiply"),
-    ("floordiv", operator.floordiv, "floor_divide"),
-    ("mod", operator.mod, "remainder"),
-    ("truediv", operator.truediv, "divide"),
-):
-    setattr(TracedSize, f"__{_symbol}__", _size_operator(_function, _name, reflected=False))
-    setattr(TracedSize, f"__r{_symbol}__", _size_operator(_function, _name, reflected=True))
-
-
-def _size_power(self: TracedSize, exponent: Any) -> Any:
-    if type(exponent) is int and exponent >= 0:
-        result: Size = 1
-        for _ in range(exponent):
-            result = self.dim * result
-        return sized(result)
-    return PUBLIC["power"](bind(SIZE, size=self.dim), exponent)
-
-
-TracedSize.__pow__ = _size_power  # type: ignore[attr-defined]
 
 
 __all__ = ["Traced", "TracedSize", "UnsupportedError", "pinned", "sized"]
