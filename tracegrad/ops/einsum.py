@@ -114,8 +114,8 @@ def _labels(part: str, rank: int, subscripts: str) -> tuple[Label, ...]:
     spare = rank - len(letters)
     if spare < 0 or (spare and "..." not in part):
         raise ValueError(
-            f"einsum {subscripts!r}: {part!r} has {len(letters)} subscripts, its operand has {rank} "
-            "axes"
+            f"einsum {subscripts!r}: {part!r} has {len(letters)} subscripts, its operand has "
+            f"{rank} axes"
         )
     before, _, after = part.partition("...")
     broadcast = [f"...{number}" for number in reversed(range(spare))] if "..." in part else []

@@ -192,8 +192,8 @@ def check_inner(a: ArrayType, b: ArrayType, left: Size, right: Size) -> None:
         axis = max(b.rank - 2, 0)
         raise ShapeError(
             f"cannot multiply {a.in_figures()} @ {b.in_figures()}: axis {a.rank - 1} of the left "
-            f"is {in_figures(left)}, axis {axis} of the right is {in_figures(right)}; they have to be "
-            "equal"
+            f"is {in_figures(left)}, axis {axis} of the right is {in_figures(right)}; they have to "
+            "be equal"
         )
 
 
