@@ -65,9 +65,7 @@ def switched(a: Any, xs: Any) -> Any:
 
 def newton(a: Any, xs: Any) -> Any:
     return np.sum(
-        tg.while_loop(
-            lambda x: np.max(np.abs(x * x - a)) > 1e-13, lambda x: 0.5 * (x + a / x), a
-        )
+        tg.while_loop(lambda x: np.max(np.abs(x * x - a)) > 1e-13, lambda x: 0.5 * (x + a / x), a)
         * xs[0]
     )
 
@@ -103,9 +101,7 @@ def test_values_and_derivatives(program: Callable[..., Any]) -> None:
     np.testing.assert_allclose(tangent, gradient @ direction, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize(
-    "program", [scanned, branching, newton, dynamic], ids=lambda f: f.__name__
-)
+@pytest.mark.parametrize("program", [scanned, branching, newton, dynamic], ids=lambda f: f.__name__)
 def test_second_order(program: Callable[..., Any]) -> None:
     direction = RNG.normal(size=3)
     first = tg.grad(program)

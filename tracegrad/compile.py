@@ -1,6 +1,7 @@
-"""The pipeline on one screen: graph -> passes -> loop program -> compiled function, and its one runner.
+"""The pipeline on one screen: graph -> passes -> loop program -> compiled function, and its one
+runner.
 
-    trace -> simplify -> [differentiate] -> simplify -> dead code -> plan -> lower -> codegen.build
+trace -> simplify -> [differentiate] -> simplify -> dead code -> plan -> lower -> codegen.build
 """
 
 from __future__ import annotations

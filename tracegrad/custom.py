@@ -1,8 +1,9 @@
-"""Derivative rules of the user's own: `custom_vjp` and `custom_jvp`, with the signatures that JAX users know.
+"""Derivative rules of the user's own: `custom_vjp` and `custom_jvp`, with the signatures that JAX
+users know.
 
-    @tg.custom_vjp
-    def f(x): return np.sqrt(x)
-    f.defvjp(lambda x: (np.sqrt(x), np.sqrt(x)), lambda s, ct: (ct / (2 * s),))
+@tg.custom_vjp
+def f(x): return np.sqrt(x)
+f.defvjp(lambda x: (np.sqrt(x), np.sqrt(x)), lambda s, ct: (ct / (2 * s),))
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from collections.abc import Callable, Sequence
 from functools import update_wrapper
 from typing import Any
 
+from tracegrad.autodiff.derived import as_traced, name_of
 from tracegrad.autodiff.reverse import cotangents
 from tracegrad.autodiff.traced import TracedLinearizer
-from tracegrad.autodiff.derived import as_traced, name_of
 from tracegrad.control.body import node_in, trace_body, zeros
 from tracegrad.errors import NotDifferentiableError
 from tracegrad.function import Function
@@ -75,10 +76,11 @@ class Custom:
 
 
 class CustomVjp(Custom):
-    """`defvjp(fwd, bwd)`: `fwd(*args) -> (out, residuals)`, `bwd(residuals, ct) -> cotangents of args`.
+    """`defvjp(fwd, bwd)`: `fwd(*args) -> (out, residuals)`, `bwd(residuals, ct) -> cotangents of
+    args`.
 
-    With `nondiff_argnums`, `bwd` is called with those arguments first and returns cotangents of the others. None
-    among the cotangents means zero.
+    With `nondiff_argnums`, `bwd` is called with those arguments first and returns cotangents of
+    the others. None among the cotangents means zero.
     """
 
     fwd: Callable[..., Any] | None = None
@@ -101,7 +103,8 @@ class CustomVjp(Custom):
             found = bwd(*fixed, residuals, unflatten(out_tree, iter(filled)))
             if not isinstance(found, tuple | list) or len(found) != len(free):
                 raise NotDifferentiableError(
-                    f"the bwd rule of {self.name} must return a tuple of {len(free)} cotangents, one for each argument"
+                    f"the bwd rule of {self.name} must return a tuple of {len(free)} cotangents, "
+                    "one for each argument"
                 )
             return _by_leaf(args, free, found, len(inputs))
 
@@ -111,7 +114,8 @@ class CustomVjp(Custom):
 class CustomJvp(Custom):
     """`defjvp(rule)`: `rule(primals, tangents) -> (out, tangent of out)`, linear in the tangents.
 
-    Serves reverse mode too: the rule is transposed. With `nondiff_argnums` those arguments come first.
+    Serves reverse mode too: the rule is transposed. With `nondiff_argnums` those arguments come
+    first.
     """
 
     jvp: Callable[..., Any] | None = None
@@ -124,7 +128,8 @@ class CustomJvp(Custom):
         rule = self.jvp
         if rule is None:
             raise NotDifferentiableError(
-                f"{self.name} was declared with tg.custom_jvp but has no rule yet: use @{self.name}.defjvp"
+                f"{self.name} was declared with tg.custom_jvp but has no rule yet: use "
+                f"@{self.name}.defjvp"
             )
 
         def jvp(inputs: Sequence[Any], tangents: Sequence[Any]) -> list[Any]:

@@ -1,6 +1,7 @@
 """The traced function: what `@tg.trace` makes, and the road of a call.
 
-    f(x)  ->  the last version if its compiled code takes x as it is; else: flatten, normalise, look up or trace
+f(x)  ->  the last version if its compiled code takes x as it is; else: flatten, normalise, look up
+or trace
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ from tracegrad.version import Version
 
 @dataclass(frozen=True)
 class FastRoad:
-    """The last version, for positional arguments that are plain arrays and floats of these types."""
+    """The last version, for positional arguments that are plain arrays and floats of these
+    types.
+    """
 
     types: tuple[type, ...]
     run: Callable[..., Any]
@@ -87,9 +90,7 @@ class Function(Inspectable):
         result = version.pack(version.primal.function(*values))
         flat = not kwargs and all(child is LEAF for child in tree.children[0].children)  # type: ignore[union-attr]
         if flat:
-            self._fast = FastRoad(
-                tuple(map(type, values)), version.primal.function, version.pack
-            )
+            self._fast = FastRoad(tuple(map(type, values)), version.primal.function, version.pack)
         return result
 
     def version_for(self, args: tuple[Any, ...], kwargs: Any) -> tuple[Version, list[Any]]:
@@ -149,7 +150,9 @@ class Function(Inspectable):
 
     @property
     def value_and_grad(self) -> Function:
-        """`(value, gradient)` with respect to the first argument; `tg.value_and_grad` has the options."""
+        """`(value, gradient)` with respect to the first argument; `tg.value_and_grad` has the
+        options.
+        """
         return self.derived("value_and_grad")
 
     def _trace(self, tree: Tree, values: Sequence[Any]) -> Version:
@@ -166,7 +169,7 @@ class Function(Inspectable):
                 cause = error if isinstance(error, TracegradError) else error.__cause__
                 if not isinstance(cause, TracegradError):
                     raise
-                # NumPy hides what a traced value says to `out[i] = value` behind an error of its own.
+                # NumPy hides what a traced value says to `out[i] = value` behind its own error.
                 raise located(cause.with_traceback(error.__traceback__), self.python) from None
         graph = trace.finish(outputs, definition(self.python))
         extents = {

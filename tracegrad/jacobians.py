@@ -1,4 +1,5 @@
-"""Jacobians and Hessians: the linear part of a function applied to every direction, in one compiled loop.
+"""Jacobians and Hessians: the linear part of a function applied to every direction, in one
+compiled loop.
 
     jacfwd(f)(x):  y = f(x);  for i in range(n): J[:, i] = push e_i through f at x
     jacrev(f)(x):  y = f(x);  for j in range(m): J[j, :] = pull e_j back through f at x
@@ -35,8 +36,9 @@ Mode = Callable[[Region, Sequence[Traced], Sequence[Traced]], list[list[Any]]]
 def jacfwd(fun: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Function:
     """The Jacobian of `fun` by forward mode, one column per element of the argument(s).
 
-    For a result of shape `r` and an argument of shape `a` an array of shape `r + a`, in the structure of the results,
-    each with the structure of the argument inside. With `has_aux`, `(jacobian, aux)`.
+    For a result of shape `r` and an argument of shape `a` an array of shape `r + a`, in the
+    structure of the results, each with the structure of the argument inside. With `has_aux`,
+    `(jacobian, aux)`.
     """
     return _derived(fun, argnums, has_aux, _forward)
 
@@ -47,7 +49,9 @@ def jacrev(fun: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False)
 
 
 def jacobian(fun: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Function:
-    """The Jacobian of `fun` by the mode with fewer directions, as the first call's sizes have it."""
+    """The Jacobian of `fun` by the mode with fewer directions, as the first call's sizes have
+    it.
+    """
 
     def cheaper(region: Region, ys: Sequence[Traced], xs: Sequence[Traced]) -> list[list[Any]]:
         forward = _count(region, xs) <= _count(region, ys)
@@ -62,7 +66,9 @@ def hessian(fun: Callable[..., Any], argnums: Argnums = 0) -> Function:
 
 
 def hvp(fun: Callable[..., Any]) -> Function:
-    """`hvp(fun)(x, v)`: the product of the Hessian at `x` with `v`, both of one structure, never formed as a matrix."""
+    """`hvp(fun)(x, v)`: the product of the Hessian at `x` with `v`, both of one structure, never
+    formed as a matrix.
+    """
     gradient = grad(fun)
 
     def product(x: Any, v: Any) -> Any:
@@ -97,7 +103,8 @@ def _check(fun: Any, region: Region, ys: Sequence[Traced]) -> None:
     for x in (*region.wrt, *ys):
         if not x.type.is_float:
             raise NotDifferentiableError(
-                f"the jacobian of {name_of(fun)}: an argument or result is {x.type}; only floating ones have derivatives"
+                f"the jacobian of {name_of(fun)}: an argument or result is {x.type}; only "
+                "floating ones have derivatives"
             )
 
 

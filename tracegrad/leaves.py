@@ -25,7 +25,8 @@ def leaves_of(value: Any) -> tuple[list[Any], Tree]:
 
 
 def normalised(name: str, value: Any) -> Any:
-    """An argument as kernels take it: a scalar, or a C-contiguous, aligned, native, writable ndarray.
+    """An argument as kernels take it: a scalar, or a C-contiguous, aligned, native, writable
+    ndarray.
 
     Raises UnsupportedError, naming the argument, for anything else than real numbers.
     """
@@ -33,11 +34,13 @@ def normalised(name: str, value: Any) -> Any:
         return value
     if isinstance(value, np.ma.MaskedArray):
         raise UnsupportedError(
-            f"argument {name} is a masked array, and its mask would be ignored: pass {name}.filled(value)"
+            f"argument {name} is a masked array, and its mask would be ignored: pass "
+            f"{name}.filled(value)"
         )
     if isinstance(value, np.matrix):
         raise UnsupportedError(
-            f"argument {name} is a numpy.matrix, whose * is not elementwise: pass np.asarray({name})"
+            f"argument {name} is a numpy.matrix, whose * is not elementwise: pass "
+            f"np.asarray({name})"
         )
     if isinstance(value, complex) and not isinstance(value, np.generic):
         value = np.complex128(value)
@@ -50,7 +53,7 @@ def normalised(name: str, value: Any) -> Any:
     except UnsupportedError as error:
         raise UnsupportedError(f"argument {name}: {error}") from None
     if value.ndim == 0:
-        return value[()]
+        return value[()] if isinstance(value, np.ndarray) else value
     array = np.ascontiguousarray(value.view(np.ndarray))
     if not array.flags.aligned:
         return array.copy()

@@ -1,4 +1,5 @@
-"""Lowering: a graph becomes a loop program, "the value at an index" of every stored node in a loop nest.
+"""Lowering: a graph becomes a loop program, "the value at an index" of every stored node in a loop
+nest.
 
     v1 = x + 1.0; y = sum(v1)      =>      for i in range(n): for j in range(m): y += x[i, j] + 1.0
 
@@ -172,13 +173,19 @@ class Lowering:
     def _array_name(self, node: Node) -> str:
         """The name of `node`, or of the result that its memory becomes by writes in place."""
         last = next(
-            (y for y in self.graph.outputs if y in self.taken and owner(y, self.taken, is_view) is node),
+            (
+                y
+                for y in self.graph.outputs
+                if y in self.taken and owner(y, self.taken, is_view) is node
+            ),
             node,
         )
         return last.name
 
     def overwrite(self, node: Node) -> str:
-        """An array that holds the value of the operand that `node` overwrites: its own, or a copy."""
+        """An array that holds the value of the operand that `node` overwrites: its own, or a
+        copy.
+        """
         base = node.inputs[node.op.overwrites or 0]
         if node in self.taken:
             self.arrays[node] = self.arrays[base]
@@ -193,7 +200,9 @@ class Lowering:
 
     @contextmanager
     def nest(self, shape: tuple[Size, ...], sequential: tuple[int, ...] = ()) -> Iterator[Index]:
-        """Loops over `shape`; inside, statements go to the innermost body. An axis of extent 1 is no loop."""
+        """Loops over `shape`; inside, statements go to the innermost body. An axis of extent 1 is
+        no loop.
+        """
         depth = self._depth
         single = {axis for axis, size in enumerate(shape) if isinstance(size, int) and size == 1}
         variables = [
@@ -212,9 +221,7 @@ class Lowering:
             if not isinstance(variable, Var):
                 continue
             body = (
-                loops.For(
-                    variable, self.size(shape[axis]), body, sequential=axis in sequential
-                ),
+                loops.For(variable, self.size(shape[axis]), body, sequential=axis in sequential),
             )
         for statement in body:
             self.append(statement)
@@ -231,11 +238,13 @@ class Lowering:
         """An extent as an index expression."""
         return extent(size)
 
-    def value(self, node: Node, index: Index, *, inside: bool = False, guarded: bool = False) -> Expr:
+    def value(
+        self, node: Node, index: Index, *, inside: bool = False, guarded: bool = False
+    ) -> Expr:
         """The element of `node` at `index`, by the cheapest road: loaded if stored, else computed.
 
-        `inside`: compute it even though the node is stored (it is just being stored). `guarded`: the value
-        stands in one branch of a `Select`, so nothing may be computed ahead of it.
+        `inside`: compute it even though the node is stored (it is just being stored). `guarded`:
+        the value stands in one branch of a `Select`, so nothing may be computed ahead of it.
         """
         if not inside and (node in self.arrays):
             return Load(self.arrays[node], index, node.type.dtype)
@@ -250,7 +259,10 @@ class Lowering:
             return found
         scope = self.scopes[-1]
         if self._deserves_a_name(node):
-            variable = Var(self.namer.unique(node.name) if self._named_twice(node) else node.name, node.type.dtype)
+            variable = Var(
+                self.namer.unique(node.name) if self._named_twice(node) else node.name,
+                node.type.dtype,
+            )
             self.append(loops.Assign(variable, found, comment(node)))
             found = variable
         scope.known[node, index] = found
@@ -279,7 +291,9 @@ class Lowering:
 
     def _view(self, node: Node) -> None:
         shape = tuple(self.size(size) for size in node.type.shape)
-        self.append(loops.View(node.name, self.arrays[node.inputs[0]], shape, comment=comment(node)))
+        self.append(
+            loops.View(node.name, self.arrays[node.inputs[0]], shape, comment=comment(node))
+        )
         self.arrays[node] = node.name
 
     def _reduce(self, node: Node, op: Reduction) -> None:
@@ -344,7 +358,9 @@ def comment(node: Node, value: bool = True) -> str:
 
 
 def _is_precondition(node: Node) -> int:
-    """What comes first: the arguments, then checks that need nothing else (no loops are fused over a check)."""
+    """What comes first: the arguments, then checks that need nothing else (no loops are fused over
+    a check).
+    """
     if node.op.name == "input":
         return 2
     return int(node.op.precondition and all(operand.op.name == "input" for operand in node.inputs))

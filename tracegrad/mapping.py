@@ -19,14 +19,17 @@ from tracegrad.ops.op import PUBLIC, type_of
 from tracegrad.tree import flatten, unflatten
 
 Axes = Any
-"""An int, None (not mapped), or a tuple, list or dict of these that matches the arguments' structure."""
+"""An int, None (not mapped), or a tuple, list or dict of these that matches the arguments'
+structure.
+"""
 
 
 def vmap(fun: Callable[..., Any], in_axes: Axes = 0, out_axes: Axes = 0) -> Function:
-    """`fun` over a batch: `in_axes` says along which axis each argument holds the items, None for one that is shared.
+    """`fun` over a batch: `in_axes` says along which axis each argument holds the items, None for
+    one that is shared.
 
-    The results are stacked along `out_axes`. Raises ShapeError if the batches differ in length, ValueError if no
-    argument is mapped.
+    The results are stacked along `out_axes`. Raises ShapeError if the batches differ in length,
+    ValueError if no argument is mapped.
     """
 
     def mapped(*args: Any) -> Any:
@@ -37,7 +40,9 @@ def vmap(fun: Callable[..., Any], in_axes: Axes = 0, out_axes: Axes = 0) -> Func
             )
         leaves, tree = _leaves(tuple(args))
         places = _spread(tuple(axes), tuple(args))
-        stacks = [_front(x, axis) for x, axis in zip(leaves, places, strict=True) if axis is not None]
+        stacks = [
+            _front(x, axis) for x, axis in zip(leaves, places, strict=True) if axis is not None
+        ]
         if not stacks:
             raise ValueError(f"vmap of {name_of(fun)}: every entry of in_axes is None")
 

@@ -1,4 +1,5 @@
-"""Lowering of bodies: a graph inside a loop or a branch, into the statements of the function around it.
+"""Lowering of bodies: a graph inside a loop or a branch, into the statements of the function
+around it.
 
 Its inputs are what the loop gives them; codegen's scheduler moves its buffers out of the loop.
 """

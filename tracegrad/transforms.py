@@ -1,6 +1,6 @@
 """Transformations of functions: each makes a traced function of another, so they nest in any order.
 
-    grad(f)(x): trace f on x, run the reverse pass in the same trace, return the cotangent of x
+grad(f)(x): trace f on x, run the reverse pass in the same trace, return the cotangent of x
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ def value_and_grad(
 ) -> Function:
     """A function that returns `(fun(*args), gradient)`; `fun` has a scalar floating result.
 
-    The gradient has the structure of the argument `argnums` (a tuple of gradients for a tuple of positions).
-    With `has_aux`, `fun` returns `(value, aux)`, and so does the first item of the result.
-    Raises NotDifferentiableError for integer arguments and for a result that is not one scalar.
+    The gradient has the structure of the argument `argnums` (a tuple of gradients for a tuple of
+    positions). With `has_aux`, `fun` returns `(value, aux)`, and so does the first item of the
+    result. Raises NotDifferentiableError for integer arguments and for a result that is not one
+    scalar.
     """
     return as_function(fun).derived("value_and_grad", argnums, has_aux)
 
@@ -34,8 +35,9 @@ def grad(fun: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -
 def vjp(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     """`(fun(*primals), pullback)`; `pullback(ct)` is the tuple of the cotangents of the primals.
 
-    `ct` has the structure of the result. With `has_aux`, `fun` returns `(value, aux)` and the result is
-    `(value, pullback, aux)`. Outside of a trace a call of the pullback computes the forward part again.
+    `ct` has the structure of the result. With `has_aux`, `fun` returns `(value, aux)` and the
+    result is `(value, pullback, aux)`. Outside of a trace a call of the pullback computes the
+    forward part again.
     """
     if current_trace() is None:
         return _vjp_outside(fun, primals, has_aux)
@@ -64,7 +66,9 @@ def _vjp_outside(fun: Callable[..., Any], primals: tuple[Any, ...], has_aux: boo
 def jvp(
     fun: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]
 ) -> tuple[Any, Any]:
-    """`(fun(*primals), tangent)`: the directional derivative; `tangents` match `primals` in structure."""
+    """`(fun(*primals), tangent)`: the directional derivative; `tangents` match `primals` in
+    structure.
+    """
     if current_trace() is None:
 
         def pushed(primals: Any, tangents: Any) -> Any:

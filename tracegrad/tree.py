@@ -1,6 +1,7 @@
 """Pytrees: nested tuples, lists, dicts and dataclasses of leaves, flattened with a name per leaf.
 
-    flatten("params", {"w": w, "b": [b0, b1]})  ->  leaves w, b0, b1 named params_w, params_b_0, params_b_1
+flatten("params", {"w": w, "b": [b0, b1]})  ->  leaves w, b0, b1 named params_w, params_b_0,
+params_b_1
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ def flatten(
             hash(value)
         except TypeError:
             raise TypeError(
-                f"argument {name or 'value'} is a {type(value).__name__}, which is neither an array, a number, "
+                f"argument {name or 'value'} is a {type(value).__name__}, which is neither an "
+                "array, a number, "
                 "nor a tuple, list, dict or dataclass of these"
             ) from None
         return Static(value)

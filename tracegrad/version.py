@@ -112,7 +112,10 @@ def _pair(first: Any, second: Any) -> Callable[[Any], Any]:
 
 def _flat(converters: Sequence[Any]) -> Callable[[Any], Any]:
     return lambda results: tuple(
-        [r if convert is None else convert(r) for r, convert in zip(results, converters, strict=True)]
+        [
+            r if convert is None else convert(r)
+            for r, convert in zip(results, converters, strict=True)
+        ]
     )
 
 

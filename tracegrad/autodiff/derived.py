@@ -1,6 +1,7 @@
-"""Derivatives of Python functions inside a trace: what `grad`, `vjp` and `jvp` run while they are traced.
+"""Derivatives of Python functions inside a trace: what `grad`, `vjp` and `jvp` run while they are
+traced.
 
-    value_and_grad(f)(x):  x' = copy(x);  y = f(x');  d_x = reverse pass from y to x';  return y, d_x
+value_and_grad(f)(x):  x' = copy(x);  y = f(x');  d_x = reverse pass from y to x';  return y, d_x
 """
 
 from __future__ import annotations
@@ -103,7 +104,8 @@ def value_and_grad(
     for number in numbers:
         if not -len(args) <= number < len(args):
             raise TypeError(
-                f"argnums={number}, but {name_of(fun)} was called with {len(args)} positional arguments"
+                f"argnums={number}, but {name_of(fun)} was called with {len(args)} positional "
+                "arguments"
             )
     numbers = tuple(number % len(args) for number in numbers)
     region = Region(fun, numbers, args, kwargs)
@@ -117,13 +119,16 @@ def _check_arguments(fun: Any, arguments: Sequence[Any], region: Region) -> None
     for x in region.wrt:
         if not x.type.is_float:
             raise NotDifferentiableError(
-                f"the gradient of {name_of(fun)} with respect to an argument of dtype {x.type.dtype}: only floating "
-                "arguments have gradients; convert it with .astype(float), or leave it out of argnums"
+                f"the gradient of {name_of(fun)} with respect to an argument of dtype "
+                f"{x.type.dtype}: only floating "
+                "arguments have gradients; convert it with .astype(float), or leave it out of "
+                "argnums"
             )
     if not region.wrt:
         kinds = ", ".join(type(argument).__name__ for argument in arguments)
         raise NotDifferentiableError(
-            f"the gradient of {name_of(fun)} with respect to an argument without floating values ({kinds}): Python "
+            f"the gradient of {name_of(fun)} with respect to an argument without floating values "
+            f"({kinds}): Python "
             "ints are static; write a float, 3.0 instead of 3"
         )
 
@@ -132,18 +137,21 @@ def _scalar(trace: Trace, value: Any, fun: Any) -> Traced:
     leaves, _ = leaves_of(value)
     if len(leaves) != 1:
         raise NotDifferentiableError(
-            f"the gradient of {name_of(fun)}: it returns {len(leaves)} arrays; return one scalar, or use has_aux=True "
+            f"the gradient of {name_of(fun)}: it returns {len(leaves)} arrays; return one scalar, "
+            "or use has_aux=True "
             "for further results"
         )
     y = as_traced(trace, leaves[0])
     if y.type.rank:
         raise NotDifferentiableError(
-            f"the gradient of {name_of(fun)}: its result is {y.type}, not a scalar; reduce it (np.sum, np.mean), or "
+            f"the gradient of {name_of(fun)}: its result is {y.type}, not a scalar; reduce it "
+            "(np.sum, np.mean), or "
             "use tg.vjp"
         )
     if not y.type.is_float:
         raise NotDifferentiableError(
-            f"the gradient of {name_of(fun)}: its result is {y.type}; only floating results have gradients"
+            f"the gradient of {name_of(fun)}: its result is {y.type}; only floating results have "
+            "gradients"
         )
     return y
 

@@ -1,6 +1,6 @@
 """Forward mode: tangents carried along with the values.
 
-    v1 = x * x; y = sum(v1)      =>      t_v1 = x * t_x + x * t_x;  t_y = sum(t_v1)
+v1 = x * x; y = sum(v1)      =>      t_v1 = x * t_x + x * t_x;  t_y = sum(t_v1)
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """Minimum cut of a directed graph with capacities, by Dinic's algorithm (E. A. Dinic, 1970).
 
-    source -> a (3), a -> sink (1)      =>      a stays on the source's side; the cut costs 1
+source -> a (3), a -> sink (1)      =>      a stays on the source's side; the cut costs 1
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Hashable
+from itertools import pairwise
 
 INFINITE = float("inf")
 
@@ -61,7 +62,7 @@ class Network:
         return path
 
     def _push(self, path: list[Hashable]) -> None:
-        steps = list(zip(path, path[1:], strict=False))
+        steps = list(pairwise(path))
         amount = min(self.residual[tail][head] for tail, head in steps)
         if amount == INFINITE:
             raise ValueError("every cut is infinite")

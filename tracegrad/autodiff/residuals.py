@@ -1,11 +1,12 @@
 """The residual cut: a joint graph split into a forward and a backward program.
 
-    joint: (x, d_y) -> (y, d_x)      =>      forward: x -> (y, residuals)      backward: (d_y, residuals) -> d_x
+    joint: (x, d_y) -> (y, d_x)      =>      forward: x -> (y, residuals)      backward: (d_y,
+    residuals) -> d_x
 
-Residuals are the values that cross the cut; no rule declares them. An argument or a result that the backward needs
-crosses for nothing. For the others a minimum cut weighs the bytes that keeping a value moves against the flops
-that computing it again takes (after the rematerialisation by min-cut of A. Chen et al., functorch 2022, with the
-cost of recomputation as further edges).
+Residuals are the values that cross the cut; no rule declares them. An argument or a result that
+the backward needs crosses for nothing. For the others a minimum cut weighs the bytes that keeping
+a value moves against the flops that computing it again takes (after the rematerialisation by
+min-cut of A. Chen et al., functorch 2022, with the cost of recomputation as further edges).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from tracegrad.tracing.array import Traced
 from tracegrad.tracing.naming import UNNAMED
 from tracegrad.tracing.trace import Trace, tracing
 
+
 @dataclass(frozen=True)
 class Residual:
     """One value that the backward takes besides the cotangents, and where it comes from."""
@@ -42,7 +44,9 @@ class Residual:
 
 @dataclass(frozen=True)
 class Cut:
-    """`forward` returns the outputs, then the kept values; `backward` takes cotangents, then residuals."""
+    """`forward` returns the outputs, then the kept values; `backward` takes cotangents, then
+    residuals.
+    """
 
     forward: Graph
     backward: Graph
@@ -59,9 +63,11 @@ class Cut:
 
 
 def joint_graph(graph: Graph, extents: dict[str, int], wanted: Sequence[bool]) -> Graph:
-    """Outputs, then the cotangents of the wanted inputs, from the inputs and the outputs' cotangents.
+    """Outputs, then the cotangents of the wanted inputs, from the inputs and the outputs'
+    cotangents.
 
-    A wanted input that no floating output depends on gets no cotangent; `None` marks it in the outputs' names.
+    A wanted input that no floating output depends on gets no cotangent; `None` marks it in the
+    outputs' names.
     """
     trace = Trace.resume(graph, extents)
     outputs, found = differentiate(trace, graph, wanted)
@@ -139,8 +145,8 @@ def _choose(
 ) -> tuple[list[Node], list[Node]]:
     """Which forward values to keep, and which to compute again from those.
 
-    Every value is two vertices, computed and at hand. Cutting `computed -> at hand` keeps it; cutting
-    `source -> computed` computes it again, for which its operands must be at hand.
+    Every value is two vertices, computed and at hand. Cutting `computed -> at hand` keeps it;
+    cutting `source -> computed` computes it again, for which its operands must be at hand.
     """
     network = Network()
     values = [node for node in needed if node not in behind and node.op.name not in UNNAMED]
@@ -217,9 +223,9 @@ def _backward(
         for node in (*cts, *kept)
     }
     for node in joint.nodes:
-        if node not in new and node.op.name != "input":
-            if all(operand in new for operand in node.inputs):
-                new[node] = replace(node, inputs=tuple(new[operand] for operand in node.inputs))
+        at_hand = node.op.name != "input" and all(operand in new for operand in node.inputs)
+        if node not in new and at_hand:
+            new[node] = replace(node, inputs=tuple(new[operand] for operand in node.inputs))
     backward = Graph(
         f"{joint.name}_backward",
         tuple(new[node] for node in (*cts, *kept)),

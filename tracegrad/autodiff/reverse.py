@@ -2,8 +2,8 @@
 
     y = sum(x * x)      =>      d_v1 = spread(d_y);  d_x = d_v1 * x + d_v1 * x
 
-The pass walks nodes backwards and computes with whatever arrays `value` gives for them: traced arrays (the
-result is a graph) or eager tensors (the result is numbers).
+The pass walks nodes backwards and computes with whatever arrays `value` gives for them: traced
+arrays (the result is a graph) or eager tensors (the result is numbers).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from tracegrad.ir.types import TupleType
 from tracegrad.ops.project import PROJECT
 
 Observer = Callable[[Node, Any], Any]
-"""Sees the finished cotangent of each node before it is used, and may replace it; a node with several
-results has a list of them (None: zero)."""
+"""Sees the finished cotangent of each node before it is used, and may replace it; a node with
+several results has a list of them (None: zero)."""
 
 
 def active_nodes(outputs: Iterable[Node], wrt: Iterable[Node]) -> dict[Node, tuple[bool, ...]]:

@@ -1,7 +1,8 @@
 """From the one derivative rule that an op gives to the two that the passes use: `push` and `pull`.
 
     elementwise: both from the partials        linear: push is the op itself, pull its transpose
-    jvp given:   pull transposes the jvp       vjp given: push transposes the vjp, which is linear in ct
+    jvp given:   pull transposes the jvp       vjp given: push transposes the vjp, which is linear
+    in ct
 
 "Transposes" is the reverse pass itself, run over the rule's own (linear) operations.
 """

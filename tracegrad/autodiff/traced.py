@@ -67,7 +67,9 @@ def jvp(
     given: Mapping[Node, Array],
     owner: Trace | None = None,
 ) -> list[Array | None]:
-    """The tangents of `outputs`, recorded into `trace`; the values are nodes of `owner` if it is given."""
+    """The tangents of `outputs`, recorded into `trace`; the values are nodes of `owner` if it is
+    given.
+    """
     linear = TracedLinearizer(trace, owner)
     found = forward.tangents(outputs, given, linear.value, linear)
     for node, tangent in zip(outputs, found, strict=True):

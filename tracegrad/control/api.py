@@ -30,10 +30,12 @@ def scan(
     length: Any = None,
     reverse: bool = False,
 ) -> tuple[Any, Any]:
-    """`carry, y[i] = f(carry, x[i])` for each item along axis 0 of `xs`; returns the last carry and the stacked ys.
+    """`carry, y[i] = f(carry, x[i])` for each item along axis 0 of `xs`; returns the last carry
+    and the stacked ys.
 
-    `init`, `xs` and what `f` returns are pytrees; the carry keeps its structure, shapes and dtypes. With `xs` None
-    give `length`. `reverse` goes from the last item to the first. Raises TraceError for a carry that changes.
+    `init`, `xs` and what `f` returns are pytrees; the carry keeps its structure, shapes and
+    dtypes. With `xs` None give `length`. `reverse` goes from the last item to the first. Raises
+    TraceError for a carry that changes.
     """
     trace = current_trace()
     if trace is None:
@@ -58,9 +60,11 @@ def scan(
 
 
 def fori_loop(lower: Any, upper: Any, body: Callable[[Any, Any], Any], init: Any) -> Any:
-    """`for i in range(lower, upper): value = body(i, value)`, starting from `init`; returns the last value.
+    """`for i in range(lower, upper): value = body(i, value)`, starting from `init`; returns the
+    last value.
 
-    The bounds are ints, sizes, or integers that the program computes. The value is a pytree that keeps its structure, shapes and dtypes.
+    The bounds are ints, sizes, or integers that the program computes. The value is a pytree that
+    keeps its structure, shapes and dtypes.
     """
     trace = current_trace()
     if trace is None:
@@ -81,7 +85,9 @@ def fori_loop(lower: Any, upper: Any, body: Callable[[Any, Any], Any], init: Any
 
 
 def _range(trace: Trace, lower: Any, upper: Any) -> tuple[Any, Span]:
-    """Where a counted loop starts and how long it runs; bounds may be values that the program computes."""
+    """Where a counted loop starts and how long it runs; bounds may be values that the program
+    computes.
+    """
     if isinstance(lower, Traced) or isinstance(upper, Traced):
         steps = PUBLIC["maximum"](astype(upper, INDEX.dtype) - astype(lower, INDEX.dtype), 0)
         bound, length = trace.bound(as_traced(trace, steps).node)
@@ -91,7 +97,8 @@ def _range(trace: Trace, lower: Any, upper: Any) -> tuple[Any, Span]:
 
 
 def cond(pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any], *operands: Any):
-    """`true_fun(*operands)` where `pred` holds, else `false_fun(*operands)`; `pred` is a boolean scalar.
+    """`true_fun(*operands)` where `pred` holds, else `false_fun(*operands)`; `pred` is a boolean
+    scalar.
 
     Both return pytrees of the same structure, shapes and dtypes.
     """
@@ -102,7 +109,9 @@ def cond(pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any],
         return true_fun(*operands) if pred else false_fun(*operands)
     type = type_of(pred)
     if type.rank or type.dtype != bool:
-        raise TraceError(f"cond: the condition is {type}, not a boolean scalar; use np.where for arrays")
+        raise TraceError(
+            f"cond: the condition is {type}, not a boolean scalar; use np.where for arrays"
+        )
     return _branches(trace, "cond", PUBLIC["where"](pred, 0, 1), (true_fun, false_fun), operands)
 
 
@@ -130,7 +139,10 @@ def _branches(trace: Trace, what: str, index: Any, functions: Sequence[Any], ope
     first = bodies[0]
     for number, body in enumerate(bodies[1:], 1):
         _same_results(what, first, body, number)
-    bodies = [_strong_results(trace, body, function, operands, bodies) for body, function in zip(bodies, functions, strict=True)]
+    bodies = [
+        _strong_results(trace, body, function, operands, bodies)
+        for body, function in zip(bodies, functions, strict=True)
+    ]
     return unflatten(first.tree, iter(branch(trace, node_in(trace, index), bodies)))
 
 
@@ -143,31 +155,42 @@ def _same_results(what: str, first: Body, body: Body, number: int) -> None:
         )
         if not equal or not (a.type.dtype == b.type.dtype or a.type.weak or b.type.weak):
             raise TraceError(
-                f"{what}: branch 0 returns {a.type}, branch {number} returns {b.type}; cast or reshape one of them"
+                f"{what}: branch 0 returns {a.type}, branch {number} returns {b.type}; cast or "
+                "reshape one of them"
             )
 
 
 def _strong_results(trace: Trace, body: Body, function: Any, operands: Any, bodies: Any) -> Body:
-    """The body with Python numbers among its results given the dtype that the other branches return."""
+    """The body with Python numbers among its results given the dtype that the other branches
+    return.
+    """
     outputs = [body.graph.outputs for body in bodies]
     wanted = [
         np.result_type(*(weak_or_dtype(output.type) for output in column))
         for column in zip(*outputs, strict=True)
     ]
-    if all(output.type.dtype == dtype for output, dtype in zip(body.graph.outputs, wanted, strict=True)):
+    if all(
+        output.type.dtype == dtype for output, dtype in zip(body.graph.outputs, wanted, strict=True)
+    ):
         return body
 
     def run(_: Any) -> Any:
         leaves, tree = values_of(function(*operands))
-        return unflatten(tree, iter([astype(leaf, dtype) for leaf, dtype in zip(leaves, wanted, strict=True)]))
+        return unflatten(
+            tree, iter([astype(leaf, dtype) for leaf, dtype in zip(leaves, wanted, strict=True)])
+        )
 
     return trace_body(trace, _name(function), [], run)
 
 
-def while_loop(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], init_val: Any) -> Any:
-    """`while cond_fun(value): value = body_fun(value)`, starting from `init_val`; returns the last value.
+def while_loop(
+    cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], init_val: Any
+) -> Any:
+    """`while cond_fun(value): value = body_fun(value)`, starting from `init_val`; returns the last
+    value.
 
-    The value is a pytree that keeps its structure, shapes and dtypes; the condition is a boolean scalar.
+    The value is a pytree that keeps its structure, shapes and dtypes; the condition is a boolean
+    scalar.
     """
     trace = current_trace()
     if trace is None:
@@ -204,7 +227,9 @@ def _start(trace: Trace, value: Any) -> tuple[list[Traced], Tree]:
     found = []
     for leaf in leaves:
         x = as_traced(trace, leaf)
-        found.append(as_traced(trace, astype(x, x.type.dtype)) if not x.type.weak else _strong(trace, x))
+        found.append(
+            as_traced(trace, astype(x, x.type.dtype)) if not x.type.weak else _strong(trace, x)
+        )
     return found, tree
 
 
@@ -232,7 +257,10 @@ def _length(stacks: Sequence[Traced], length: Any) -> Size:
 
 def _named(label: str, values: Sequence[Traced]) -> list[tuple[str, ArrayType]]:
     names = [x._trace.names.get(x.node, "") for x in values]
-    return [(name or f"{label}_{k}", x.type) for k, (name, x) in enumerate(zip(names, values, strict=True))]
+    return [
+        (name or f"{label}_{k}", x.type)
+        for k, (name, x) in enumerate(zip(names, values, strict=True))
+    ]
 
 
 def _items(label: str, stacks: Sequence[Traced]) -> list[tuple[str, ArrayType]]:
@@ -256,7 +284,8 @@ def _same_carry(what: str, first: Sequence[Traced], tree: Tree, new: Any) -> lis
         )
         if not equal or own.dtype != got.dtype:
             raise TraceError(
-                f"{what}: the carry changes from {own} to {got} (leaf {number}); start from a value of the type "
+                f"{what}: the carry changes from {own} to {got} (leaf {number}); start from a "
+                "value of the type "
                 "that the body returns, or cast what it returns with .astype"
             )
         result.append(after)
@@ -285,6 +314,8 @@ def _scan_in_python(f: Any, init: Any, xs: Any, length: Any, reverse: bool) -> t
     if reverse:
         rows.reverse()
     if y_tree is None:
-        raise ValueError("scan over no items outside of a traced function: the result's shape is unknown")
+        raise ValueError(
+            "scan over no items outside of a traced function: the result's shape is unknown"
+        )
     stacked = [PUBLIC["stack"](list(column)) for column in zip(*rows, strict=True)]
     return carry, unflatten(y_tree, iter(stacked))

@@ -1,6 +1,7 @@
 """Bodies: a Python function traced into a graph of its own, for a loop or a branch to hold.
 
-    scan(lambda c, x: (c * a + x, c), c0, xs)   ->   body(index, c, x, a) -> (c', y), `a` captured from outside
+scan(lambda c, x: (c * a + x, c), c0, xs)   ->   body(index, c, x, a) -> (c', y), `a` captured from
+outside
 """
 
 from __future__ import annotations

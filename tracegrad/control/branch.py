@@ -2,8 +2,9 @@
 
     y = cond(p, f, g, x)      ->      if p: y = f(x)   else: y = g(x)
 
-Both derivatives are branches again, on the same number. The backward of a body computes what it needs of its forward
-again: only the branch that was taken costs anything, and nothing is kept for the ones that were not.
+Both derivatives are branches again, on the same number. The backward of a body computes what it
+needs of its forward again: only the branch that was taken costs anything, and nothing is kept for
+the ones that were not.
 """
 
 from __future__ import annotations
@@ -51,9 +52,7 @@ class Branch(Op):
                 if tangent is not None
             }
             found = traced.jvp(inner, outputs, given)
-            return [
-                zeros(y.type) if t is None else t for y, t in zip(outputs, found, strict=True)
-            ]
+            return [zeros(y.type) if t is None else t for y, t in zip(outputs, found, strict=True)]
 
         return self._again(inputs, attrs["branches"], push)
 

@@ -2,8 +2,8 @@
 
     carry, ys = scan(f, init, xs)      ->      for i in range(n): carry, ys[i] = f(carry, xs[i])
 
-Both derivatives are loops again. Reverse mode runs the body's backward in reverse order; what that needs of the
-forward is found by the residual cut of the body, and stacked by the forward loop:
+Both derivatives are loops again. Reverse mode runs the body's backward in reverse order; what that
+needs of the forward is found by the residual cut of the body, and stacked by the forward loop:
 
     forward:   for i in range(n):            c, y[i], r[i] = body_forward(c, x[i])
     backward:  for i in reversed(range(n)):  d_c, d_x[i], d_k += body_backward(d_c, d_y[i], r[i])
@@ -26,12 +26,12 @@ from tracegrad.ir.graph import Graph, Node
 from tracegrad.ir.interpret import interpret
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType, TupleType
-from tracegrad.passes.expand import expand
-from tracegrad.passes.simplify import simplify
 from tracegrad.nested import Nested, allocate_named, keep_results, result_names, start_carry
 from tracegrad.ops.op import register
 from tracegrad.ops.project import PROJECT
 from tracegrad.ops.shape import shape_text
+from tracegrad.passes.expand import expand
+from tracegrad.passes.simplify import simplify
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.trace import Trace, current_trace
 
@@ -40,7 +40,9 @@ INDEX = ArrayType(np.dtype(np.int64))
 
 @dataclass(frozen=True)
 class Span:
-    """How often a loop runs and in which order; `bound` is the node that computes `length` if one does."""
+    """How often a loop runs and in which order; `bound` is the node that computes `length` if one
+    does.
+    """
 
     length: Size
     reverse: bool = False
@@ -53,8 +55,8 @@ class Span:
 class Loop(Op):
     """`body(index, *carries, *items, *constants) -> (*carries, *stacked)`, `length` times.
 
-    Operands: initial carries, stacks (their items are taken along axis 0), constants; and last, where `length` is
-    computed by the program, the node that binds it.
+    Operands: initial carries, stacks (their items are taken along axis 0), constants; and last,
+    where `length` is computed by the program, the node that binds it.
     """
 
     name = "loop"
@@ -68,7 +70,7 @@ class Loop(Op):
         return TupleType.of((*results[:carries], *stacked))
 
     def reference(
-        self, *arrays: Any, body: Graph, carries: int, stacks: int, length: int, reverse: bool
+        self, *arrays: Any, body: Graph, carries: int, stacks: int, length: Any, reverse: bool
     ) -> Any:
         carry, xs = list(arrays[:carries]), arrays[carries : carries + stacks]
         constants, rows = arrays[carries + stacks :][: len(body.inputs) - 1 - carries - stacks], []
@@ -81,7 +83,7 @@ class Loop(Op):
             rows.reverse()
         types = [output.type for output in body.outputs[carries:]]
         ys = [
-            np.array([row[k] for row in rows], type.dtype).reshape((length, *type.shape))
+            np.array([row[k] for row in rows], type.dtype).reshape((length, *sizes(type)))
             for k, type in enumerate(types)
         ]
         return (*carry, *ys)
@@ -157,6 +159,11 @@ def results_of(trace: Trace, node: Node) -> list[Traced]:
     ]
 
 
+def sizes(type: ArrayType) -> tuple[int, ...]:
+    """The extents of a type in which every symbol has its value."""
+    return tuple(int(size) for size in type.shape if isinstance(size, int))
+
+
 def assignments(names: Sequence[str], values: Sequence[str]) -> list[str]:
     """`a, b = x, y`, all at once; nothing where a name already is its value."""
     pairs = [(name, value) for name, value in zip(names, values, strict=True) if name != value]
@@ -206,9 +213,7 @@ def _jvp(
     types = [node.type for node in body.inputs]
     names = [node.name for node in body.inputs]
     arguments = list(zip(names[: 1 + carries], types[: 1 + carries], strict=True))
-    arguments += [
-        (f"t_{names[1 + k]}", types[1 + k]) for k in range(carries) if moving[k]
-    ]
+    arguments += [(f"t_{names[1 + k]}", types[1 + k]) for k in range(carries) if moving[k]]
     arguments += list(
         zip(names[1 + carries : 1 + carries + stacks], types[1 + carries :], strict=False)
     )
@@ -301,7 +306,9 @@ class Ran:
 def backward_through(
     ran: Ran, wanted: Sequence[bool], cts: Sequence[Any], superseded: Node | None
 ) -> list[Any]:
-    """The cotangents of the operands; the loop with its residuals takes the place of `superseded`."""
+    """The cotangents of the operands; the loop with its residuals takes the place of
+    `superseded`.
+    """
     want = _closed(wanted, ran.body, ran.carries)
     found = body_cut(ran.trace, ran.body, want)
     primal = _with_residuals(ran, found, superseded)
@@ -324,7 +331,9 @@ def body_cut(trace: Trace, body: Graph, wanted: Sequence[bool]) -> Cut:
 
 
 def _with_residuals(ran: Ran, found: Cut, superseded: Node | None) -> dict[int, Any]:
-    """For every residual (by number) the value that the backward body takes: a stack or a constant."""
+    """For every residual (by number) the value that the backward body takes: a stack or a
+    constant.
+    """
     trace, carries, stacks = ran.trace, ran.carries, ran.stacks
     _, xs, constants = _parts(ran.inputs, carries, stacks)
     extra, placed = [], {}
@@ -391,7 +400,7 @@ def _backward_loop(
         assert inner is not None
         ct_values = [d_carry[s] if s < carries else d_y[s] for s in seeds]
         residual_values = [
-            saved[n] if n in saved else fixed[n] if n in fixed else index
+            saved[n] if n in saved else fixed.get(n, index)
             for n in range(len(found.residuals))
         ]
         nodes = [node_in(inner, value) for value in (*ct_values, *residual_values)]

@@ -2,8 +2,8 @@
 
     x = while_loop(lambda x: x < 10, lambda x: 2 * x, x0)      ->      while x < 10: x = 2 * x
 
-Its reverse mode knows the number of steps from the forward run: the steps are run again as a counted loop that keeps
-residuals, and that loop is differentiated.
+Its reverse mode knows the number of steps from the forward run: the steps are run again as a
+counted loop that keeps residuals, and that loop is differentiated.
 """
 
 from __future__ import annotations
@@ -18,7 +18,15 @@ from codegen import loops
 from codegen.expr import Var
 from tracegrad.autodiff import traced
 from tracegrad.autodiff.derived import as_traced
-from tracegrad.control.body import Body, node_in, separate, stand_in, trace_body, with_captured, zeros
+from tracegrad.control.body import (
+    Body,
+    node_in,
+    separate,
+    stand_in,
+    trace_body,
+    with_captured,
+    zeros,
+)
 from tracegrad.control.loop import (
     INDEX,
     Ran,
@@ -80,7 +88,9 @@ class Repeat(Op):
             if move
         ]
         types = [(node.name, node.type) for node in body.inputs[:carries]]
-        extra = [(f"t_{name}", kind) for (name, kind), move in zip(types, moving, strict=True) if move]
+        extra = [
+            (f"t_{name}", kind) for (name, kind), move in zip(types, moving, strict=True) if move
+        ]
 
         def step(given: list[Traced]) -> Any:
             inner = current_trace()

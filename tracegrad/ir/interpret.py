@@ -32,9 +32,7 @@ def interpret(graph: Graph, arguments: Sequence[Any]) -> list[Any]:
 
 def extents_of(graph: Graph, arguments: Sequence[Any]) -> dict[str, Size]:
     """The value of each symbol for these arguments."""
-    return {
-        name: np.shape(arguments[number])[axis] for name, (number, axis) in graph.sizes.items()
-    }
+    return {name: np.shape(arguments[number])[axis] for name, (number, axis) in graph.sizes.items()}
 
 
 def fits(graph: Graph, arguments: Sequence[Any]) -> bool:

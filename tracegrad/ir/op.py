@@ -1,14 +1,15 @@
 """What an operation is: one class holds everything that the system knows about it.
 
-In a family file of `tracegrad.ops` a subclass gives, next to each other, the shape and dtype rule, the NumPy
-reference, the text in dumps, one derivative rule, the lowering, and sample inputs for the tests:
+In a family file of `tracegrad.ops` a subclass gives, next to each other, the shape and dtype rule,
+the NumPy reference, the text in dumps, one derivative rule, the lowering, and sample inputs for
+the tests:
 
     class Transpose(Op):
         def infer(self, x, *, axes): ...            # ArrayType -> ArrayType
         def reference(self, x, *, axes): ...        # ndarray -> ndarray
         def text(self, x, *, axes): ...             # dump: "np.transpose(x, (1, 0))"
-        def transpose(self, ct, x, *, axes): ...    # linear: cotangent of the result -> of the operand
-        def element(self, read, index, node): ...   # its value at an index
+        def transpose(self, ct, x, *, axes): ...    # linear: cotangent of the result -> of the
+        operand def element(self, read, index, node): ...   # its value at an index
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ class Op:
         raise NotImplementedError
 
     def text(self, *args: str, **attrs: Any) -> str:
-        """The op as a Python expression over NumPy. `args` are already in parentheses if need be."""
+        """The op as a Python expression over NumPy. `args` are already in parentheses if need
+        be.
+        """
         raise NotImplementedError
 
     def lines(self, target: str, *args: str, **attrs: Any) -> list[str]:
@@ -98,7 +101,9 @@ class Op:
         raise NotImplementedError
 
     def element(self, read: Callable[..., Expr], index: tuple[Expr, ...], node: Node) -> Expr:
-        """The result's value at `index`; `read(k, index)` is the k-th operand's value at an index."""
+        """The result's value at `index`; `read(k, index)` is the k-th operand's value at an
+        index.
+        """
         raise NotImplementedError
 
     def kernel(self, lowering: Any, node: Node) -> None:
@@ -106,7 +111,9 @@ class Op:
         raise NotImplementedError
 
     def work(self, node: Node) -> tuple[float, Size]:
-        """Flops per step, and how many steps computing `node` takes: one for each result element."""
+        """Flops per step, and how many steps computing `node` takes: one for each result
+        element.
+        """
         return self.weight, node.type.size
 
     def has(self, rule: str) -> bool:

@@ -13,7 +13,9 @@ Shape = tuple[Size, ...]
 
 
 def broadcast_shapes(verb: str, *types: ArrayType) -> Shape:
-    """NumPy's rule; whether two symbolic extents are equal, or one is 1, is decided by the trace."""
+    """NumPy's rule; whether two symbolic extents are equal, or one is 1, is decided by the
+    trace.
+    """
     result: Shape = ()
     for type in types:
         result = _broadcast_pair(verb, result, type.shape, types)

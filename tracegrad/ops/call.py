@@ -1,6 +1,6 @@
 """A call kept as one node while derivatives are taken, so that it can have rules of its own.
 
-    y = call(x, body=f, rule=...)      ->      after differentiation: the nodes of f
+y = call(x, body=f, rule=...)      ->      after differentiation: the nodes of f
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class CallOp(Op):
     ) -> Any:
         if rule.jvp is None:
             raise NotDifferentiableError(
-                f"{rule.name} has a custom vjp but no jvp, so forward mode (jvp, jacfwd, hvp) cannot pass through it; "
+                f"{rule.name} has a custom vjp but no jvp, so forward mode (jvp, jacfwd, hvp) "
+                "cannot pass through it; "
                 "define it with tg.custom_jvp, which serves both modes"
             )
         return rule.jvp(inputs, tangents)
@@ -61,7 +62,8 @@ class CallOp(Op):
     ) -> Any:
         if rule.vjp is None:
             raise NotDifferentiableError(
-                f"{rule.name} was declared with tg.custom_vjp but has no rule yet: call {rule.name}.defvjp(fwd, bwd)"
+                f"{rule.name} was declared with tg.custom_vjp but has no rule yet: call "
+                f"{rule.name}.defvjp(fwd, bwd)"
             )
         return rule.vjp(inputs, cts)
 

@@ -53,7 +53,9 @@ class Constant(Op):
         array = value.array
         if array.ndim == 0:
             return scalar_text(array)
-        data = np.array2string(array, separator=", ", threshold=int(array.size) + 1, floatmode="unique")
+        data = np.array2string(
+            array, separator=", ", threshold=int(array.size) + 1, floatmode="unique"
+        )
         return f"np.array({' '.join(data.split())}, dtype=np.{array.dtype.name})"
 
     def element(self, read: Callable[..., Expr], index: tuple[Expr, ...], node: Any) -> Expr:
@@ -180,7 +182,7 @@ def astype(x: Any, dtype: Any, *, copy: bool = True) -> Any:
 
 def _python_scalar(value: bool | int | float, dtype: np.dtype) -> np.generic:
     """A Python number in the dtype of its partner; too large an integer is an OverflowError."""
-    return np.asarray(value, dtype=dtype)[()]
+    return np.asarray(value, dtype=dtype)[()]  # type: ignore[return-value]
 
 
 def int64(expr: Expr) -> Expr:

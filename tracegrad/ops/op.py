@@ -1,7 +1,7 @@
 """The registry, and the one door through which an operation is applied: `bind`.
 
-Everything that lists operations reads `REGISTRY` (ops by name), `PUBLIC` (functions of the `tg` namespace) and
-`NUMPY` (which NumPy function means which of ours).
+Everything that lists operations reads `REGISTRY` (ops by name), `PUBLIC` (functions of the `tg`
+namespace) and `NUMPY` (which NumPy function means which of ours).
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ WEAK = {bool: np.dtype(bool), int: np.dtype(np.int64), float: np.dtype(np.float6
 class Sample:
     """A plain NumPy program that the tests run by NumPy, traced and eager, with its derivatives.
 
-    `shapes` are those of its arguments, drawn from `domain`; `kinds` the dtype kinds to try it with ("f": both
-    float widths, "i" integers, "u" unsigned, "b" bool). `smooth=False`: values are checked, derivatives are not.
+    `shapes` are those of its arguments, drawn from `domain`; `kinds` the dtype kinds to try it
+    with ("f": both float widths, "i" integers, "u" unsigned, "b" bool). `smooth=False`: values are
+    checked, derivatives are not.
     """
 
     program: Callable[..., Any]
@@ -117,9 +118,7 @@ def recorder(args: Iterable[Any], attrs: dict[str, Any] | None = None) -> type[B
     """Who records an operation on `args`: the highest class among them, or the current trace."""
     found: type[Bindable] | None = None
     for arg in args:
-        if isinstance(arg, Bindable) and (
-            found is None or arg.dispatch_rank > found.dispatch_rank
-        ):
+        if isinstance(arg, Bindable) and (found is None or arg.dispatch_rank > found.dispatch_rank):
             found = type(arg)
     if found is not None:
         return found
@@ -133,14 +132,13 @@ def as_operand(value: Any) -> Any:
     """`value` as something with a type: lists and object arrays of traced values are stacked."""
     if isinstance(value, _OPERANDS):
         return value
-    if isinstance(value, list | tuple) or (
-        isinstance(value, np.ndarray) and value.dtype == object
-    ):
+    if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.dtype == object):
         return _from_items(value)
     if type(value) is np.ndarray:
         return value
     raise UnsupportedError(
-        f"{type(value).__name__} is not an array: pass a NumPy array, a number, or nested lists of these"
+        f"{type(value).__name__} is not an array: pass a NumPy array, a number, or nested lists "
+        "of these"
     )
 
 

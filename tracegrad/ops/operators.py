@@ -60,7 +60,8 @@ def _call_ufunc(
     if options or where is not True:
         names = [*options, *(["where"] if where is not True else [])]
         raise UnsupportedError(
-            f"np.{ufunc.__name__}: the option {', '.join(names)} is not supported; use np.where(condition, a, b)"
+            f"np.{ufunc.__name__}: the option {', '.join(names)} is not supported; use "
+            "np.where(condition, a, b)"
         )
     if dtype is not None:
         inputs = tuple(PUBLIC["astype"](value, dtype) for value in inputs)
@@ -74,7 +75,9 @@ def _into(out: Any, result: Any) -> Any:
         )
     kind, own = type_of(result), out.type
     if not kind.weak and not np.can_cast(kind.dtype, own.dtype, "same_kind"):
-        raise TypeError(f"cannot write {kind} into out= of type {own}: it would lose its kind of number")
+        raise TypeError(
+            f"cannot write {kind} into out= of type {own}: it would lose its kind of number"
+        )
     out[...] = result  # type: ignore[index]
     return out
 
@@ -182,7 +185,7 @@ class ArrayMethods(Bindable):
 
     def transpose(self, *axes: Any) -> Any:
         if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], tuple | list)):
-            axes = axes[0]
+            axes = tuple(axes[0] or ())
         return PUBLIC["transpose"](self, axes or None)
 
     def copy(self, order: str = "C") -> Any:
@@ -194,11 +197,11 @@ class ArrayMethods(Bindable):
         return PUBLIC["copy"](result) if copy and result is self else result
 
     @property
-    def T(self) -> Any:  # noqa: N802
+    def T(self) -> Any:
         return PUBLIC["transpose"](self)
 
     @property
-    def mT(self) -> Any:  # noqa: N802
+    def mT(self) -> Any:
         return PUBLIC["matrix_transpose"](self)
 
     @property

@@ -1,7 +1,7 @@
 """The cost model in one place: what computing, keeping and loading a value costs, in flops.
 
-One flop is one fused-loop arithmetic operation per element. Ops carry their own `weight` (add 1, divide 4,
-exp 8, ...); the numbers here say what memory costs on that scale.
+One flop is one fused-loop arithmetic operation per element. Ops carry their own `weight` (add 1,
+divide 4, exp 8, ...); the numbers here say what memory costs on that scale.
 """
 
 from __future__ import annotations

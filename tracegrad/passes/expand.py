@@ -1,4 +1,6 @@
-"""Expansion: calls that were kept whole for their derivative rules become the nodes of their bodies."""
+"""Expansion: calls that were kept whole for their derivative rules become the nodes of their
+bodies.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,10 @@
-"""Which values get memory of their own; all others are computed where they are used (fusion by substitution).
+"""Which values get memory of their own; all others are computed where they are used (fusion by
+substitution).
 
-A value is *stored* if it is a result, if an op reads it as an array (a matrix product), if it is a reduction, or
-if computing it again at every use would cost more than keeping it. What is stored but used only inside one
-loop nest is shrunk to a register or a row by codegen's scheduler; storing here is not yet memory traffic.
+A value is *stored* if it is a result, if an op reads it as an array (a matrix product), if it is a
+reduction, or if computing it again at every use would cost more than keeping it. What is stored
+but used only inside one loop nest is shrunk to a register or a row by codegen's scheduler; storing
+here is not yet memory traffic.
 """
 
 from __future__ import annotations
@@ -11,21 +13,24 @@ from dataclasses import dataclass, field
 
 from tracegrad.ir.graph import Graph, Node
 from tracegrad.ops.reduction import Reduction
-from tracegrad.passes.reuse import reuse
 from tracegrad.passes.cost import RECOMPUTE_LIMIT
+from tracegrad.passes.reuse import reuse
 from tracegrad.tracing.naming import UNNAMED
+
 
 @dataclass(frozen=True)
 class Plan:
-    """`stored`: nodes with a variable of their own (an array, or a scalar of the function); `taken`: the
-    operand whose array an in-place write goes on with."""
+    """`stored`: nodes with a variable of their own (an array, or a scalar of the function);
+    `taken`: the operand whose array an in-place write goes on with."""
 
     stored: frozenset[Node]
     taken: dict[Node, Node] = field(default_factory=dict)
 
 
 def plan(graph: Graph, outputs: bool = True) -> Plan:
-    """What is stored, the results among it; those of a body (`outputs=False`) go where the loop wants them."""
+    """What is stored, the results among it; those of a body (`outputs=False`) go where the loop
+    wants them.
+    """
     stored = {node for node in graph.nodes if _must_be_stored(node)}
     if outputs:
         stored |= {node for node in graph.outputs if node.op.name not in UNNAMED}
@@ -39,7 +44,7 @@ def plan(graph: Graph, outputs: bool = True) -> Plan:
         roots[node] = set().union(*({r} if r in stored else roots[r] for r in readers))
         if node in stored or node.op.name in UNNAMED:
             continue
-        if costs[node] > RECOMPUTE_LIMIT and len(roots[node]) > 1 or _is_stretched(node, readers):
+        if (costs[node] > RECOMPUTE_LIMIT and len(roots[node]) > 1) or _is_stretched(node, readers):
             stored.add(node)
     taken = reuse(graph, stored, is_view)
     return Plan(frozenset(stored), taken)

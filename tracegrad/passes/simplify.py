@@ -1,6 +1,6 @@
 """Simplification: algebra that changes no value, constants folded, copies dropped.
 
-    x * 1.0 -> x      astype(x, x.dtype) -> x      transpose(transpose(x)) -> x      copy(x) -> x
+x * 1.0 -> x      astype(x, x.dtype) -> x      transpose(transpose(x)) -> x      copy(x) -> x
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ def _fold(builder: Builder, node: Node) -> Node | None:
     constant = node.inputs and all(operand.op is CONSTANT for operand in node.inputs)
     if not constant or next(attr_sizes(node.attrs), None) is not None:
         return None
-    inputs = [operand.type.size for operand in node.inputs]
-    if not isinstance(node.type.size, int) or node.type.size > max(map(int, inputs)):
+    largest = max(operand.attributes["value"].array.size for operand in node.inputs)
+    if not isinstance(node.type.size, int) or node.type.size > largest:
         return None  # a broadcast constant is better computed than stored
     with np.errstate(all="ignore"):
         value = node.op.reference(
@@ -139,9 +139,7 @@ def _transpose(builder: Builder, node: Node) -> Node | None:
     combined = tuple(axes[axis] for axis in outer_axes)
     if combined == tuple(range(len(combined))):
         return inner.inputs[0]
-    return builder.node(
-        TRANSPOSE, inner.inputs, (("axes", combined),), node.name, node.source
-    )
+    return builder.node(TRANSPOSE, inner.inputs, (("axes", combined),), node.name, node.source)
 
 
 def _reshape(builder: Builder, node: Node) -> Node | None:

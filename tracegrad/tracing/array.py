@@ -111,11 +111,11 @@ class Traced(ArrayMethods):
 
     def write(self, value: Any) -> None:
         """Become `value` (of this type): an in-place write, seen by every view of this array."""
-        if current_trace() is not self._trace and current_trace() is not None:
+        trace = current_trace()
+        if trace is not None and trace is not self._trace:
             raise TraceError(
-                f"the body {current_trace().name} writes into an array from outside of it: carry "
-                "the array through the "  # type: ignore[union-attr]
-                "loop, or return the value from the branch"
+                f"the body {trace.name} writes into an array from outside of it: carry the array "
+                "through the loop, or return the value from the branch"
             )
         if self._view is not None:
             self._view.base.write(self._view.put(value))

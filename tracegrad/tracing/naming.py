@@ -1,7 +1,7 @@
 """One name per value, the same in forward, backward, generated source and errors.
 
-The user's own name if there is one, else `v1, v2, ...`; a cotangent is `d_` + name, a tangent `t_` + name.
-Constants and sizes are written where they are used and have no name.
+The user's own name if there is one, else `v1, v2, ...`; a cotangent is `d_` + name, a tangent `t_`
++ name. Constants and sizes are written where they are used and have no name.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ class Namer:
 def label_nodes(
     graph: Graph, given: Mapping[Node, str], derived: Mapping[Node, tuple[str, Node]]
 ) -> Graph:
-    """What each value is to be called: the user's name, `d_x`, or a number yet to come, `%7`, `d_%7`."""
+    """What each value is to be called: the user's name, `d_x`, or a number yet to come, `%7`,
+    `d_%7`.
+    """
     names: dict[Node, str] = {}
     for node in graph.nodes:
         if node.op.name in UNNAMED:
@@ -54,7 +56,9 @@ def label_nodes(
         wanted = given.get(node) or node.name
         if not wanted and node in derived:
             prefix, about = derived[node]
-            wanted = prefix + (given.get(about) or about.name or names.get(about, f"%{about.serial}"))
+            wanted = prefix + (
+                given.get(about) or about.name or names.get(about, f"%{about.serial}")
+            )
         names[node] = wanted or f"%{node.serial}"
     return with_names(graph, names)
 
@@ -62,7 +66,9 @@ def label_nodes(
 def name_nodes(
     graph: Graph, namer: Namer | None = None, numbers: dict[str, str] | None = None
 ) -> Graph:
-    """Every label made a name of its own: `%7` numbered in order of appearance, repeats told apart."""
+    """Every label made a name of its own: `%7` numbered in order of appearance, repeats told
+    apart.
+    """
     namer = namer or Namer()
     numbers = {} if numbers is None else numbers
     names: dict[Node, str] = {}
@@ -94,7 +100,9 @@ def with_names(
     new: dict[Node, Node] = {}
     for node in graph.nodes:
         operands = tuple(new[operand] for operand in node.inputs)
-        new[node] = replace(node, inputs=operands, name=names.get(node, ""), attrs=attrs.get(node, node.attrs))
+        new[node] = replace(
+            node, inputs=operands, name=names.get(node, ""), attrs=attrs.get(node, node.attrs)
+        )
     return replace(
         graph,
         inputs=tuple(new[node] for node in graph.inputs),

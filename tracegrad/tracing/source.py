@@ -1,7 +1,7 @@
 """Where in the user's program a value was made: the frame, the exact expression, the assigned name.
 
-Sub-expression positions come from `code.co_positions()` (Python >= 3.11); the name from the store instruction
-that follows the call. Where either is missing the line serves, then nothing.
+Sub-expression positions come from `code.co_positions()` (Python >= 3.11); the name from the store
+instruction that follows the call. Where either is missing the line serves, then nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import linecache
 import sys
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from types import CodeType, FrameType, TracebackType
 from typing import Any
@@ -49,7 +50,10 @@ def source_of(code: CodeType, offset: int) -> Source | None:
     if end_line != line:
         end = len(encoded)
     piece = encoded[start:end].decode(errors="replace").strip()
-    columns = (len(encoded[:start].decode(errors="replace")), len(encoded[:end].decode(errors="replace")))
+    columns = (
+        len(encoded[:start].decode(errors="replace")),
+        len(encoded[:end].decode(errors="replace")),
+    )
     return Source(code.co_filename, line, code.co_name, piece, columns)
 
 
@@ -71,7 +75,7 @@ def assigned_name(code: CodeType, offset: int) -> str:
 def _stores(code: CodeType) -> dict[int, str]:
     instructions = [i for i in dis.get_instructions(code) if i.opname not in ("CACHE", "COPY")]
     found = {}
-    for before, after in zip(instructions, instructions[1:], strict=False):
+    for before, after in pairwise(instructions):
         if after.opname.startswith(("STORE_FAST", "STORE_NAME", "STORE_DEREF", "STORE_GLOBAL")):
             name = after.argval[0] if isinstance(after.argval, tuple) else after.argval
             # A call of a Python function leaves the frame at the caches behind its instruction.

@@ -131,7 +131,9 @@ class Trace:
         self.superseded[old] = new
 
     def bound(self, count: Node) -> tuple[Node, Size]:
-        """An integer that the program computes as an extent: the node that binds it, and its symbol."""
+        """An integer that the program computes as an extent: the node that binds it, and its
+        symbol.
+        """
         size = symbol(next(self._fresh))
         return self.builder.node(BOUND, (count,), (("symbol", size),)), size
 
@@ -157,7 +159,8 @@ class Trace:
             return self.builder.node(SIZE, (), (("size", value.dim),))
         if getattr(value, "requires_grad", False):
             raise TraceError(
-                f"{self.name} uses a tensor that requires a gradient but is not among its arguments: "
+                f"{self.name} uses a tensor that requires a gradient but is not among its "
+                "arguments: "
                 "pass it as an argument; or, for a constant, use its detach()"
             )
         weak = type(value) in (bool, int, float)
@@ -169,7 +172,9 @@ class Trace:
         return self.builder.node(CONSTANT, (), (*literal, ("weak", True)) if weak else literal)
 
     def _pattern(self, array: np.ndarray) -> Node | None:
-        """An array of one repeated number, or `0, 1, 2, ...`, is computed where it is used, not stored."""
+        """An array of one repeated number, or `0, 1, 2, ...`, is computed where it is used, not
+        stored.
+        """
         if array.size < 2:
             return None
         first = array.flat[0]
@@ -252,9 +257,10 @@ class Trace:
         if operands == node.inputs:
             return node
         made = replace(node, inputs=operands, serial=next_serial())
-        for table in (self.names, self.cotangents):
-            if node in table:
-                table[made] = table[node]
+        if node in self.names:
+            self.names[made] = self.names[node]
+        if node in self.cotangents:
+            self.cotangents[made] = self.cotangents[node]
         return made
 
 
@@ -285,7 +291,8 @@ def _signs(array: Any) -> Any:
 
 def leaked(name: str) -> TraceError:
     return TraceError(
-        f"a traced value of {name} is used after {name} returned: a traced function hands its results over "
+        f"a traced value of {name} is used after {name} returned: a traced function hands its "
+        "results over "
         "by returning them; do not keep them in globals, attributes or closures"
     )
 
