@@ -64,6 +64,8 @@ def seconds(program: str, cache: Path) -> float:
     path.write_text(f"CACHE = {str(cache / 'jax')!r}\n{program}")
     environment = {
         **os.environ,
+        "PYTHONDONTWRITEBYTECODE": "",  # installed packages are loaded from bytecode
+        "PYTHONPYCACHEPREFIX": str(Path(tempfile.gettempdir(), "cold_start_bytecode")),
         "XDG_CACHE_HOME": str(cache),
         "NUMBA_CACHE_DIR": str(cache / "numba"),
         "JAX_PLATFORMS": "cpu",
