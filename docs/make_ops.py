@@ -19,7 +19,9 @@ from typing import Any
 
 import numpy as np
 
+import tracegrad.eager.creation
 import tracegrad.ops
+from tracegrad.later import Later
 from tracegrad.ops.elementwise import Elementwise
 from tracegrad.ops.op import NUMPY, PUBLIC
 from tracegrad.ops.operators import ArrayMethods
@@ -78,17 +80,26 @@ def notes(function: Any) -> str:
     return "" if all(has) else f"derivative in {sum(has)} of {len(has)} arguments"
 
 
+def listed() -> dict[str, Any]:
+    """The public functions by name, those that load later loaded."""
+    return {
+        name: getattr(tracegrad.eager.creation, name) if isinstance(function, Later) else function
+        for name, function in PUBLIC.items()
+    }
+
+
 def tables() -> Iterator[str]:
+    functions = listed()
     groups: dict[str, list[str]] = defaultdict(list)
-    for name in sorted(PUBLIC, key=str.lower):
-        groups[home(PUBLIC[name])].append(name)
+    for name in sorted(functions, key=str.lower):
+        groups[home(functions[name])].append(name)
     for module in sorted(groups):
         heading = (import_module(module).__doc__ or module).strip().splitlines()[0].rstrip(".")
         yield f"\n## {re.split('[:,]', heading)[0]}\n"
         yield "| `tg.` | through | notes |"
         yield "|---|---|---|"
         for name in groups[module]:
-            function = PUBLIC[name]
+            function = functions[name]
             yield f"| `{name}` | {spellings(function)} | {notes(function)} |"
 
 

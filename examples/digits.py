@@ -22,6 +22,7 @@ import tracegrad as tg
 
 HIDDEN, CLASSES = 96, 10
 BATCH, RATE, MOMENTUM = 32, 0.1, 0.9
+COLUMNS = 12
 
 
 @tg.trace
@@ -76,14 +77,12 @@ def picture(losses: list[float], images: np.ndarray, titles: list[str], out: str
     axes = curve.subplots()
     axes.semilogy(range(1, len(losses) + 1), losses, marker=".")
     axes.set(xlabel="epoch", ylabel="mean cross-entropy", title="training loss")
-    for axes, image, title in zip(
-        gallery.subplots(1, 10, subplot_kw={"xticks": [], "yticks": [], "frame_on": False}),
-        images,
-        titles,
-        strict=False,
-    ):
+    rows = max(1, -(-len(images) // COLUMNS))
+    for axes in gallery.subplots(rows, COLUMNS).flat:
+        axes.set_axis_off()
+    for axes, image, title in zip(gallery.axes, images, titles, strict=False):
         axes.imshow(image.reshape(8, 8), cmap="gray_r")
-        axes.set_title(title, fontsize=8)
+        axes.set_title(title, fontsize=7)
     figure.savefig(out, dpi=120)
 
 
