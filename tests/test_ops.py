@@ -20,6 +20,7 @@ from tracegrad.ir.interpret import interpret
 from tracegrad.ops import REGISTRY
 from tracegrad.ops.elementwise import Elementwise
 from tracegrad.ops.op import SAMPLES
+from tracegrad.passes.simplify import simplify
 
 CHUNK = 8
 ROUNDINGS = 256
@@ -31,6 +32,20 @@ SMALL = 1e-5
 
 DIFFERENCE_TOLERANCE = 1e-7
 """Both errors of the differences, with derivatives up to the third of size 100."""
+
+
+PYTORCH_REFUSES = (
+    "Can't call numpy() on Tensor that requires grad",
+    "one of the variables needed for gradient computation has been modified by an inplace",
+)
+"""What a traced program may do and an eager one may not: `np.array([tensor, tensor])`, and writing
+into an array that a derivative still needs."""
+
+CONTROL = {"branch", "loop", "repeat", "call", "bound", "project"}
+"""Ops with whole programs as attributes, and the parts of their results: see test_control.py."""
+
+PULLBACKS = 4
+"""Every so-manieth sample's pullback is compiled too; all of them are interpreted above."""
 
 
 def label(number: int) -> str:
@@ -117,13 +132,14 @@ def test_every_op_has_a_sample() -> None:
     seen = set()
     for number, sample in enumerate(SAMPLES):
         if sample.smooth:
+            seen |= {node.op.name for node in simplify(derived(number)[0].graph).nodes}
             seen |= {node.op.name for node in derived(number)[0].graph.nodes}
         for dtype in oracle.dtypes_of(sample.kinds[-1:]):
             args = oracle.drawn_arguments(sample, dtype, number)
             version, _ = Function(flat_program(sample.program)).version_for(args, {})
             seen |= {node.op.name for node in version.graph.nodes}
     rows = {name for name, op in REGISTRY.items() if isinstance(op, Elementwise)}
-    missing = sorted(REGISTRY.keys() - rows - seen)
+    missing = sorted(REGISTRY.keys() - rows - seen - CONTROL)
     assert not missing, f"ops without a sample: {', '.join(missing)}"
 
 
@@ -189,7 +205,7 @@ def test_compiled(numbers: tuple[int, ...], dtype: np.dtype) -> None:
     args = tuple(oracle.drawn_arguments(SAMPLES[i], dtype, i) for i in numbers)
     wants = [by_numpy(p, *a) for p, a in zip(programs, args, strict=True)]
     cts = tuple(cotangents_for(want, i) for want, i in zip(wants, numbers, strict=True))
-    pulls = [dtype == np.float64 and SAMPLES[i].smooth for i in numbers]
+    pulls = [dtype == np.float64 and SAMPLES[i].smooth and i % PULLBACKS == 0 for i in numbers]
 
     def program(args: Any, cts: Any) -> Any:
         return [
@@ -219,12 +235,17 @@ def test_eager(number: int) -> None:
     try:
         results = oracle.flat(SAMPLES[number].program(*tensors))
     except RuntimeError as error:
-        if "Can't call numpy() on Tensor that requires grad" not in str(error):
+        if not str(error).startswith(PYTORCH_REFUSES):
             raise
-        pytest.skip("np.array([tensor, ...]) is refused, as in PyTorch")
+        pytest.skip(f"as in PyTorch: {error}")
     for got, want in zip(results, values, strict=True):
         oracle.assert_similar(as_numpy(got), want, ROUNDINGS, label(number))
-    gradients = eager_gradients(results, tensors, [tg.tensor(ct) for ct in cts])
+    try:
+        gradients = eager_gradients(results, tensors, [tg.tensor(ct) for ct in cts])
+    except RuntimeError as error:
+        if not str(error).startswith(PYTORCH_REFUSES):
+            raise
+        pytest.skip(f"as in PyTorch: {error}")
     compare(gradients, cotangents, "gradient")
     compare(
         eager_gradients(gradients, tensors, [tg.tensor(t) for t in directions]), second, "second"

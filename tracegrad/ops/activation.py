@@ -16,7 +16,7 @@ from codegen.expr import Call, Const, Expr
 from tracegrad.ops.constant import astype
 from tracegrad.ops.elementwise import Elementwise, row
 from tracegrad.ops.exponential import EXP, LOG
-from tracegrad.ops.op import PUBLIC, as_operand, public, type_of
+from tracegrad.ops.op import PUBLIC, as_operand, public, sample, type_of
 from tracegrad.ops.scipy import SciPy
 from tracegrad.ops.selection import where
 from tracegrad.ops.special import EXPIT
@@ -115,3 +115,11 @@ def log_softmax(x: Any, axis: Axis = None) -> Any:
     x = _floating(x)
     moved = x - _shift(x, axis, finite=False)
     return moved - LOG(PUBLIC["sum"](EXP(moved), axis=axis, keepdims=True))
+
+
+sample(lambda x: softmax(x, axis=-1), (3, 4))
+sample(lambda x: log_softmax(x, axis=0) * softmax(x), (3, 4))
+sample(lambda x: (logsumexp(x), logsumexp(x, axis=1, keepdims=True)), (3, 4))
+sample(lambda x, b: logsumexp(x, axis=(0, 2), b=b), (2, 3, 4), (3, 1), domain=(0.2, 2.0))
+sample(lambda x: silu(x) + log_sigmoid(x), (3, 4))
+sample(lambda x: logsumexp(x), ())

@@ -32,13 +32,10 @@ def _scipy_dtypes(*operands: Any) -> tuple[np.dtype, ...]:
     return (dtype,) * (len(operands) + 1)
 
 
-def _fits_single(operand: Any) -> bool:
-    return isinstance(operand, np.dtype) and np.can_cast(operand, np.float32)
-
-
 def _single_first(*operands: Any) -> tuple[np.dtype, ...]:
-    small = (operand in (bool, int) or _fits_single(operand) for operand in operands)
-    return (np.dtype(np.float32 if all(small) else np.float64),) * (len(operands) + 1)
+    common = np.add.resolve_dtypes((operands[0], operands[-1], None))[-1]
+    single = np.can_cast(common, np.float32)
+    return (np.dtype(np.float32 if single else np.float64),) * (len(operands) + 1)
 
 
 def _row(name: str, *partials: Partial | None, **more: Any) -> Elementwise:
