@@ -32,15 +32,16 @@ from tracegrad.tree import LEAF, Tree, count_leaves, flatten, statics, unflatten
 from tracegrad.version import Version
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FastRoad:
     """The last version, for positional arguments that are plain arrays and floats of these
     types.
     """
 
     types: tuple[type, ...]
-    run: Callable[..., Any]
-    pack: Callable[[Any], Any]
+    only: type | None
+    """The type of the argument where there is one: looked at without building a tuple."""
+    call: Callable[..., Any]
 
 
 class Function(Inspectable):
@@ -62,13 +63,15 @@ class Function(Inspectable):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         fast = self._fast
-        if fast is not None and not kwargs and tuple(map(type, args)) == fast.types:
-            try:
-                return fast.pack(fast.run(*args))
-            except (TypeError, ValueError):
-                # Not the types it was compiled for, or a guard that does not hold: the long
-                # road finds another version, or raises what is to be raised.
-                self._fast = None
+        if fast is not None and not kwargs:
+            one = len(args) == 1
+            if type(args[0]) is fast.only if one else (*map(type, args),) == fast.types:
+                try:
+                    return fast.call(*args)
+                except (TypeError, ValueError):
+                    # Not the types it was compiled for, or a guard that does not hold: the long
+                    # road finds another version, or raises what is to be raised.
+                    self._fast = None
         return self._call(args, kwargs)
 
     def __get__(self, instance: Any, owner: type | None = None) -> Function:
@@ -90,7 +93,9 @@ class Function(Inspectable):
         result = version.pack(version.primal.function(*values))
         flat = not kwargs and all(child is LEAF for child in tree.children[0].children)  # type: ignore[union-attr]
         if flat:
-            self._fast = FastRoad(tuple(map(type, values)), version.primal.function, version.pack)
+            types = tuple(map(type, values))
+            only = types[0] if len(types) == 1 else None
+            self._fast = FastRoad(types, only, version.call)
         return result
 
     def version_for(self, args: tuple[Any, ...], kwargs: Any) -> tuple[Version, list[Any]]:

@@ -51,6 +51,11 @@ class Version:
         """Compiled results in the structure that the function returned."""
         return packer(self.graph.outputs, self.output_tree)
 
+    @cached_property
+    def call(self) -> Callable[..., Any]:
+        """The compiled function itself and `pack` in one step: what a call costs counts here."""
+        return caller(self.primal.function, self.graph.outputs, self.output_tree, self.pack)
+
     def differentiated(self, wanted: Sequence[bool]) -> Split:
         """Forward and backward for the cotangents of the `wanted` inputs."""
         key = tuple(wanted)
@@ -83,6 +88,25 @@ class Version:
         return f"<version {self.graph.name}({given}){assumed}>"
 
 
+def caller(
+    run: Callable[..., Any], outputs: Sequence[Node], tree: Tree, pack: Callable[[Any], Any]
+) -> Callable[..., Any]:
+    """`pack(run(*args))`; for one array, one number and `(number, array)` nothing else is called."""
+    ranks = tuple(bool(node.type.rank) for node in outputs)
+    if tree is LEAF and ranks == (True,):
+        return run
+    pair = isinstance(tree, Branch) and (tree.kind, tree.children) == (tuple, (LEAF, LEAF))
+    if not pair or ranks != (False, True):
+        return lambda *args: pack(run(*args))
+    number = outputs[0].type.dtype.type
+
+    def value_and_array(*args: Any) -> Any:
+        value, array = run(*args)
+        return number(value), array
+
+    return value_and_array
+
+
 def packer(outputs: Sequence[Node], tree: Tree) -> Callable[[Any], Any]:
     """From what compiled code returns to the user's structure; scalars become NumPy's."""
     converters = tuple(None if node.type.rank else node.type.dtype.type for node in outputs)
@@ -94,20 +118,8 @@ def packer(outputs: Sequence[Node], tree: Tree) -> Callable[[Any], Any]:
     if not outputs:
         return lambda result: unflatten(tree, iter(()))
     if isinstance(tree, Branch) and tree.kind is tuple and set(tree.children) == {LEAF}:
-        return _pair(*converters) if len(converters) == 2 else _flat(converters)
+        return _flat(converters)
     return lambda results: unflatten(tree, _converted(results, converters))
-
-
-def _pair(first: Any, second: Any) -> Callable[[Any], Any]:
-    """`(value, gradient)`, the result that optimisers ask for: as little work as can be."""
-    if first is not None and second is None:
-
-        def scalar_and_array(results: Any) -> Any:
-            value, array = results
-            return first(value), array
-
-        return scalar_and_array
-    return _flat((first, second))
 
 
 def _flat(converters: Sequence[Any]) -> Callable[[Any], Any]:
