@@ -141,9 +141,10 @@ def full(
 def _like(a: Any, value: Any, dtype: Any, shape: Any, requires_grad: bool) -> Any:
     a = as_operand(a)
     type = type_of(a)
-    value = astype(as_operand(value), type.dtype if dtype is None else dtype)
+    wanted = type.dtype if dtype is None else supported_dtype(dtype)
+    value = astype(as_operand(value), wanted)
     if type_of(value).weak:
-        value = type.dtype.type(value)
+        value = wanted.type(value)
     found = _filled(type.shape if shape is None else as_shape(shape), value, a)
     return (
         found

@@ -41,7 +41,8 @@ def getitem(x: Any, key: Any) -> Any:
             "use np.where(mask, x, 0), or a mask that is a constant of the program"
         )
     arrays = found.arrays
-    op = GATHER_AT if all(type_of(array).rank == 0 for array in arrays) else GATHER
+    numbers = all(type_of(a).rank == 0 and not isinstance(a, np.ndarray) for a in arrays)
+    op = GATHER_AT if numbers else GATHER
     return _moved(bind(op, middle, *arrays, axes=found.axes), found)
 
 

@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from tracegrad.errors import UnsupportedError
+from tracegrad.errors import ShapeError, UnsupportedError
 from tracegrad.ir.dims import Size, holds, in_figures, quotient, same
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.bounds import CHECKED, out_of_bounds
-from tracegrad.ops.broadcast import Shape
+from tracegrad.ops.broadcast import Shape, broadcast_shapes
 from tracegrad.ops.op import Bindable, SizeValue, as_operand, bind, type_of
 from tracegrad.ops.regions import Region, Span, region_shape
-from tracegrad.ops.shape import as_size
+from tracegrad.ops.shape import as_size, shape_text
 
 OBJECT = np.dtype(object)
 VALID = (
@@ -96,7 +96,20 @@ def lookup(type: ArrayType, key: Any) -> Lookup:
                 size = type.shape[len(region)]
                 region.append(entry)
                 shape += region_shape((size,), (entry,))
+    _check_shapes([entry.array for _, entry in chosen if not entry.is_mask])
     return Lookup(tuple(region), tuple(shape), tuple(chosen), bool(chosen) and _is_split(entries))
+
+
+def _check_shapes(arrays: list[Any]) -> None:
+    """Index arrays have to broadcast. Raises IndexError."""
+    types = [type_of(array) for array in arrays]
+    try:
+        broadcast_shapes("index with", *types)
+    except ShapeError as error:
+        shapes = " ".join(shape_text(type.in_figures().shape) for type in types)
+        raise IndexError(
+            f"shape mismatch: indexing arrays could not be broadcast together with shapes {shapes}"
+        ) from error
 
 
 def _is_split(entries: list[Entry]) -> bool:
@@ -129,8 +142,7 @@ def operand_of(part: Any) -> Any:
             raise IndexError(VALID)
         if kind == "b" and type_of(part).rank == 0:
             raise UnsupportedError("a mask without axes is not supported: use np.where")
-        whole = isinstance(part, np.ndarray) and part.ndim == 0
-        return operator.index(np.asarray(part)[()]) if whole else part
+        return part
     try:
         return operator.index(part)
     except TypeError:
