@@ -109,7 +109,8 @@ class Alloc:
 
 @dataclass(frozen=True)
 class View:
-    """`array = base.reshape(shape)`, or `base.transpose(axes)`, or `base[at]`: no copy.
+    """`array = base.reshape(shape)`, or `base.transpose(axes)`, or `base[at]`: no copy; with none
+    of them a second name for `base`.
 
     The base is C-contiguous for a reshape. Writes through either name are seen through the other.
     """
@@ -121,23 +122,33 @@ class View:
     at: tuple[Expr, ...] = ()
     comment: str = ""
 
+    @property
+    def plain(self) -> bool:
+        return self.shape is None and self.axes is None and not self.at
+
 
 @dataclass(frozen=True)
 class LibraryCall:
     """`outs[0] = function(*args)` for a function of `codegen.library` that fills its outputs.
 
-    `args` are array names or scalar expressions; `outs` arrays that were allocated before.
+    `args` are array names or scalar expressions; `outs` arrays that were allocated before, which
+    the function may read as well. `status`: the scalar that is set to what the function returns.
     """
 
     function: str
     args: tuple[str | Expr, ...]
     outs: tuple[str, ...]
     comment: str = ""
+    status: Var | None = None
 
 
 @dataclass(frozen=True)
 class Check:
-    """Raise `error(message)` (an exception class of Python's builtins) unless `condition` holds."""
+    """Raise `error(message)` unless `condition` holds.
+
+    `error` is a class of Python's builtins, or one of NumPy's: `np.linalg.LinAlgError`. Arrays that
+    are alive at that point are released: the exception starts in the function that owns them.
+    """
 
     condition: Expr
     error: str
@@ -181,13 +192,15 @@ class Parameter:
     """An argument: a C-contiguous array of that rank, or, with rank 0, a scalar.
 
     `shape`: its extents as expressions of the sizes, if the caller has made sure of them; without
-    it only the extents that `Function.sizes` takes from this parameter are known.
+    it only the extents that `Function.sizes` takes from this parameter are known. The caller of a
+    `donated` array will not look at it again: its memory may be written to and returned.
     """
 
     name: str
     dtype: np.dtype
     rank: int
     shape: tuple[Expr, ...] | None = None
+    donated: bool = False
 
 
 @dataclass(frozen=True)

@@ -111,10 +111,11 @@ class Printer:
                 return [Line(f"{pad}{statement.array} = {self.allocation(statement)}", comment)]
             case View(comment=comment):
                 return [Line(f"{pad}{statement.array} = {self.view(statement)}", comment)]
-            case LibraryCall(function, args, outs, comment):
+            case LibraryCall(function, args, outs, comment, status):
                 name = self.resolve(library_function(function))
                 parts = [arg if isinstance(arg, str) else self.write(arg) for arg in args]
-                return [Line(f"{pad}{name}({', '.join([*parts, *outs])})", comment)]
+                target = f"{status.name} = " if status is not None else ""
+                return [Line(f"{pad}{target}{name}({', '.join([*parts, *outs])})", comment)]
             case Check(condition, error, message, comment):
                 test = self.lines("if ", _negated(condition), ":", indent, comment)
                 return [*test, Line(f"{pad}    raise {error}({_quoted(message)})")]
@@ -177,6 +178,8 @@ class Printer:
             return f"{view.base}.reshape({self.shape(view.shape)})"
         if view.at:
             return f"{view.base}[{', '.join(self.write(part) for part in view.at)}]"
+        if view.plain:
+            return view.base
         if view.axes == (1, 0):
             return f"{view.base}.T"
         return f"{view.base}.transpose({view.axes})"

@@ -171,10 +171,11 @@ def test_kernels_and_memory_of_a_program_with_buffers() -> None:
     subject = function._subject((X,), {})
     layout = Layout(subject.version.primal.final)
     places = {node.name: place for node, place in layout.places.items()}
-    assert places["y"].where == "output"
+    assert places["y"].where == "output b1", "in the memory of the sum"
     assert places["v1"].where == "register"
     worst = peak(layout, subject.extents)
-    assert worst.here == 8 * 3 * len(worst.arrays) and "y" in {m.name for m in worst.arrays}
+    assert worst.here == 8 * 3 and [m.name for m in worst.arrays] == ["v2"]
+    assert "8*m bytes = 24 bytes at the peak: v2 (later y)" in function.explain(X, which="primal")
 
 
 def test_a_refused_program_shows_the_users_line_and_the_dump() -> None:

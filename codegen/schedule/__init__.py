@@ -13,11 +13,12 @@ from codegen.schedule.contraction import contract
 from codegen.schedule.copies import unify
 from codegen.schedule.fusion import fuse
 from codegen.schedule.registers import promote
+from codegen.schedule.reuse import reuse
 from codegen.schedule.sums import accurate
 from codegen.schedule.tidy import tidy
 
-STRUCTURE = (tidy, fuse, contract, unify, tidy)
-"""The passes that settle which loop nests there are and what lives inside them."""
+STRUCTURE = (tidy, fuse, contract, unify, tidy, reuse)
+"""The passes that settle which loop nests there are, what lives inside them and in whose memory."""
 
 PASSES = (*STRUCTURE, collapse, promote, accurate)
 

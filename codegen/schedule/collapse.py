@@ -82,6 +82,8 @@ def known_shapes(function: Function) -> dict[str, Shape]:
         match statement:
             case Alloc(array, shape) | View(array, _, tuple() as shape):
                 shapes[array] = shape
+            case View(array, base) if statement.plain and base in shapes:
+                shapes[array] = shapes[base]
     return shapes
 
 

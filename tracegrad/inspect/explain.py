@@ -110,8 +110,14 @@ def _memory(layout: Layout, extents: dict[str, int]) -> str:
     worst = peak(layout, extents)
     if not worst.arrays:
         return "no array allocated"
-    names = ", ".join(memory.name for memory in worst.arrays)
+    names = ", ".join(_names(layout, memory.name) for memory in worst.arrays)
     return f"{amount(worst.bytes, worst.here)} at the peak: {names}"
+
+
+def _names(layout: Layout, array: str) -> str:
+    """`v2 (later y)`: the array, and those that take its memory over."""
+    later = ", ".join(name for name, owner in layout.reused.items() if owner == array)
+    return f"{array} (later {later})" if later else array
 
 
 def amount(size: Size, here: int) -> str:

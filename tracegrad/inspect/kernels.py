@@ -23,6 +23,7 @@ import numpy as np
 from codegen import loops
 from codegen.schedule import structure
 from codegen.schedule.dependence import accesses, aliases
+from codegen.schedule.reuse import reused
 from codegen.traverse import Body, statements
 from tracegrad.inspect.extents import size_of
 from tracegrad.inspect.nests import computed, innermost, is_kernel, remarks
@@ -94,12 +95,16 @@ class Layout:
         self.module = self.lowering.module(())
         self.function = structure(self.module.functions[0])
         self.body: Body = self.function.body
-        self._roots = aliases(self.function)
+        self.reused = reused(self.function)
+        """For each array in another's memory the array that was allocated."""
+        named = (s for s in self.body if not isinstance(s, loops.View) or not s.plain)
+        self._roots = aliases(replace(self.function, body=tuple(named)))
 
     @cached_property
     def memory(self) -> dict[str, Memory]:
-        """The arrays that the scheduled function allocates, in order."""
-        return {
+        """The arrays of the scheduled function: those that it allocates, in order, then those that
+        took over the memory of one of them."""
+        found = {
             alloc.array: Memory(
                 alloc.array,
                 tuple(size_of(e) for e in alloc.shape),
@@ -108,6 +113,7 @@ class Layout:
             for alloc in statements(self.body)
             if isinstance(alloc, loops.Alloc)
         }
+        return found | {name: replace(found[old], name=name) for name, old in self.reused.items()}
 
     @cached_property
     def returned(self) -> set[str]:
@@ -126,9 +132,12 @@ class Layout:
 
     @cached_property
     def buffers(self) -> dict[str, str]:
-        """The numbers of the arrays that are not returned: `b1, b2, ...`."""
-        inner = [name for name in self.memory if name not in self.returned]
-        return {name: f"b{number}" for number, name in enumerate(inner, 1)}
+        """The numbers of the allocated arrays that hold other values than a result: `b1, b2, ...`.
+        An array in the memory of another has its number."""
+        owners = {name: self.reused.get(name, name) for name in self.memory}
+        inner = unique(owners[name] for name in self.memory if name not in self.returned)
+        numbers = {name: f"b{number}" for number, name in enumerate(inner, 1)}
+        return {name: numbers[owner] for name, owner in owners.items() if owner in numbers}
 
     @cached_property
     def kernels(self) -> tuple[Kernel, ...]:
@@ -153,7 +162,7 @@ class Layout:
         )
         called = [s.function for s in statements((statement,)) if isinstance(s, loops.LibraryCall)]
         nests = unique(tuple(size_of(loop.stop) for loop in path) for path in innermost(statement))
-        allocates = tuple(root for root in fresh if root in self.memory)
+        allocates = tuple(r for r in fresh if r in self.memory and r not in self.reused)
         return Kernel(name, position, nests, ", ".join(unique(called)), reads, writes, allocates)
 
     def _only_in(self, statement: loops.Statement) -> set[str]:
@@ -200,7 +209,7 @@ class Layout:
         narrow = len(memory.shape) < node.type.rank
         if array in self.returned:
             own = any(self._root(out) == array for out in self.own)
-            where = "output" if own else "saved"
+            where = f"{'output' if own else 'saved'} {self.buffers.get(array, '')}".rstrip()
         else:
             where = f"{'row' if narrow else 'buffer'} {self.buffers[array]}"
         if kernels and kernels[0].library:

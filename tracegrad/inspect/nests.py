@@ -37,7 +37,7 @@ def computed(statement: loops.Statement) -> Iterator[tuple[str, str]]:
                 yield target, COMBINED[combine]
             case loops.Store(array):
                 yield array, "stored"
-            case loops.View(array):
+            case loops.View(array) if not part.plain:
                 yield array, "view"
             case loops.LibraryCall(outs=outs):
                 yield from ((out, "library") for out in outs)
