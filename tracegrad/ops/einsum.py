@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from tracegrad.errors import ShapeError
-from tracegrad.ir.dims import Size, in_figures, product
+from tracegrad.ir.dims import Size, in_figures, product, same
 from tracegrad.ops.arithmetic import MULTIPLY
 from tracegrad.ops.broadcast import broadcast_extent
 from tracegrad.ops.constant import ARANGE, astype
@@ -163,7 +163,7 @@ def _without_units(term: Term, sizes: dict[Label, Size]) -> Term:
     kept = tuple(
         (label, size)
         for label, size in zip(term.labels, shape, strict=True)
-        if not (isinstance(size, int) and size == 1 and sizes[label] != 1)
+        if size == sizes[label] or same(size, sizes[label])
     )
     if len(kept) == len(shape):
         return term

@@ -57,6 +57,8 @@ def _call_ufunc(
 ) -> Any:
     dtype = options.pop("dtype", None)
     where = options.pop("where", True)
+    if ufunc.signature is not None and where is True and dtype is None:
+        return ours(*inputs, **options)
     if options or where is not True:
         names = [*options, *(["where"] if where is not True else [])]
         raise UnsupportedError(

@@ -87,7 +87,10 @@ def _pairs(axes: Any, a: ArrayType, b: ArrayType) -> tuple[tuple[int, ...], tupl
         return first, second
     count = operator.index(axes)
     if count > min(a.rank, b.rank):
-        raise ValueError(f"tensordot of {a} and {b} over {count} axes: there are not so many")
+        raise IndexError(
+            f"tensordot of {a.in_figures()} and {b.in_figures()} over {count} axes: there are not "
+            "so many"
+        )
     return tuple(range(a.rank - count, a.rank)), tuple(range(count))
 
 

@@ -23,6 +23,7 @@ from tracegrad.ops.constant import ARANGE, CONSTANT, SIZE
 from tracegrad.ops.reduction import BROADCAST_TO
 from tracegrad.ops.shape import RESHAPE, TRANSPOSE
 from tracegrad.ops.slicing import ADD_AT, PLACE, SLICE, is_thin
+from tracegrad.passes.turn import turn_products
 from tracegrad.tracing.naming import UNNAMED, with_names
 
 Rule = Callable[[Builder, Node], Node | None]
@@ -39,7 +40,8 @@ def simplify(graph: Graph) -> Graph:
         return found
 
     simple = rebuild(graph, rule)
-    return with_names(simple, {node: moved.get(node, node.name) for node in simple.nodes})
+    named = with_names(simple, {node: moved.get(node, node.name) for node in simple.nodes})
+    return turn_products(named)
 
 
 def is_named(node: Node) -> bool:
