@@ -171,7 +171,11 @@ def _renamed_statement(statement: Statement, new: dict[str, str]) -> Statement:
             return replace(statement, array=of(array), base=of(base))
         case LibraryCall(args=args, outs=outs):
             args = tuple(of(arg) if isinstance(arg, str) else arg for arg in args)
-            return replace(statement, args=args, outs=tuple(of(out) for out in outs))
+            outs = tuple(of(out) for out in outs)
+            status = statement.status
+            if status is not None:
+                status = replace(status, name=of(status.name))
+            return replace(statement, args=args, outs=outs, status=status)
         case Return(values):
             values = tuple(of(value) if isinstance(value, str) else value for value in values)
             return replace(statement, values=values)
@@ -193,6 +197,8 @@ def defined(statement: Statement) -> set[str]:
             return {target.name}
         case Accumulate(target=target, index=None):
             return {target}
+        case LibraryCall(status=Var(name)):
+            return {name}
         case For(var=var):
             return {var.name}
         case Alloc(array=array) | View(array=array):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 
 class TracegradError(Exception):
     """Base of the errors that have no closer built-in class."""
@@ -11,6 +13,12 @@ class TracegradError(Exception):
 
 class ShapeError(TracegradError, ValueError):
     """Operands whose shapes do not go together."""
+
+    __module__ = "tracegrad"
+
+
+class MatrixError(ShapeError, np.linalg.LinAlgError):
+    """Arrays that are not matrices of the shape that linear algebra wants."""
 
     __module__ = "tracegrad"
 

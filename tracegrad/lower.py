@@ -61,6 +61,8 @@ class Lowering:
         self.scalars: dict[Node, Expr] = {}
         self.parts: dict[Node, list[str | Expr]] = {}
         """Where the results of a node with several are."""
+        self.made: dict[tuple[str, Node], Any] = {}
+        """What kernels made of an operand for others to use as well: the factors of a matrix."""
         self._depth = 0
 
     def module(self, header: tuple[str, ...]) -> loops.Module:

@@ -31,6 +31,8 @@ class Nested(Lowering):
         self.returned = {owner(node, self.taken, is_view) for node in graph.outputs}
         self.namer, self.body, self.scopes = outer.namer, outer.body, outer.scopes
         self.constants, self.arrays, self.scalars, self.parts = outer.constants, {}, {}, {}
+        self.made = {}
+        self._nested = 0
         self._depth = outer._depth
 
     def give(self, node: Node, place: Place) -> None:

@@ -10,14 +10,19 @@ import inspect
 from collections.abc import Iterable
 from typing import Any
 
-from codegen.library import blas, extremes, portable, products, sums
+from codegen.library import blas, extremes, factorisations, lapack, portable, products, sums
 from codegen.library.extremes import running_max, running_min
+from codegen.library.lapack import cholesky, lu_factor, lu_solve, solve_triangular
 from codegen.library.products import batched_dot, dot
 from codegen.library.sums import rounding_error_f32, rounding_error_f64
 
 FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "dot": (portable.fill_dot, portable.compiled_fill_dot, portable.dot),
     "batched_dot": (portable.fill_dot, portable.compiled_fill_dot, portable.batched_dot),
+    "cholesky": (factorisations.cholesky,),
+    "lu_factor": (factorisations.lu_factor,),
+    "lu_solve": (factorisations.substitute, factorisations.lu_solve),
+    "solve_triangular": (factorisations.substitute, factorisations.solve_triangular),
     "running_max": (portable.running_max,),
     "running_min": (portable.running_min,),
     "rounding_error_f32": (rounding_error_f32,),
@@ -29,11 +34,15 @@ HEADER = {portable: ("from numba import types", "from numba.extending import ove
 
 __all__ = [
     "batched_dot",
+    "cholesky",
     "dot",
+    "lu_factor",
+    "lu_solve",
     "rounding_error_f32",
     "rounding_error_f64",
     "running_max",
     "running_min",
+    "solve_triangular",
 ]
 
 
@@ -53,4 +62,4 @@ def standalone_source(names: Iterable[str]) -> str:
 
 def fingerprint() -> str:
     """All the text of this package that compiled code may contain."""
-    return "".join(inspect.getsource(module) for module in (blas, extremes, products, sums))
+    return "".join(inspect.getsource(module) for module in (blas, extremes, lapack, products, sums))

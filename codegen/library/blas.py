@@ -1,7 +1,8 @@
-"""SciPy's BLAS as symbols that compiled code can call.
+"""SciPy's BLAS and LAPACK as symbols that compiled code can call.
 
 In: a name such as `dgemm`. Out: the symbol `codegen_blas_dgemm`, known to LLVM in this process.
 `scipy.linalg.cython_blas` is loaded alone: importing its package would take 0.13 s more.
+`scipy.linalg.cython_lapack` is loaded at the first routine of LAPACK.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ SYMBOL = "codegen_blas_"
 
 
 @functools.cache
-def cython_blas() -> ModuleType:
-    """The extension module, not entered into `sys.modules`."""
+def extension(name: str) -> ModuleType:
+    """`cython_blas` or `cython_lapack`, not entered into `sys.modules`."""
     folder = Path(scipy.__file__).parent / "linalg"
-    spec = PathFinder.find_spec("scipy.linalg.cython_blas", [str(folder)])
+    spec = PathFinder.find_spec(f"scipy.linalg.{name}", [str(folder)])
     if spec is None or spec.loader is None:
-        raise ImportError(f"no cython_blas in {folder}")
+        raise ImportError(f"no {name} in {folder}")
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -33,7 +34,8 @@ def cython_blas() -> ModuleType:
 
 def address(name: str) -> int:
     """Where a function lies, out of the capsule that Cython exports it in."""
-    capsule = cython_blas().__pyx_capi__[name]
+    library = "cython_blas" if name in extension("cython_blas").__pyx_capi__ else "cython_lapack"
+    capsule = extension(library).__pyx_capi__[name]
     of = ctypes.pythonapi.PyCapsule_GetName
     of.restype, of.argtypes = ctypes.c_char_p, [ctypes.py_object]
     signature = of(capsule)

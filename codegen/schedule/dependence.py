@@ -100,7 +100,7 @@ def exposure(body: Iterable[Statement]) -> tuple[set[str], set[str]]:
         match statement:
             case If():
                 sure |= inner[0][1] & inner[1][1]
-            case Assign() | Accumulate() | Alloc() | View():
+            case Assign() | Accumulate() | Alloc() | View() | LibraryCall():
                 sure |= defined(statement)
     return exposed, sure
 
