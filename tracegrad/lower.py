@@ -28,6 +28,10 @@ from tracegrad.tracing.naming import Namer
 
 Index = tuple[Expr, ...]
 
+DEEPEST = 24
+"""How many operations an expression may nest: programs of hundreds of steps stay printable, and
+lowering them does not exhaust Python's stack."""
+
 
 @dataclass
 class Scope:
@@ -40,6 +44,14 @@ class Scope:
 def lower(graph: Graph, name: str, header: tuple[str, ...] = ()) -> loops.Module:
     """The loop program of `graph` as a module with one function, `name`."""
     return Lowering(graph, name).module(header)
+
+
+@dataclass
+class TooDeep(Exception):
+    """A value that is to be computed ahead: it stands too many operations below another."""
+
+    node: Node
+    index: Index
 
 
 class Lowering:
@@ -64,6 +76,7 @@ class Lowering:
         self.made: dict[tuple[str, Node], Any] = {}
         """What kernels made of an operand for others to use as well: the factors of a matrix."""
         self._depth = 0
+        self._nested = 0
 
     def module(self, header: tuple[str, ...]) -> loops.Module:
         graph = self.graph
@@ -255,20 +268,44 @@ class Lowering:
         for scope in reversed(self.scopes):
             if (node, index) in scope.known:
                 return scope.known[node, index]
+        if self._nested == DEEPEST and not guarded:
+            raise TooDeep(node, index)
 
-        found = node.op.element(self.reader(node, guarded), index, node)
+        found = self._element(node, index, guarded)
         if guarded or inside or isinstance(found, Const | Var | Load):
             return found
-        scope = self.scopes[-1]
         if self._deserves_a_name(node):
-            variable = Var(
-                self.namer.unique(node.name) if self._named_twice(node) else node.name,
-                node.type.dtype,
-            )
-            self.append(loops.Assign(variable, found, comment(node)))
-            found = variable
-        scope.known[node, index] = found
+            return self._named(node, index, found)
+        self.scopes[-1].known[node, index] = found
         return found
+
+    def _element(self, node: Node, index: Index, guarded: bool) -> Expr:
+        """The op's expression; operands far below it become variables first."""
+        waiting = [(node, index)]
+        while True:
+            wanted, at = waiting[-1]
+            outer, self._nested = self._nested, self._nested + 1 if len(waiting) == 1 else 1
+            try:
+                found = wanted.op.element(self.reader(wanted, guarded), at, wanted)
+            except TooDeep as deep:
+                if outer:
+                    raise
+                waiting.append((deep.node, deep.index))
+                continue
+            finally:
+                self._nested = outer
+            waiting.pop()
+            if not waiting:
+                return found
+            self._named(wanted, at, found)
+
+    def _named(self, node: Node, index: Index, value: Expr) -> Var:
+        """A variable of the present loop body with the value of `node` at `index`."""
+        name = self.namer.unique(node.name) if self._named_twice(node) else node.name
+        variable = Var(name or self.namer.unique("v"), node.type.dtype)
+        self.append(loops.Assign(variable, value, comment(node)))
+        self.scopes[-1].known[node, index] = variable
+        return variable
 
     def reader(self, node: Node, guarded: bool = False) -> Callable[..., Expr]:
         """`read(k, index)`: the element of `node`'s k-th operand."""

@@ -46,6 +46,8 @@ class Op:
     """The operands that the kernel reads as arrays in memory; `(-1,)` means all."""
     precondition: bool = False
     """The kernel only checks the operands; its result is one of them."""
+    conditional = False
+    """Whether its element reads operands under a condition (`read(k, index, True)`)."""
     overwrites: int | None = None
     """The operand whose memory the result may take over: the kernel writes into a part of it."""
 

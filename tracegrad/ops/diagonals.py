@@ -61,6 +61,7 @@ class PlaceDiagonal(Op):
     name = "place_diagonal"
     linear = (0,)
     weight = 1
+    conditional = True
 
     def infer(self, x: ArrayType, *, row: Size, column: Size, shape: tuple[Size, Size]):
         return x.with_shape((*x.shape[:-1], *shape))

@@ -70,6 +70,7 @@ class Place(Op):
     name = "place"
     linear = (0,)
     weight = 1
+    conditional = True
 
     def infer(self, x: ArrayType, *, at: Region, shape: Shape) -> ArrayType:
         return x.with_shape(shape)

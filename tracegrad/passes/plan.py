@@ -9,9 +9,12 @@ here is not yet memory traffic.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
+from typing import Any
 
 from tracegrad.ir.graph import Graph, Node
+from tracegrad.ops.elementwise import Elementwise
 from tracegrad.ops.reduction import Reduction
 from tracegrad.passes.cost import RECOMPUTE_LIMIT
 from tracegrad.passes.reuse import reuse
@@ -38,16 +41,62 @@ def plan(graph: Graph, outputs: bool = True) -> Plan:
         stored |= {node.inputs[number] for number in array_operands(node)}
     stored = {node for node in stored if node.op.name not in UNNAMED or node.type.rank}
     costs = _inline_costs(graph, stored)
-    roots: dict[Node, set[Node]] = {}
+    places = Places()
     for node in reversed(graph.nodes):
         readers = graph.uses[node]
-        roots[node] = set().union(*({r} if r in stored else roots[r] for r in readers))
+        places.add(node, readers, stored)
         if node in stored or node.op.name in UNNAMED:
             continue
-        if (costs[node] > RECOMPUTE_LIMIT and len(roots[node]) > 1) or _is_stretched(node, readers):
+        if (costs[node] > RECOMPUTE_LIMIT and places.several(node)) or _is_stretched(node, readers):
             stored.add(node)
     taken = reuse(graph, stored, is_view)
     return Plan(frozenset(stored), taken)
+
+
+Place = tuple[int, bool]
+"""A number, and whether the element is read under a condition there."""
+
+
+class Places:
+    """At how many places a value is computed that is not stored: one, or several.
+
+    A place is an element's position in one kernel. `u[2:] - u[:-2]` needs `u` at two of them, so a
+    chain of such steps would double its work at each; what stands under a condition is computed
+    anew by every reader, because nothing may be computed ahead of the condition.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Any, ...], int] = {}
+        self._of: dict[Node, frozenset[Place]] = {}
+
+    def add(self, node: Node, readers: Iterable[Node], stored: Set[Node]) -> None:
+        """Note where `node` is needed; its readers are known already."""
+        found: set[Place] = set()
+        for reader in readers:
+            kernel = frozenset({(self._number(reader), False)})
+            for place in kernel if reader in stored else self._of[reader]:
+                found |= self._below(reader, node, place)
+            if len(found) > 1:
+                break
+        self._of[node] = frozenset(list(found)[:2])
+
+    def several(self, node: Node) -> bool:
+        return len(self._of[node]) > 1
+
+    def _below(self, reader: Node, node: Node, place: Place) -> set[Place]:
+        """Where `node` is read when `reader` is computed at `place`."""
+        number, conditional = place
+        if isinstance(reader.op, Elementwise) and not conditional:
+            return {place}
+        conditional |= reader.op.conditional
+        return {
+            (self._number(reader, position, number), conditional)
+            for position, operand in enumerate(reader.inputs)
+            if operand is node
+        }
+
+    def _number(self, *key: Any) -> int:
+        return self._known.setdefault(key, len(self._known))
 
 
 def array_operands(node: Node) -> tuple[int, ...]:
