@@ -33,8 +33,11 @@ def _scipy_dtypes(*operands: Any) -> tuple[np.dtype, ...]:
 
 
 def _single_first(*operands: Any) -> tuple[np.dtype, ...]:
-    common = np.add.resolve_dtypes((operands[0], operands[-1], None))[-1]
-    single = np.can_cast(common, np.float32)
+    dtypes = [operand for operand in operands if isinstance(operand, np.dtype)]
+    single = all(np.can_cast(dtype, np.float32) for dtype in dtypes)
+    weak_float = any(operand is float for operand in operands)
+    if weak_float and np.dtype(np.float32) not in dtypes:  # integers and a Python float
+        single = False
     return (np.dtype(np.float32 if single else np.float64),) * (len(operands) + 1)
 
 
