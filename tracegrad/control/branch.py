@@ -18,7 +18,7 @@ from codegen.expr import Var
 from tracegrad.autodiff import traced
 from tracegrad.autodiff.derived import as_traced
 from tracegrad.control.body import Body, node_in, separate, trace_body, with_captured, zeros
-from tracegrad.control.loop import assignments, results_of, tuple_text
+from tracegrad.control.counted import assignments, results_of, tuple_text
 from tracegrad.ir.graph import Graph, Node
 from tracegrad.ir.interpret import interpret
 from tracegrad.ir.op import Array, Op

@@ -27,15 +27,8 @@ from tracegrad.control.body import (
     with_captured,
     zeros,
 )
-from tracegrad.control.loop import (
-    INDEX,
-    Ran,
-    Span,
-    assignments,
-    backward_through,
-    results_of,
-    tuple_text,
-)
+from tracegrad.control.counted import assignments, results_of, tuple_text
+from tracegrad.control.loop import INDEX, Ran, Span, backward_through
 from tracegrad.ir.graph import Graph, Node
 from tracegrad.ir.interpret import interpret
 from tracegrad.ir.op import Array, Op
