@@ -158,7 +158,8 @@ def test_any_einsum(data: Any) -> None:
 def test_einsum_with_lists_of_labels() -> None:
     a, b = drawn((2, 3)), drawn((3, 4))
     assert_as_numpy(lambda a, b: np.einsum(a, [0, 1], b, [1, 2]), a, b)
-    assert_as_numpy(lambda a, b: np.einsum(a, [Ellipsis, 1], b, [1, 2], [2, Ellipsis]), a, b)
+    mixed: Any = [Ellipsis, 1], [1, 2], [2, Ellipsis]
+    assert_as_numpy(lambda a, b: np.einsum(a, mixed[0], b, mixed[1], mixed[2]), a, b)
 
 
 def test_einsum_contracts_the_cheap_pair_first() -> None:
@@ -179,7 +180,7 @@ def test_other_products() -> None:
         (np.dot, (a, b.swapaxes(1, 2).copy().swapaxes(1, 2))),
         (np.dot, (2.5, v)), (np.inner, (c, v)), (np.inner, (a.swapaxes(1, 2), c)),
         (np.matvec, (c, v)), (np.matvec, (b, drawn((5, 3)))), (np.vecmat, (v, drawn((2, 3, 4)))),
-        (lambda x, y: np.vecdot(x, y, axis=0), (c, drawn((4, 1)))),
+        (lambda x, y: np.vecdot(x, y, **{"axis": 0}), (c, drawn((4, 1)))),
         (np.kron, (c, v)), (np.kron, (a, c)), (np.cross, (c, v)),
         (lambda x, y: np.cross(x, y, axis=0), (c.T[:, :2], c.T[:, 2:])),
         (lambda x, y: np.linalg.multi_dot([y, x.T, x, y]), (c, v)),

@@ -81,6 +81,10 @@ class Core(ArrayMethods):
             found = self._type = ArrayType(self._data.dtype, self._data.shape)
         return found
 
+    def known(self) -> np.ndarray:
+        """The elements: a mask or index array of an eager tensor chooses by its present values."""
+        return self._data
+
     @classmethod
     def bind(cls, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Self:
         """Compute `op` with NumPy, and record it if a gradient may flow through it."""

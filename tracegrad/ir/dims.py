@@ -240,6 +240,12 @@ class Guard:
     def __str__(self) -> str:
         return f"{self.left} {self.relation} {self.right}"
 
+    @property
+    def is_certain(self) -> bool:
+        """Whether it holds without a check, between numbers: `0 < 50`."""
+        difference = self.left - self.right
+        return isinstance(difference, int) and _RELATIONS[self.relation](difference)
+
     def substitute(self, known: Mapping[str, Size]) -> Guard:
         return Guard(substitute(self.left, known), self.relation, substitute(self.right, known))
 

@@ -209,7 +209,8 @@ def rebuild(
     Types are inferred again, so a rebuild is also a check of the graph.
     """
     known = known or {}
-    guards = tuple(guard.substitute(known) for guard in graph.guards)
+    substituted = (guard.substitute(known) for guard in graph.guards)
+    guards = tuple(guard for guard in substituted if not guard.is_certain)
     builder, new = Builder(), {}
     for node in graph.inputs:
         new[node] = replace(node, type=node.type.substitute(known), serial=next(_serial))
