@@ -132,7 +132,7 @@ def operand_of(part: Any) -> Any:
         raise UnsupportedError(
             "True and False as indices are not supported: use x[None] or np.where"
         )
-    if isinstance(part, list | tuple) or getattr(part, "dtype", None) is OBJECT:
+    if isinstance(part, list | tuple | range) or getattr(part, "dtype", None) is OBJECT:
         part = as_operand(part) if len(part) else np.zeros(0, np.int64)
     if isinstance(part, Bindable):
         part = part if part.known() is None else part.known()

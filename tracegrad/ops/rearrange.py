@@ -13,12 +13,13 @@ import numpy as np
 from codegen import expr as ex
 from codegen.expr import Call, Expr, Select
 from tracegrad.errors import ShapeError, UnsupportedError
-from tracegrad.ir.dims import Size, holds
+from tracegrad.ir.dims import Size, holds, in_figures, same
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.axes import expand_dims, ravel, swapaxes
 from tracegrad.ops.extent import extent
 from tracegrad.ops.op import SizeValue, as_operand, bind, public, register, sample, type_of
+from tracegrad.ops.picking import take
 from tracegrad.ops.reduction import broadcast_to
 from tracegrad.ops.shape import as_shape, as_size, copy, normal_axes, normal_axis, reshape
 from tracegrad.ops.slicing import slices
@@ -165,15 +166,30 @@ def tile(A: Any, reps: Any) -> Any:
     return copy(reshape(broadcast_to(spaced, between), whole))
 
 
+def _repeat_each(a: Any, counts: np.ndarray, axis: Any) -> Any:
+    """Element i of the axis `counts[i]` times."""
+    a = ravel(a) if axis is None else as_operand(a)
+    shape = type_of(a).shape
+    axis = 0 if axis is None else normal_axis(axis, len(shape))
+    if counts.ndim != 1 or not same(shape[axis], len(counts)):
+        raise ValueError(
+            f"operands could not be broadcast together with shape ({in_figures(shape[axis])},) "
+            f"({len(counts)},)"
+        )
+    return take(a, np.repeat(np.arange(len(counts)), counts), axis)
+
+
 @public(np.repeat)
 def repeat(a: Any, repeats: Any, axis: Any = None) -> Any:
     """Each element of `a` repeated `repeats` times along `axis` (None: flattened)."""
     if not isinstance(repeats, int | np.integer | SizeValue):
-        if np.size(repeats) != 1 or not isinstance(repeats, np.ndarray | tuple | list):
+        if not isinstance(repeats, np.ndarray | tuple | list):
             raise UnsupportedError(
-                "repeat: repeats must be one integer or size; for a count per element take "
-                "x[indices], with indices computed outside of the traced function"
+                "repeat: how many elements a computed count makes depends on data; repeats must "
+                "be an integer, a size, or integers known outside of the traced function"
             )
+        if np.size(repeats) != 1:
+            return _repeat_each(a, np.asarray(repeats), axis)
         repeats = int(np.asarray(repeats).item())
     count = as_size(repeats)
     if not holds(0, "<=", count):

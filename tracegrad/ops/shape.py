@@ -204,10 +204,16 @@ def normal_axes(axis: Any, rank: int) -> tuple[int, ...]:
 
 @public(np.reshape)
 def reshape(x: Any, /, shape: Any = None, order: str = "C", *, copy: Any = None) -> Any:
-    """The elements of `x`, in row-major order, as an array of `shape`; one extent may be -1."""
-    if order != "C":
-        raise ValueError("reshape: only row-major order ('C') is supported; transpose first")
+    """The elements of `x` as an array of `shape`, in row-major order; one extent may be -1.
+
+    `order="F"`: in column-major order, the first axis running fastest, in `x` and in the result.
+    """
     x = as_operand(x)
+    if order == "F":
+        wanted = tuple(reversed(as_shape(shape)))
+        return transpose(reshape(transpose(x), wanted))
+    if order not in ("C", "A", "K"):
+        raise ValueError(f"order must be one of 'C', 'F', 'A', or 'K' (got '{order}')")
     type = type_of(x)
     wanted = as_shape(shape)
     open_axes = [axis for axis, size in enumerate(wanted) if isinstance(size, int) and size == -1]
