@@ -171,6 +171,7 @@ def test_einsum_contracts_the_cheap_pair_first() -> None:
 
 
 def test_other_products() -> None:
+    vecdot: Any = np.vecdot
     a, b, c, v = drawn((2, 3, 4)), drawn((5, 4, 3)), drawn((4, 3)), drawn((3,))
     programs: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
         (lambda a, b: np.tensordot(a, b, axes=([1, 2], [2, 1])), (a, b)),
@@ -180,7 +181,7 @@ def test_other_products() -> None:
         (np.dot, (a, b.swapaxes(1, 2).copy().swapaxes(1, 2))),
         (np.dot, (2.5, v)), (np.inner, (c, v)), (np.inner, (a.swapaxes(1, 2), c)),
         (np.matvec, (c, v)), (np.matvec, (b, drawn((5, 3)))), (np.vecmat, (v, drawn((2, 3, 4)))),
-        (lambda x, y: np.vecdot(x, y, **{"axis": 0}), (c, drawn((4, 1)))),
+        (lambda x, y: vecdot(x, y, axis=0), (c, drawn((4, 1)))),
         (np.kron, (c, v)), (np.kron, (a, c)), (np.cross, (c, v)),
         (lambda x, y: np.cross(x, y, axis=0), (c.T[:, :2], c.T[:, 2:])),
         (lambda x, y: np.linalg.multi_dot([y, x.T, x, y]), (c, v)),
