@@ -1,4 +1,4 @@
-"""Arrays made from sizes and numbers: zeros, full, arange, linspace.
+"""Arrays made from sizes and numbers: zeros, ones, full, and as another array.
 
 One function serves three callers. In a traced function the result is a traced array, so that it may
 be written to and its sizes may be symbolic; outside of one it is a `Tensor`; `zeros_like` and its
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tracegrad.errors import UnsupportedError
-from tracegrad.ir.dims import Size, holds
+from tracegrad.ir.dims import Size
 from tracegrad.ir.op import Op
 from tracegrad.ops.broadcast import Shape
 from tracegrad.ops.constant import ARANGE, astype
@@ -31,11 +31,9 @@ from tracegrad.ops.op import (
     sample,
     supported_dtype,
     type_of,
-    weak_or_dtype,
 )
-from tracegrad.ops.reduction import BROADCAST_TO, size_value
-from tracegrad.ops.selection import where
-from tracegrad.ops.shape import COPY, as_shape, as_size
+from tracegrad.ops.reduction import BROADCAST_TO
+from tracegrad.ops.shape import COPY, as_shape
 
 FLOAT = np.dtype(np.float64)
 
@@ -62,7 +60,7 @@ def given(value: Any, requires_grad: bool) -> Any:
 
 def _sizes(sizes: tuple[Any, ...], dtype: Any) -> tuple[Shape, Any]:
     """`zeros(2, 3)`, `zeros((2, 3))`, and NumPy's `zeros((2, 3), dtype)`."""
-    if len(sizes) == 2 and not _is_size(sizes[1] if _is_size(sizes[0]) else None):
+    if len(sizes) == 2 and not is_size(sizes[1] if is_size(sizes[0]) else None):
         sizes, dtype = sizes[:1], sizes[1]
     shape = as_shape(sizes[0] if len(sizes) == 1 else sizes)
     for size in shape:
@@ -76,7 +74,7 @@ def _filled(shape: Shape, value: Any, like: Any = None) -> Any:
     if isinstance(like, Bindable) and recording.get() is None:
         return bind(COPY, type(like).bind(BROADCAST_TO, (value,), {"shape": shape}))
     if recording.get() is None and not isinstance(value, Bindable):
-        return np.array(np.broadcast_to(value, shape))
+        return np.array(bind(BROADCAST_TO, value, shape=shape))
     return made(BROADCAST_TO, value, shape=shape)
 
 
@@ -232,7 +230,7 @@ def asarray(
     return given(np.asarray(found), requires_grad)
 
 
-def _is_size(value: Any) -> bool:
+def is_size(value: Any) -> bool:
     return isinstance(value, int | np.integer | SizeValue) and not isinstance(value, bool)
 
 
@@ -241,106 +239,7 @@ def counting(size: Size) -> Any:
     return made(ARANGE, size=size)
 
 
-@public(np.arange)
-def arange(
-    start: Any,
-    stop: Any = None,
-    step: Any = 1,
-    dtype: Any = None,
-    *,
-    requires_grad: bool = False,
-    device: Any = None,
-) -> Any:
-    """`start, start + step, ...` below `stop`; integers may be traced sizes."""
-    start, stop = (0, start) if stop is None else (start, stop)
-    if any(isinstance(value, Bindable) for value in (start, stop, step)):
-        raise UnsupportedError(
-            "arange of a traced value: the size of a result must not depend on values; use a size "
-            "from x.shape, or linspace(start, stop, num)"
-        )
-    if not any(isinstance(value, SizeValue) for value in (start, stop, step)):
-        return given(np.arange(start, stop, step, dtype), requires_grad)
-    if not all(_is_size(value) for value in (start, stop, step)):
-        raise UnsupportedError("arange with a traced size needs integers for start, stop and step")
-    first, last, distance = as_size(start), as_size(stop), as_size(step)
-    if not isinstance(distance, int) or distance == 0:
-        raise ValueError("arange: step must be a plain integer other than 0")
-    found = counting(_steps(first, last, distance))
-    found = found if distance == 1 else found * distance
-    found = found if isinstance(first, int) and first == 0 else found + size_value(first)
-    return given(found if dtype is None else astype(found, dtype), requires_grad)
-
-
-def _steps(first: Size, last: Size, step: int) -> Size:
-    """How many numbers `first + k*step` come before `last`."""
-    span = last - first if step > 0 else first - last
-    return (span + (abs(step) - 1)) // abs(step) if holds(0, "<=", span) else 0
-
-
-@public(np.linspace)
-def linspace(
-    start: Any,
-    stop: Any,
-    num: Any = 50,
-    endpoint: bool = True,
-    retstep: bool = False,
-    dtype: Any = None,
-    axis: int = 0,
-    *,
-    requires_grad: bool = False,
-    device: Any = None,
-) -> Any:
-    """`num` numbers from `start` to `stop` at equal distances, along a new axis.
-
-    start, stop: f[...] broadcast together; with `endpoint=False` the last number is left out.
-    """
-    start, stop, count = as_operand(start), as_operand(stop), as_size(num)
-    if not holds(0, "<=", count):
-        raise ValueError(f"Number of samples, {count}, must be non-negative.")
-    result = _inexact(start, stop)
-    start, stop = astype(start, result), astype(stop, result)
-    gaps = count - 1 if endpoint else count
-    delta = stop - start
-    step = delta / size_value(gaps) if holds(0, "<", gaps) else delta * np.nan
-    place = PUBLIC["reshape"](counting(count), (-1, *(1 for _ in type_of(delta).shape)))
-    found = astype(place, result) * (step if holds(0, "<", gaps) else delta) + start
-    if endpoint and holds(1, "<", count):
-        found = where(place == size_value(count - 1), stop, found)
-    if dtype is not None:
-        rounds = np.dtype(dtype).kind in "iu"
-        found = astype(PUBLIC["floor"](found) if rounds else found, dtype)
-    found = given(PUBLIC["moveaxis"](found, 0, axis), requires_grad)
-    return (found, step) if retstep else found
-
-
-def _inexact(start: Any, stop: Any) -> np.dtype:
-    """The dtype that `start` and `stop` have together with a Python float; numbers are weak."""
-    kinds = [weak_or_dtype(type_of(value)) for value in (start, stop)]
-    return np.result_type(*(kind(1) if isinstance(kind, type) else kind for kind in kinds), 1.0)
-
-
-@public(np.logspace)
-def logspace(
-    start: Any,
-    stop: Any,
-    num: Any = 50,
-    endpoint: bool = True,
-    base: Any = 10.0,
-    dtype: Any = None,
-    axis: int = 0,
-) -> Any:
-    """`base` to the powers of `linspace(start, stop, num)`."""
-    found = PUBLIC["power"](base, linspace(start, stop, num, endpoint, axis=axis))
-    return found if dtype is None else astype(found, dtype)
-
-
 sample(lambda x: np.zeros_like(x) + np.ones_like(x) * x, (2, 3))
 sample(lambda x: np.full_like(x, 2.5) * x + np.empty_like(x) * 0, (3,))
 sample(lambda x: np.full(x.shape, x[0], like=x) * x, (3,))
 sample(lambda x: np.zeros(3, like=x) + np.ones((2, 3), like=x) * x, (3,))
-sample(lambda x: np.linspace(x, 2.0, 5), ())
-sample(lambda x, y: np.linspace(x, y, 4, endpoint=False, axis=1) ** 2, (3,), (3,))
-sample(lambda x, y: np.linspace(x, y, 1), (), ())
-sample(lambda x: np.linspace(x, 1.0, 0), ())
-sample(lambda x: np.linspace(x, 7.0, 4, retstep=True), ())
-sample(lambda x: np.logspace(x, 1.0, 4, base=2.0), ())

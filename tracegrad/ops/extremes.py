@@ -55,10 +55,13 @@ class Extreme(Reduction):
 
     def __init__(self, name: str, combine: str, limit: Callable[[np.dtype], Any]) -> None:
         self.name = self.short = name
-        self.combine, self.identity = combine, limit
+        self.combine, self.limit = combine, limit
+
+    def identity(self, dtype: np.dtype) -> Any:
+        return self.limit(dtype)
 
     def reference(self, x: np.ndarray, *, axis: Axes) -> Any:
-        find = np.max if self.name == "max" else np.min
+        find: Callable[..., Any] = np.max if self.name == "max" else np.min
         return find(x, axis=axis, initial=None if x.size else self.identity(x.dtype))
 
     def jvp(self, tangents: tuple[Array | None, ...], out: Array, x: Array, *, axis: Axes) -> Array:
@@ -103,7 +106,9 @@ def _extreme(op: Extreme, word: str, binary: str, options: tuple[Any, ...]) -> A
 def _not_empty(type: ArrayType, axes: Axes, what: str) -> None:
     """Nothing has no largest element."""
     if axes and not holds(product(tuple(type.shape[axis] for axis in axes)), "!=", 0):
-        raise ShapeError(f"zero-size array to {what} which has no identity: the array is {type.in_figures()}")
+        raise ShapeError(
+            f"zero-size array to {what} which has no identity: the array is {type.in_figures()}"
+        )
 
 
 @public(np.max, np.amax, name="max")

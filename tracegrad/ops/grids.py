@@ -13,7 +13,6 @@ import numpy as np
 
 from tracegrad.errors import ShapeError
 from tracegrad.ops.axes import broadcast_arrays
-from tracegrad.ops.broadcast import Shape
 from tracegrad.ops.constant import astype
 from tracegrad.ops.creation import FLOAT, counting, given
 from tracegrad.ops.op import as_operand, public, sample, type_of
@@ -66,25 +65,27 @@ def _below(n: Any, m: Any, k: Any) -> Any:
     return _shifted(row, k) >= column
 
 
-def _triangle_of(m: Any) -> tuple[Any, Shape]:
+def _part(m: Any, k: Any, lower: bool) -> Any:
+    """What lies on and below the `k`-th diagonal of matrices, or what does not."""
     m = as_operand(m)
-    if type_of(m).rank < 2:
-        raise ShapeError(f"tril and triu take matrices or stacks of them, not {type_of(m)}")
-    return m, type_of(m).shape[-2:]
+    type = type_of(m)
+    if type.rank < 2:
+        raise ShapeError(f"tril and triu take matrices or stacks of them, not {type}")
+    rows, columns = type.shape[-2:]
+    below, zero = _below(rows, columns, k), type.dtype.type(0)
+    return where(below, m, zero) if lower else where(below, zero, m)
 
 
 @public(np.tril)
 def tril(m: Any, k: Any = 0) -> Any:
     """`m` on and below its `k`-th diagonal, zeros above. Works on the last two axes."""
-    m, shape = _triangle_of(m)
-    return where(_below(*shape, k), m, type_of(m).dtype.type(0))
+    return _part(m, k, lower=True)
 
 
 @public(np.triu)
 def triu(m: Any, k: Any = 0) -> Any:
     """`m` on and above its `k`-th diagonal, zeros below. Works on the last two axes."""
-    m, shape = _triangle_of(m)
-    return where(_below(*shape, as_size(k) - 1), type_of(m).dtype.type(0), m)
+    return _part(m, as_size(k) - 1, lower=False)
 
 
 @public(np.meshgrid)

@@ -101,7 +101,7 @@ def _matrix(x: Any, order: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
     return found if keepdims else PUBLIC["reshape"](found, wanted)
 
 
-sample(lambda x: np.linalg.norm(x) * np.linalg.norm(x, keepdims=True), (3, 4))
+sample(lambda x: np.linalg.norm(x) * np.linalg.norm(x, None, (0, 1), True), (3, 4))
 sample(lambda x: np.linalg.norm(x, axis=1) + np.linalg.norm(x, 2, 1, keepdims=True)[:, 0], (3, 4))
 sample(
     lambda x: (np.linalg.norm(x, 1), np.linalg.norm(x, np.inf), np.linalg.norm(x, -np.inf)), (4,)
