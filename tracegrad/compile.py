@@ -22,6 +22,7 @@ from tracegrad.tracing.naming import name_nodes
 
 lowering = Later("tracegrad.lower")
 failure = Later("tracegrad.inspect.failure")
+schedule = Later("codegen.schedule")
 codegen_module = Later("codegen.module")
 
 Pass = Callable[[Graph], Graph]
@@ -67,6 +68,8 @@ class Program:
 
     graph: Graph
     name: str
+    donated: frozenset[int] = frozenset()
+    """The inputs whose arrays it may write to and return: nobody looks at them after the call."""
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
@@ -78,7 +81,7 @@ class Program:
 
     @cached_property
     def module(self) -> Any:
-        return lowering.lower(self.final, self.name)
+        return schedule.donating(lowering.lower(self.final, self.name), self.donated)
 
     @cached_property
     def built(self) -> Any:
@@ -98,3 +101,11 @@ class Program:
 
     def run(self, arguments: Sequence[Any]) -> Any:
         return self.function(*arguments)
+
+    def consuming(self, donated: frozenset[int]) -> Program:
+        """The program that may reuse the memory of these inputs; this one if that has no use."""
+        if not donated:
+            return self
+        program = Program(self.graph, f"{self.name}_consuming", donated)
+        program.stages = self.stages
+        return program if schedule.consumes(program.module) else self

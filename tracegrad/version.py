@@ -26,6 +26,14 @@ class Split:
     eager: Any = None
     """The op by which a call on tensors stands in their graph."""
 
+    @cached_property
+    def consuming(self) -> Program:
+        """The backward that may write its results into the kept values; `backward` leaves them
+        untouched, and is this one too if no result would fit there."""
+        seeds = len(self.cut.seeds)
+        kept = (n for n, residual in enumerate(self.cut.residuals) if residual.origin == "kept")
+        return self.backward.consuming(frozenset(seeds + number for number in kept))
+
 
 @dataclass
 class Version:

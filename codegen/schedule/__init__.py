@@ -7,13 +7,15 @@ nests, smaller temporaries and sums that are fast and accurate. Each pass is a p
 
 from __future__ import annotations
 
-from codegen.loops import Function
+from dataclasses import replace
+
+from codegen.loops import Function, Module
 from codegen.schedule.collapse import collapse
 from codegen.schedule.contraction import contract
 from codegen.schedule.copies import unify
 from codegen.schedule.fusion import fuse
 from codegen.schedule.registers import promote
-from codegen.schedule.reuse import reuse
+from codegen.schedule.reuse import reuse, reused
 from codegen.schedule.sums import accurate
 from codegen.schedule.tidy import tidy
 
@@ -35,3 +37,21 @@ def optimize(function: Function) -> Function:
     for step in PASSES:
         function = step(function)
     return function
+
+
+def donating(module: Module, numbers: frozenset[int]) -> Module:
+    """The module with these parameters of its only function donated."""
+    (function,) = module.functions
+    parameters = tuple(
+        replace(parameter, donated=number in numbers)
+        for number, parameter in enumerate(function.parameters)
+    )
+    return replace(module, functions=(replace(function, parameters=parameters),))
+
+
+def consumes(module: Module) -> bool:
+    """Whether any function of the module makes use of the memory of a donated parameter."""
+    return any(
+        {p.name for p in function.parameters if p.donated} & {*reused(structure(function)).values()}
+        for function in module.functions
+    )

@@ -3,6 +3,8 @@
     y = loss(w, x)   ->   compiled forward: y and residuals; y.grad_fn is <TraceBackward loss>
     y.backward()     ->   compiled backward: d_w from d_y and the residuals, which are then dropped
 
+The backward that drops the kept residuals is the consuming variant: it may write the gradients into
+their memory. With `retain_graph=True` the retaining variant runs, which leaves them as they are.
 Only the cotangents of arguments that require a gradient are computed: each choice of arguments is a
 backward of its own. Under `create_graph` the backward is itself called as a traced function on
 tensors.
@@ -74,6 +76,11 @@ class Opened:
     def type(self) -> ArrayType:
         return self.node.type
 
+    @property
+    def consumed(self) -> bool:
+        """Whether the graph has let go of the residuals: they are ours to write to."""
+        return self.node.saved is None
+
 
 class TracedCall(Op):
     """The compiled forward of a traced function; its derivative is the compiled backward."""
@@ -100,12 +107,14 @@ class TracedCall(Op):
 
     def _compiled(self, seeds: Sequence[Core], out: Opened) -> list[Core]:
         """The gradients that are not missing, by the compiled backward."""
-        program, kind = self.split.backward, type(seeds[0])
+        program = self.split.consuming if out.consumed else self.split.backward
+        kind = type(seeds[0])
         arrays = [normalised("", tensor._data) for tensor in (*seeds, *out.residuals)]
         outputs = program.graph.outputs
         found = _as_tuple(program.function(*arrays), len(outputs))
         results = [kind.of(_array(r, n.type)) for r, n in zip(found, outputs, strict=True)]
-        for result, fresh in zip(results, self._fresh_among(results, arrays), strict=True):
+        given = [array for n, array in enumerate(arrays) if n not in program.donated]
+        for result, fresh in zip(results, self._fresh_among(results, given), strict=True):
             result._fresh = fresh
         return results
 

@@ -76,9 +76,10 @@ class Walk:
             None if saved is None else self._tensor(node, operand, saved)
             for operand, saved in zip(node.places, node.saved, strict=False)
         ]
+        opened = node.opened(found)
         if node.consumable and not self.retain:
             node.free(self.site)
-        return node.opened(found)
+        return opened
 
     def _tensor(self, reader: Recorded, node: Node, saved: Saved) -> Core:
         check(reader, node, saved)
