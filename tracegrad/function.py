@@ -51,6 +51,8 @@ class Function(Inspectable):
     """The program that `dump`, `source` and the others mean if none is named."""
 
     def __init__(self, python: Callable[..., Any], name: str = "") -> None:
+        if not callable(python):
+            raise TypeError(f"only functions can be traced: this is {python!r}")
         self.python = python
         self.name = name or name_of(python)
         self._signature = signature_of(python)

@@ -69,6 +69,11 @@ def jvp(
     """`(fun(*primals), tangent)`: the directional derivative; `tangents` match `primals` in
     structure.
     """
+    if not isinstance(primals, tuple | list) or not isinstance(tangents, tuple | list):
+        raise TypeError(
+            "jvp takes the arguments as a tuple, and their tangents as another: "
+            "tg.jvp(f, (x,), (t,))"
+        )
     if current_trace() is None:
 
         def pushed(primals: Any, tangents: Any) -> Any:

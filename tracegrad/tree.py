@@ -7,6 +7,7 @@ params_b_1
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -64,10 +65,16 @@ def flatten(
             ) from None
         return Static(value)
     children = tuple(
-        flatten(f"{name}_{key}" if name else str(key), item, is_leaf, leaves)
+        flatten(_joined(name, key), item, is_leaf, leaves)
         for key, item in zip(keys, items, strict=True)
     )
     return Branch(type(value), tuple(keys), children)
+
+
+def _joined(name: str, key: Any) -> str:
+    """`params["conv 1"]` is called `params_conv_1`."""
+    part = re.sub(r"\W", "_", str(key))
+    return f"{name}_{part}" if name else part
 
 
 def _parts(value: Any) -> tuple[list[Any] | None, list[Any]]:

@@ -16,6 +16,7 @@ from tracegrad.errors import NotDifferentiableError
 from tracegrad.ir.types import ArrayType
 from tracegrad.leaves import leaves_of
 from tracegrad.ops.constant import astype
+from tracegrad.ops.op import as_operand
 from tracegrad.ops.reduction import broadcast_to
 from tracegrad.ops.shape import COPY
 from tracegrad.tracing.array import Traced
@@ -171,6 +172,9 @@ def separated(trace: Trace, value: Any) -> Traced:
 
 
 def as_traced(trace: Trace, value: Any) -> Traced:
+    """`value` in this trace; an object array of traced numbers is stacked, others are constants."""
+    if isinstance(value, np.ndarray) and value.dtype == object:
+        value = as_operand(value)
     return value if isinstance(value, Traced) else Traced(trace, trace.lift(value))
 
 

@@ -6,6 +6,7 @@ Each spells a public function of the `tg` namespace; nothing is computed here.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NoReturn
 
 import numpy as np
@@ -32,7 +33,12 @@ def numpy_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: 
     out = options.pop("out", None)
     ours = meaning(ufunc)
     if method == "__call__" and ours is not None:
+        mask = options.pop("where", True)
+        if mask is not True:
+            inputs = tuple(_where_used(mask, x) for x in inputs)
         result = _call_ufunc(ufunc, ours, inputs, options)
+        if mask is not True:
+            result = PUBLIC["where"](mask, result, 0 if out is None else out[0])
     elif method == "reduce" and ufunc in _UFUNC_REDUCTIONS:
         options.setdefault("axis", 0)
         result = PUBLIC[_UFUNC_REDUCTIONS[ufunc]](*inputs, **options)
@@ -47,6 +53,14 @@ def numpy_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: 
     return result if out is None else _into(out[0], result)
 
 
+def _where_used(mask: Any, x: Any) -> Any:
+    """`x` where `mask` holds, else 1: `np.divide(a, b, out=c, where=b != 0)` has a derivative, and
+    no NaN in it, where `b` is 0.
+    """
+    type = type_of(x)
+    return x if type.weak else PUBLIC["where"](mask, x, type.dtype.type(1))
+
+
 def _spread_shape(a: Any, b: Any) -> tuple[Any, ...]:
     """The shape of `a` with an axis of extent 1 for each axis of `b`."""
     return type_of(a).shape + (1,) * type_of(b).rank
@@ -56,14 +70,12 @@ def _call_ufunc(
     ufunc: np.ufunc, ours: Callable[..., Any], inputs: tuple[Any, ...], options: dict[str, Any]
 ) -> Any:
     dtype = options.pop("dtype", None)
-    where = options.pop("where", True)
-    if ufunc.signature is not None and where is True and dtype is None:
+    if ufunc.signature is not None and dtype is None:
         return ours(*inputs, **options)
-    if options or where is not True:
-        names = [*options, *(["where"] if where is not True else [])]
+    if options:
         raise UnsupportedError(
-            f"np.{ufunc.__name__}: the option {', '.join(names)} is not supported; use "
-            "np.where(condition, a, b)"
+            f"np.{ufunc.__name__}: the option {', '.join(options)} is not supported on traced or "
+            "eager arrays"
         )
     if dtype is not None:
         inputs = tuple(PUBLIC["astype"](value, dtype) for value in inputs)
@@ -197,6 +209,16 @@ class ArrayMethods(Bindable):
     def astype(self, dtype: Any, *, copy: bool = True) -> Any:
         result = PUBLIC["astype"](self, dtype)
         return PUBLIC["copy"](result) if copy and result is self else result
+
+    def __getattr__(self, name: str) -> Any:
+        """Unary functions as methods: NumPy calls them for the elements of an object array, as in
+        `np.exp(np.array([c, s]))` of traced numbers.
+        """
+        if not name.startswith("_"):
+            ufunc = getattr(np, name, None)
+            if isinstance(ufunc, np.ufunc) and ufunc.nin == 1:
+                return partial(ufunc, self)
+        raise AttributeError(f"traced and eager arrays have no attribute {name!r}")
 
     @property
     def T(self) -> Any:
