@@ -54,7 +54,9 @@ class Dump(str):
         namespace: dict[str, Any] = {"np": np, **self.constants}
         if "scipy." in self:
             namespace["scipy"] = importlib.import_module("scipy")
-            namespace["scipy.special"] = importlib.import_module("scipy.special")
+            for module in ("scipy.special", "scipy.linalg"):
+                if f"{module}." in self:
+                    importlib.import_module(module)
         exec(compile(str(self), f"<dump of {self.name}>", "exec"), namespace)
         return namespace[self.name]
 

@@ -25,6 +25,7 @@ from tracegrad.ops.op import PUBLIC, type_of
 from tracegrad.ops.operators import ArrayMethods
 from tracegrad.ops.shape import row_major
 from tracegrad.tracing.size import TracedSize, pinned, sized
+from tracegrad.tracing.source import called_by_scipy
 from tracegrad.tracing.trace import Trace, current_trace, leaked
 
 
@@ -200,6 +201,11 @@ class Traced(ArrayMethods):
             box = np.empty((), dtype=object)
             box[()] = self
             return box
+        if called_by_scipy():
+            raise self._no_value(
+                "given to a function of SciPy that takes NumPy arrays only",
+                "use NumPy's, or one of tg: tg.linalg.solve_triangular, tg.linalg.cho_solve, ...",
+            )
         raise self._no_value(
             "turned into an array by np.asarray() or np.array()",
             "use np.stack, or the array itself",

@@ -69,7 +69,7 @@ def name_nodes(
     """Every label made a name of its own: `%7` numbered in order of appearance, repeats told
     apart.
     """
-    namer = namer or Namer()
+    namer = namer or Namer(set(graph.sizes))
     numbers = {} if numbers is None else numbers
     names: dict[Node, str] = {}
     attrs: dict[Node, Any] = {}

@@ -21,7 +21,9 @@ import numpy as np
 
 from tracegrad.ir.graph import Source
 
-_LIBRARY = (str(Path(__file__).resolve().parents[1]), str(Path(np.__file__).resolve().parent))
+_NUMPY = Path(np.__file__).resolve().parent
+_SCIPY = str(_NUMPY.parent / "scipy")
+_LIBRARY = (str(Path(__file__).resolve().parents[1]), str(_NUMPY), _SCIPY)
 
 
 @lru_cache(maxsize=4096)
@@ -35,6 +37,12 @@ def user_frame() -> tuple[FrameType | None, FrameType | None]:
     while frame is not None and not is_user_file(frame.f_code.co_filename):
         outer, frame = frame, frame.f_back
     return frame, outer
+
+
+def called_by_scipy() -> bool:
+    """Whether the function that user code called is one of SciPy's."""
+    _, called = user_frame()
+    return called is not None and called.f_code.co_filename.startswith(_SCIPY)
 
 
 def source_of(code: CodeType, offset: int) -> Source | None:
@@ -78,6 +86,8 @@ def _stores(code: CodeType) -> dict[int, str]:
     for before, after in pairwise(instructions):
         if after.opname.startswith(("STORE_FAST", "STORE_NAME", "STORE_DEREF", "STORE_GLOBAL")):
             name = after.argval[0] if isinstance(after.argval, tuple) else after.argval
+            if not str(name).isidentifier():  # pytest keeps parts of assertions in `@py_assert1`
+                continue
             # A call of a Python function leaves the frame at the caches behind its instruction.
             for offset in range(before.offset, after.offset, 2):
                 found[offset] = str(name)
