@@ -57,7 +57,7 @@ def test_result_dtypes(op: Elementwise) -> None:
         assert ours == numpys, f"{op.name}({kinds}): {ours}, NumPy {numpys}"
 
 
-@pytest.mark.parametrize("pair", product(OPERANDS, repeat=2), ids=lambda p: "")
+@pytest.mark.parametrize("pair", list(product(OPERANDS, repeat=2)), ids=lambda p: "")
 def test_where_and_clip(pair: tuple[Any, Any]) -> None:
     a, b = pair
     where, clip = REGISTRY["where"], REGISTRY["clip"]

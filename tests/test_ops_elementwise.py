@@ -110,7 +110,8 @@ def trusted(op: Elementwise, columns: tuple[np.ndarray, ...]) -> Any:
     good: Any = np.True_
     for x in columns if isinstance(op.numpy, SciPy) else ():
         small = (x != 0) & (np.abs(x) < np.finfo(x.dtype).tiny)
-        distance = np.abs(x - np.rint(x))
+        with np.errstate(invalid="ignore"):
+            distance = np.abs(x - np.rint(x))
         pole = (x < 0) & (distance != 0) & (distance < 0.05)
         good = good & ~small & ~(pole & ("gamma" in op.name or op.name == "psi"))
     if op.name == "kl_div":
