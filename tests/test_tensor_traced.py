@@ -342,3 +342,10 @@ def test_the_memory_of_the_process_is_flat_unless_graphs_are_retained() -> None:
     array = 8 * 300 * 300
     assert growth("retain") > 80 * array
     assert growth("consume") < 10 * array
+
+
+def test_a_checked_index_array_crosses_to_the_backward() -> None:
+    picked = tg.trace(lambda x, at: np.sum(np.exp(x)[np.arange(2), at]))
+    x = tg.tensor([[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]], requires_grad=True)
+    picked(x, np.array([2, -3])).backward()
+    close(x.grad, [[0.0, 0.0, np.exp(2.0)], [np.exp(3.0), 0.0, 0.0]])

@@ -144,7 +144,8 @@ class Lowering:
             return self.value(node, ())
         root = owner(node, self.taken, is_view)
         sharers = [out for out in self.graph.outputs if owner(out, self.taken, is_view) is root]
-        if root.op.name not in ("input", "constant") and len(set(sharers)) == 1:
+        own = node in self.arrays and root.op.name not in ("input", "constant")
+        if own and len(set(sharers)) == 1:
             return self.arrays[node]
         name = self.namer.unique(f"{node.name or 'table'}_copy")
         self.copy(name, node, temporary=False)
