@@ -111,8 +111,3 @@ def test_half_precision_is_refused_with_the_cure() -> None:
 def test_where_with_one_argument_says_what_to_do() -> None:
     with pytest.raises(UnsupportedError, match=r"where\(condition, a, b\)"):
         Function(lambda x: np.where(x > 0))(np.ones(2))
-
-
-def test_where_option_of_ufuncs_is_refused() -> None:
-    with pytest.raises(UnsupportedError, match="where"):
-        Function(lambda x: np.exp(x, where=x > 0))(np.ones(2))
