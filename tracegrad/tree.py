@@ -59,9 +59,8 @@ def flatten(
             hash(value)
         except TypeError:
             raise TypeError(
-                f"argument {name or 'value'} is a {type(value).__name__}, which is neither an "
-                "array, a number, "
-                "nor a tuple, list, dict or dataclass of these"
+                f"{_called(name)} is a {type(value).__name__}, which is neither an array, a "
+                "number, nor a tuple, list, dict or dataclass of these"
             ) from None
         return Static(value)
     children = tuple(
@@ -69,6 +68,10 @@ def flatten(
         for key, item in zip(keys, items, strict=True)
     )
     return Branch(type(value), tuple(keys), children)
+
+
+def _called(name: str) -> str:
+    return f"argument {name}" if name.isidentifier() else "one of the arguments or results"
 
 
 def _joined(name: str, key: Any) -> str:

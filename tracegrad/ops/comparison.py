@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from codegen.expr import Const, Expr
+from tracegrad.ir.dims import same
 from tracegrad.ops.elementwise import BOOL, Elementwise, row
-from tracegrad.ops.op import PUBLIC, as_operand, public, type_of
+from tracegrad.ops.op import PUBLIC, as_operand, public, sample, type_of
 
 
 class Comparison(Elementwise):
@@ -77,6 +78,24 @@ def isclose(
     near = LESS_EQUAL(PUBLIC["abs"](a - b), atol + rtol * PUBLIC["abs"](b))
     result = (near & ISFINITE(b)) | EQUAL(a, b)
     return result | (ISNAN(a) & ISNAN(b)) if equal_nan else result
+
+
+@public(np.array_equal)
+def array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> Any:
+    """Whether shapes and elements are equal; NaN equals NaN only with `equal_nan`."""
+    a, b = as_operand(a1), as_operand(a2)
+    mine, yours = type_of(a).shape, type_of(b).shape
+    if len(mine) != len(yours) or not all(map(same, mine, yours)):
+        return False
+    equal = PUBLIC["equal"](a, b)
+    if equal_nan:
+        equal = equal | (PUBLIC["isnan"](a) & PUBLIC["isnan"](b))
+    return PUBLIC["all"](equal)
+
+
+sample(lambda x: np.array_equal(x, x) & np.array_equal(x, x[:2]), (3,), smooth=False)
+sample(lambda x: np.array_equal(x, x + 1), (2, 3), smooth=False)
+sample(lambda x: np.array_equal(x, x, equal_nan=True), (2, 3), smooth=False)
 
 
 @public(np.allclose)

@@ -137,6 +137,8 @@ def as_operand(value: Any) -> Any:
         return _from_items(value)
     if type(value) is np.ndarray:
         return value
+    if isinstance(value, complex):
+        supported_dtype(complex)
     raise UnsupportedError(
         f"{type(value).__name__} is not an array: pass a NumPy array, a number, or nested lists "
         "of these"

@@ -12,8 +12,9 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tracegrad.errors import UnsupportedError
+from tracegrad.ir.types import ArrayType
 from tracegrad.later import Later
-from tracegrad.ops.op import NUMPY, PUBLIC, Bindable, type_of
+from tracegrad.ops.op import NUMPY, PUBLIC, Bindable, type_of, weak_or_dtype
 from tracegrad.ops.scipy import meaning
 
 difflib = Later("difflib")
@@ -229,6 +230,14 @@ class ArrayMethods(Bindable):
         return PUBLIC["matrix_transpose"](self)
 
     @property
+    def real(self) -> Any:
+        return PUBLIC["real"](self)
+
+    @property
+    def imag(self) -> Any:
+        return PUBLIC["imag"](self)
+
+    @property
     def dtype(self) -> np.dtype:
         return self.type.dtype
 
@@ -245,4 +254,24 @@ def _size(a: Any, axis: int | None = None) -> Any:
     return a.size if axis is None else a.shape[axis]
 
 
-NUMPY.update({np.shape: lambda a: a.shape, np.ndim: lambda a: a.ndim, np.size: _size})
+def _result_type(*given: Any) -> np.dtype:
+    arrays = (weak_zero(type_of(x)) if isinstance(x, Bindable) else x for x in given)
+    return np.result_type(*arrays)
+
+
+def weak_zero(type: ArrayType) -> Any:
+    """What promotes like an array of this type."""
+    kind = weak_or_dtype(type)
+    return kind(0) if type.weak else kind
+
+
+NUMPY.update(
+    {
+        np.shape: lambda a: a.shape,
+        np.ndim: lambda a: a.ndim,
+        np.size: _size,
+        np.result_type: _result_type,
+        np.iscomplexobj: lambda x: False,
+        np.isrealobj: lambda x: True,
+    }
+)
