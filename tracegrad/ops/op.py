@@ -133,7 +133,9 @@ def as_operand(value: Any) -> Any:
     """`value` as something with a type: lists and object arrays of traced values are stacked."""
     if isinstance(value, _OPERANDS):
         return value
-    if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.dtype == object):
+    if isinstance(value, list | tuple | range) or (
+        isinstance(value, np.ndarray) and value.dtype == object
+    ):
         return _from_items(value)
     if type(value) is np.ndarray:
         return value
