@@ -12,7 +12,7 @@ from typing import Any
 
 from codegen.library import blas, extremes, factorisations, lapack, portable, products, sums
 from codegen.library.extremes import running_max, running_min
-from codegen.library.lapack import cholesky, lu_factor, lu_solve, solve_triangular
+from codegen.library.lapack import cholesky, eigh, lu_factor, lu_solve, solve_triangular
 from codegen.library.products import batched_dot, dot
 from codegen.library.sums import rounding_error_f32, rounding_error_f64
 
@@ -20,6 +20,7 @@ FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "dot": (portable.fill_dot, portable.compiled_fill_dot, portable.dot),
     "batched_dot": (portable.fill_dot, portable.compiled_fill_dot, portable.batched_dot),
     "cholesky": (factorisations.cholesky,),
+    "eigh": (factorisations.eigh,),
     "lu_factor": (factorisations.lu_factor,),
     "lu_solve": (factorisations.substitute, factorisations.lu_solve),
     "solve_triangular": (factorisations.substitute, factorisations.solve_triangular),
@@ -36,6 +37,7 @@ __all__ = [
     "batched_dot",
     "cholesky",
     "dot",
+    "eigh",
     "lu_factor",
     "lu_solve",
     "rounding_error_f32",

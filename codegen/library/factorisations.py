@@ -93,3 +93,14 @@ def lu_solve(lu, pivots, flip, b):
             substitute(m, True, False, True, x)
             substitute(m, False, False, False, x)
     return True
+
+
+@njit
+def eigh(vectors, work, counts, w, a):
+    """Each symmetric matrix becomes its eigenvectors, in columns; `w` their eigenvalues."""
+    n = a.shape[-1]
+    count = a.size // max(n * n, 1)
+    matrices, values = a.reshape((count, n, n)), w.reshape((count, n))
+    for k in range(count):
+        values[k], matrices[k] = np.linalg.eigh(matrices[k])
+    return True

@@ -7,6 +7,7 @@ Out: the same arrays, overwritten, and whether it went well for every matrix:
     lu_factor(a, pivots)                      a: becomes L and U as scipy.linalg.lu_factor has them
     regular = lu_solve(lu, pivots, flip, b)   b: becomes x with a @ x = b, or a.T @ x = b
     regular = solve_triangular(a, lower, flip, unit, b)
+    converged = eigh(vectors, work, counts, w, a)   a: symmetric, becomes its eigenvectors
 
 Fortran reads the memory of `a` as `a.T`. Cholesky's factor of the upper triangle of that is L in
 ours; a system `a @ x = b` is `x.T @ a.T = b.T` there, which is what `trsm` solves from the right.
@@ -255,11 +256,37 @@ def typed_solve_triangular(
     return types.boolean(a, *flags, b), generate
 
 
+def typed_eigh(typing_context: Any, vectors: Any, work: Any, counts: Any, w: Any, a: Any) -> Any:
+    """`work` and `counts` are the workspaces that LAPACK's dsyevd asks for."""
+    checked(a, w, work)
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        matrices = Matrices(context, builder, a, values[4], a.ndim)
+        spaces = [
+            context.make_array(kind)(context, builder, value)
+            for kind, value in zip((work, counts, w), values[1:4], strict=True)
+        ]
+        (length,), (number,) = (cgutils.unpack_tuple(builder, s.shape) for s in spaces[:2])
+        caller, n = Caller(builder, a.dtype), matrices.rows
+        info, job = cgutils.alloca_once(builder, INT), caller.either(values[0], "VN")
+        with cgutils.for_range(builder, matrices.count) as k:
+            start = matrices.at(k.index)
+            found = builder.gep(spaces[2].data, [builder.mul(k.index, n)])
+            rooms = (spaces[0].data, length, spaces[1].data, number)
+            caller.call("syevd", job, "L", n, start, caller.lead(n), found, *rooms, info)
+            caller.require(builder.icmp_signed("==", builder.load(info), ir.Constant(INT, 0)))
+            caller.transpose(matrices, start)
+        return builder.load(caller.good)
+
+    return types.boolean(types.boolean, work, counts, w, a), generate
+
+
 def compiled(typing: Callable[..., Any], plain: Callable[..., Any]) -> Any:
     """The intrinsic, or the plain function where numba is switched off."""
     return plain if vars(config)["DISABLE_JIT"] else intrinsic(typing)
 
 
+eigh = compiled(typed_eigh, factorisations.eigh)
 cholesky = compiled(typed_cholesky, factorisations.cholesky)
 lu_factor = compiled(typed_lu_factor, factorisations.lu_factor)
 lu_solve = compiled(typed_lu_solve, factorisations.lu_solve)
