@@ -1,6 +1,6 @@
 """Where the largest and the smallest elements are: `argmax`, `argmin`.
 
-    at = argmax(x)  =>  best = -inf; for i in range(n): if x[i] > best: best, at = x[i], i
+    at = argmax(x)      =>      best = max(x);  at = min over i of (i if x[i] == best else n)
 
 The first of equal elements is found; the first NaN wins over every number, as in NumPy.
 """
@@ -14,7 +14,7 @@ import numpy as np
 
 from codegen import expr as ex
 from codegen.expr import Call, Const, Expr, Load, Select, Var
-from codegen.loops import Alloc, Assign, Store
+from codegen.loops import Accumulate, Alloc, Assign, Store
 from tracegrad.errors import ShapeError
 from tracegrad.ir.dims import holds, product
 from tracegrad.ir.op import Op
@@ -33,8 +33,12 @@ class Position(Op):
 
     weight = 2
 
-    def __init__(self, name: str, better: str, limit: Callable[[np.dtype], Any]) -> None:
-        self.name, self.better, self.limit = name, better, limit
+    stored = (0,)
+
+    def __init__(
+        self, name: str, combine: str, better: str, limit: Callable[[np.dtype], Any]
+    ) -> None:
+        self.name, self.combine, self.better, self.limit = name, combine, better, limit
 
     def infer(self, x: ArrayType, *, axis: int | None) -> ArrayType:
         kept = () if axis is None else x.shape[:axis] + x.shape[axis + 1 :]
@@ -62,27 +66,31 @@ class Position(Op):
             self._across_rows(lowering, node, axis)
 
     def _along_rows(self, lowering: Any, node: Any, axes: Axes) -> None:
-        """The axes that are searched are the last ones: the best so far is a scalar."""
+        """The searched axes are the last ones. Two passes, each a reduction that vectorises:
+        the best value, then the smallest index at which it (or a NaN) stands."""
         (x,) = node.inputs
-        kept = x.type.shape[: x.type.rank - len(axes)]
-        best = Var(lowering.namer.unique(f"{node.name}_value"), x.type.dtype)
+        dtype, kept = x.type.dtype, x.type.shape[: x.type.rank - len(axes)]
+        searched = x.type.shape[len(kept) :]
+        best = Var(lowering.namer.unique(f"{node.name}_value"), dtype)
         at = Var(lowering.namer.unique(f"{node.name}_at") if kept else node.name)
         if kept:
             lowering.allocate(node)
+        note = lowering.comment(node)
         with lowering.nest(kept) as outer:
-            lowering.append(Assign(best, Const(self.limit(x.type.dtype), x.type.dtype)))
-            lowering.append(Assign(at, ex.integer(0)))
-            inner_shape = x.type.shape[len(kept) :]
-            with lowering.nest(inner_shape, tuple(range(len(axes)))) as inner:
-                value = Var(lowering.namer.unique(f"{node.name}_new"), x.type.dtype)
-                lowering.append(Assign(value, lowering.value(x, outer + inner)))
-                wins = Var(lowering.namer.unique(f"{node.name}_wins"), ex.BOOL)
-                lowering.append(Assign(wins, self.wins(value, best), lowering.comment(node)))
-                flat = _flat(inner, [lowering.size(size) for size in inner_shape])
-                lowering.append(Assign(at, Select(wins, flat, at, ex.INT)))
-                lowering.append(Assign(best, Select(wins, value, best, best.dtype)))
+            lowering.append(Assign(best, Const(self.limit(dtype), dtype)))
+            with lowering.nest(searched) as inner:
+                value = lowering.value(x, outer + inner)
+                lowering.append(Accumulate(best.name, None, self.combine, value, dtype, note))
+            lowering.append(Assign(at, lowering.size(product(searched))))
+            with lowering.nest(searched) as inner:
+                value = lowering.value(x, outer + inner)
+                flat = _flat(inner, [lowering.size(size) for size in searched])
+                place = Select(
+                    _is_best(value, best), flat, lowering.size(product(searched)), ex.INT
+                )
+                lowering.append(Accumulate(at.name, None, "minimum", place, ex.INT, note))
             if kept:
-                lowering.append(Store(node.name, outer, at, lowering.comment(node)))
+                lowering.append(Store(node.name, outer, at, note))
         if not kept:
             lowering.scalars[node] = at
 
@@ -105,6 +113,14 @@ class Position(Op):
             lowering.append(Store(best, kept, Select(wins, value, old, dtype)))
 
 
+def _is_best(value: Expr, best: Expr) -> Expr:
+    """Whether `value` is what was found; if that is NaN, whether it is NaN."""
+    same = Call("equal", (value, best), ex.BOOL)
+    if value.dtype.kind != "f":
+        return same
+    return Call("logical_or", (same, _is_nan(value)), ex.BOOL)
+
+
 def _is_nan(value: Expr) -> Expr:
     return Call("not_equal", (value, value), ex.BOOL)
 
@@ -117,8 +133,8 @@ def _flat(index: tuple[Expr, ...], shape: list[Expr]) -> Expr:
     return flat
 
 
-ARGMAX = register(Position("argmax", "greater", lowest))
-ARGMIN = register(Position("argmin", "less", highest))
+ARGMAX = register(Position("argmax", "maximum", "greater", lowest))
+ARGMIN = register(Position("argmin", "minimum", "less", highest))
 
 
 @public(np.argmax)
@@ -142,7 +158,9 @@ def _place(op: Position, a: Any, axis: Any, out: Any, keepdims: bool) -> Any:
         return astype(strong(a) * 0, np.int64)
     axes = reduced_axes(axis, type.rank)
     if not holds(product(tuple(type.shape[at] for at in axes)), "!=", 0):
-        raise ShapeError(f"attempt to get {op.name} of an empty sequence: the array is {type.in_figures()}")
+        raise ShapeError(
+            f"attempt to get {op.name} of an empty sequence: the array is {type.in_figures()}"
+        )
     return keep(bind(op, a, axis=None if axis is None else axes[0]), type, axes, keepdims)
 
 
