@@ -1,6 +1,6 @@
 """Modules that load when something of them is first used, so that `import tracegrad` stays quick.
 
-    dumps = Later("tracegrad.inspect.dump")      ...      dumps.dump_graph(graph)   # imported here
+dumps = Later("tracegrad.inspect.dump")      ...      dumps.dump_graph(graph)   # imported here
 """
 
 from __future__ import annotations

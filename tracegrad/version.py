@@ -99,7 +99,7 @@ class Version:
 def caller(
     run: Callable[..., Any], outputs: Sequence[Node], tree: Tree, pack: Callable[[Any], Any]
 ) -> Callable[..., Any]:
-    """`pack(run(*args))`; for one array, one number and `(number, array)` nothing else is called."""
+    """`pack(run(*args))`; for one array and `(number, array)` nothing else is called."""
     ranks = tuple(bool(node.type.rank) for node in outputs)
     if tree is LEAF and ranks == (True,):
         return run

@@ -232,8 +232,7 @@ def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
         inner = [_clamped(as_size(position), size) for position in indices_or_sections]
         bounds = [0, *inner, size]
     return [
-        slices(ary, {axis: (start, _length(start, stop), 1)})
-        for start, stop in pairwise(bounds)
+        slices(ary, {axis: (start, _length(start, stop), 1)}) for start, stop in pairwise(bounds)
     ]
 
 

@@ -27,7 +27,7 @@ NUMPY: dict[Any, Callable[..., Any]] = {}
 SAMPLES: list[Sample] = []
 
 F = TypeVar("F", bound=Callable[..., Any])
-O = TypeVar("O", bound=Op)
+Registered = TypeVar("Registered", bound=Op)
 
 WEAK = {bool: np.dtype(bool), int: np.dtype(np.int64), float: np.dtype(np.float64)}
 
@@ -53,7 +53,7 @@ def sample(program: Callable[..., Any], *shapes: tuple[int, ...], **options: Any
     SAMPLES.append(Sample(program, shapes, **options))
 
 
-def register(op: O) -> O:
+def register(op: Registered) -> Registered:
     assert op.name and op.name not in REGISTRY, f"op {op.name!r} is registered twice"
     REGISTRY[op.name] = op
     return op
