@@ -216,6 +216,25 @@ def test_a_sum_is_as_accurate_as_numpys(dtype: str, nested: bool) -> None:
         assert abs(total - math.fsum(x.ravel())) <= 36 * np.finfo(dtype).eps / 2 * size
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_a_sum_over_a_short_constant_extent_is_one_block(dtype: str) -> None:
+    """The bound: 256 / 8 roundings in the block and 4 to end it, as above."""
+    terms = Function(
+        "f",
+        (Parameter("x", np.dtype(dtype), 1),),
+        (
+            Assign(Var("total", np.dtype(dtype)), Const(0.0, np.dtype(dtype))),
+            For(Var("i"), integer(256), (summing(dtype).body[2].body[0],)),  # type: ignore[union-attr]
+            Return((Var("total", np.dtype(dtype)),)),
+        ),
+    )
+    built = codegen.build(Module((terms,)))
+    assert not any(word in built.source for word in ("block", "lost", "wide"))
+    x = np.random.default_rng(0).normal(size=256).astype(dtype)
+    error = abs(float(built.functions["f"](x)) - math.fsum(x))
+    assert error <= 36 * np.finfo(dtype).eps / 2 * math.fsum(np.abs(x))
+
+
 def test_sums_of_special_values() -> None:
     function = codegen.build(Module((summing("f8"),))).functions["f"]
     for values, expected in [

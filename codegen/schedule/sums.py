@@ -15,7 +15,8 @@ analyse einiger Verfahren zur Summation endlicher Summen"; the error by Knuth's 
                                        s += s_part
                                    s += s_lost
 
-float32 has something simpler: the blocks are added in float64 (`s_wide += s_part`).
+float32 has something simpler: the blocks are added in float64 (`s_wide += s_part`). A sum that is
+one block as a whole, over a short constant extent, needs neither.
 
 The sums of an outer loop keep one pair of names over all of its levels. The error of a sum of n
 terms is at most that of one block and one rounding, plus n**2 units of the *squared* precision.
@@ -36,44 +37,45 @@ from codegen.traverse import Body, expressions, function_names, map_blocks, stat
 
 BLOCK = 256
 """Terms of a block: enough that its end costs little (2 % of the time in the first-level cache),
-few enough that its error is NumPy's (which has blocks of 128)."""
+few enough that its error is NumPy's (which has blocks of 128). A loop of a constant extent up to
+this is one block."""
 WIDE = np.dtype(np.float64)
-UNBLOCKED = 64
-"""A loop of a constant extent up to this is one block."""
 
 
 @dataclass(frozen=True)
 class Total:
     """The names of a sum: the total, the sum of a block, and beside the total what makes it exact:
-    the rounding errors so far, or for float32 the sum of the blocks in float64."""
+    the rounding errors so far, or for float32 the sum of the blocks in float64; None for a sum of
+    one block."""
 
     total: Var
     part: Var
-    beside: Var
+    beside: Var | None
 
-    @property
-    def wide(self) -> bool:
-        return self.beside.dtype != self.total.dtype
-
-    def start(self) -> Assign:
-        return zero(self.beside)
+    def start(self) -> Body:
+        return () if self.beside is None else (zero(self.beside),)
 
     def added(self) -> Body:
         """The block's sum added to the total."""
-        if self.wide:
-            return (Accumulate(self.beside.name, None, "add", self.part, self.beside.dtype),)
         dtype = self.total.dtype
+        if self.beside is None:
+            return (Accumulate(self.total.name, None, "add", self.part, dtype),)
+        if self.beside.dtype != dtype:
+            return (Accumulate(self.beside.name, None, "add", self.part, self.beside.dtype),)
         error = Call("rounding_error", (self.total, self.part), dtype)
         return (
             Accumulate(self.beside.name, None, "add", error, dtype),
             Accumulate(self.total.name, None, "add", self.part, dtype),
         )
 
-    def end(self) -> Statement:
-        if self.wide:
+    def end(self) -> Body:
+        dtype = self.total.dtype
+        if self.beside is None:
+            return ()
+        if self.beside.dtype != dtype:
             whole = Call("add", (self.total, self.beside), self.beside.dtype)
-            return Assign(self.total, Cast(whole, self.total.dtype))
-        return Accumulate(self.total.name, None, "add", self.beside, self.total.dtype)
+            return (Assign(self.total, Cast(whole, dtype)),)
+        return (Accumulate(self.total.name, None, "add", self.beside, dtype),)
 
 
 def accurate(function: Function) -> Function:
@@ -109,12 +111,11 @@ def single(total: Total, value: Expr, comment: str) -> Body:
 def whole(loop: For, active: dict[str, Total], scope: Scope) -> Body:
     """The loop, with the start and the end of the sums of which it is the outermost loop."""
     new = {name: total(name, loop, scope) for name in sums(loop) if name not in active}
-    start = [t.start() for t in new.values()]
-    end = [t.end() for t in new.values()]
+    start = [s for t in new.values() for s in t.start()]
+    end = [s for t in new.values() for s in t.end()]
     inside = active | new
     mine = {u.target: inside[u.target] for u in updates(loop) if u.target in inside}
-    innermost = not any(isinstance(s, For) for s in statements(loop.body))
-    if mine and innermost:
+    if mine and is_innermost(loop):
         return (*start, *blocked(loop, mine, scope), *end)
     return (*start, replace(loop, body=summed(loop.body, inside, scope)), *end)
 
@@ -160,9 +161,20 @@ def read(statement: Statement) -> set[str]:
 def total(name: str, loop: For, scope: Scope) -> Total:
     dtype = next(update.dtype for update in updates(loop) if update.target == name)
     part = Var(scope.named(f"{name}_part"), dtype)
+    if is_short(loop) and is_innermost(loop):
+        return Total(Var(name, dtype), part, None)
     if dtype == np.float32:
         return Total(Var(name, dtype), part, Var(scope.named(f"{name}_wide"), WIDE))
     return Total(Var(name, dtype), part, Var(scope.named(f"{name}_lost"), dtype))
+
+
+def is_short(loop: For) -> bool:
+    """Whether it is known here that the loop is at most one block."""
+    return isinstance(loop.stop, Const) and loop.stop.value <= BLOCK * loop.step
+
+
+def is_innermost(loop: For) -> bool:
+    return not any(isinstance(s, For) for s in statements(loop.body))
 
 
 def zero(variable: Var, comment: str = "") -> Assign:
@@ -174,7 +186,7 @@ def blocked(loop: For, mine: dict[str, Total], scope: Scope) -> Body:
     body = relaxed(loop.body, mine)
     start = [zero(t.part) for t in mine.values()]
     end = [s for t in mine.values() for s in t.added()]
-    if isinstance(loop.stop, Const) and loop.stop.value <= UNBLOCKED * loop.step:
+    if is_short(loop):
         return (*start, replace(loop, body=body), *end)
     block = Var(scope.local(f"{loop.var.name}_block"))
     size = integer(BLOCK * loop.step)
