@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from tracegrad.errors import TracegradError
+
 
 @dataclass(frozen=True)
 class Leaf:
@@ -57,6 +59,8 @@ def flatten(
     if keys is None:
         try:
             hash(value)
+        except TracegradError:
+            raise
         except TypeError:
             raise TypeError(
                 f"{_called(name)} is a {type(value).__name__}, which is neither an array, a "

@@ -20,6 +20,7 @@ from tracegrad.ops.keys import Lookup, lookup
 from tracegrad.ops.op import as_operand, bind, public, sample, type_of
 from tracegrad.ops.reduction import broadcast_to
 from tracegrad.ops.regions import region_shape
+from tracegrad.ops.selected import Selected
 from tracegrad.ops.selection import where
 from tracegrad.ops.shape import RESHAPE, reshape, shape_text, transpose
 from tracegrad.ops.slicing import SLICE, UPDATE
@@ -36,10 +37,13 @@ def getitem(x: Any, key: Any) -> Any:
     if not found.chosen:
         return middle
     if found.mask is not None:
-        raise UnsupportedError(
-            f"{type_of(x)}[mask] with a computed mask: how many elements that has depends on data; "
-            "use np.where(mask, x, 0), or a mask that is a constant of the program"
-        )
+        axis, mask = found.mask
+        if axis or len(found.chosen) > 1:
+            raise UnsupportedError(
+                f"{type_of(x)}[..., mask] with a computed mask among other indices: how many "
+                "elements that has depends on data; use np.where"
+            )
+        return Selected(middle, mask.array)
     arrays = found.arrays
     numbers = all(type_of(a).rank == 0 and not isinstance(a, np.ndarray) for a in arrays)
     op = GATHER_AT if numbers else GATHER
@@ -52,6 +56,8 @@ def setitem(x: Any, key: Any, value: Any) -> Any:
     x = as_operand(x)
     type = type_of(x)
     found = lookup(type, key)
+    if isinstance(value, Selected):
+        return _selection_put(x, found, value)
     value = astype(value, type.dtype)
     if not found.chosen:
         middle = _fitted(value, found.shape, type)
@@ -65,6 +71,15 @@ def setitem(x: Any, key: Any, value: Any) -> Any:
     if all(part is None for part in found.region):
         return middle
     return bind(UPDATE, x, middle, at=found.region)
+
+
+def _selection_put(x: Any, found: Lookup, value: Selected) -> Any:
+    """`x[mask] = f(x[mask])`: the mask that selected is the mask that is written to."""
+    if found.mask is None or len(found.chosen) > 1 or not value.chosen_by(found.mask[1].array):
+        raise value.unsized("it is written to what another index chooses")
+    if any(part is not None for part in found.region) or found.mask[0]:
+        raise value.unsized("it is written among other indices")
+    return where(value.spread, astype(value.whole, type_of(x).dtype), x)
 
 
 def _middle(x: Any, found: Lookup) -> Any:

@@ -89,6 +89,14 @@ class Bindable:
         return None
 
 
+class Unsized:
+    """Elements whose number depends on data: usable where no type is asked for, no operand."""
+
+    def unsized(self, use: str) -> UnsupportedError:
+        """The error for a use that needs their number."""
+        raise NotImplementedError
+
+
 class SizeValue:
     """A traced extent, as the user sees it: an integer that is the `dim` of a type."""
 
@@ -132,7 +140,8 @@ def recorder(args: Iterable[Any], attrs: dict[str, Any] | None = None) -> type[B
 def as_operand(value: Any) -> Any:
     """`value` as something with a type: lists and object arrays of traced values are stacked."""
     if isinstance(value, _OPERANDS):
-        return value
+        # A subclass of int (an IntEnum, a tensor's size) counts as the number that it is.
+        return int(value) if isinstance(value, int) and type(value) not in WEAK else value
     if isinstance(value, list | tuple | range) or (
         isinstance(value, np.ndarray) and value.dtype == object
     ):
@@ -141,6 +150,8 @@ def as_operand(value: Any) -> Any:
         return value
     if isinstance(value, complex):
         supported_dtype(complex)
+    if isinstance(value, Unsized):
+        raise value.unsized("it is used as an array")
     raise UnsupportedError(
         f"{type(value).__name__} is not an array: pass a NumPy array, a number, or nested lists "
         "of these"
