@@ -88,6 +88,11 @@ def split(name: str) -> Split:
     return next(iter(PROGRAMS[name][0].versions[-1].splits.values()))
 
 
+def gradient(x: tg.Tensor) -> np.ndarray:
+    assert x.grad is not None
+    return x.grad.numpy()
+
+
 def node(result: tg.Tensor) -> Any:
     """The node of the traced call, also behind one of several results."""
     fn: Any = result.grad_fn
@@ -103,18 +108,18 @@ def test_both_variants_give_the_same_and_retaining_changes_nothing(name: str) ->
     given, results = called(name)
     before = [array.copy() for array in residuals(results[0])]
     back(results, retain=True)
-    retained = [x.grad.numpy().copy() for x in given]
+    retained = [gradient(x).copy() for x in given]
     for array, copy in zip(residuals(results[0]), before, strict=True):
         assert array.tobytes() == copy.tobytes()
     for x in given:
         x.grad = None
     back(results, retain=True)
     for x, want in zip(given, retained, strict=True):
-        assert x.grad.numpy().tobytes() == want.tobytes()
+        assert gradient(x).tobytes() == want.tobytes()
         x.grad = None
     back(results)
     for x, want in zip(given, retained, strict=True):
-        assert x.grad.numpy().tobytes() == want.tobytes()
+        assert gradient(x).tobytes() == want.tobytes()
     with pytest.raises(RuntimeError, match="second time"):
         back(results)
 
@@ -127,7 +132,7 @@ def test_arguments_and_results_are_never_written_to(name: str) -> None:
     back(results)
     for array, copy in zip(seen, before, strict=True):
         assert array.tobytes() == copy.tobytes()
-    grads = [x.grad.numpy() for x in given]
+    grads = [gradient(x) for x in given]
     for at, grad in enumerate(grads):
         assert not any(np.shares_memory(grad, other) for other in (*seen, *grads[:at]))
 
@@ -136,21 +141,21 @@ def test_a_gradient_is_written_into_a_residual() -> None:
     (x,), (y,) = called("elementwise")
     kept = residuals(y)[-1]
     back([y], retain=True)
-    assert not np.shares_memory(x.grad.numpy(), kept)
+    assert not np.shares_memory(gradient(x), kept)
     x.grad = None
     back([y])
-    assert np.shares_memory(x.grad.numpy(), kept), "neither allocated nor copied"
+    assert np.shares_memory(gradient(x), kept), "neither allocated nor copied"
 
 
 def test_a_residual_lives_as_long_as_the_gradient_in_it() -> None:
     (x,), (y,) = called("elementwise")
     kept = weakref.ref(residuals(y)[-1])
     back([y])
-    first = x.grad.numpy().copy()
+    first = gradient(x).copy()
     del y
     gc.collect()
     others = [np.full((6, 5), 7.0) for _ in range(50)]
-    np.testing.assert_array_equal(x.grad.numpy(), first)
+    np.testing.assert_array_equal(gradient(x), first)
     x.grad = None
     gc.collect()
     assert kept() is None and others
