@@ -251,3 +251,11 @@ def test_queries_about_types() -> None:
     for got in (interpreted(queries, np.ones(3, np.float32)), queries(tg.ones(3, dtype="f4"))):
         np.testing.assert_array_equal(np.asarray(got[0]), np.ones(3, np.float32))
         assert got[1]
+
+
+@pytest.mark.parametrize("name", ["max", "range", "np", "njit", "x", "print"])
+def test_a_function_may_have_any_name(name: str) -> None:
+    scope: dict[str, Any] = {"numpy": np}
+    exec(f"def {name}(x, sum, njit): return numpy.sum(x) * sum + njit", scope)
+    value, gradient = tg.value_and_grad(scope[name])(np.ones(2), 3.0, 1.0)
+    assert value == 7.0 and list(gradient) == [3.0, 3.0]

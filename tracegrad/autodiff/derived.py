@@ -20,6 +20,7 @@ from tracegrad.ops.op import as_operand
 from tracegrad.ops.reduction import broadcast_to
 from tracegrad.ops.shape import COPY
 from tracegrad.tracing.array import Traced
+from tracegrad.tracing.naming import program_name
 from tracegrad.tracing.trace import Trace, current_trace
 from tracegrad.tree import Tree, unflatten
 
@@ -179,6 +180,5 @@ def as_traced(trace: Trace, value: Any) -> Traced:
 
 
 def name_of(fun: Any) -> str:
-    """A function's name as an identifier."""
-    name = getattr(fun, "name", "") or getattr(fun, "__name__", "")
-    return name if name.isidentifier() else "function"
+    """A function's name as that of a generated one."""
+    return program_name(getattr(fun, "name", "") or getattr(fun, "__name__", ""))

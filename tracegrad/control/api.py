@@ -19,6 +19,7 @@ from tracegrad.ops.constant import astype
 from tracegrad.ops.op import PUBLIC, SizeValue, type_of, weak_or_dtype
 from tracegrad.ops.shape import as_size
 from tracegrad.tracing.array import Traced
+from tracegrad.tracing.naming import program_name
 from tracegrad.tracing.trace import Trace, current_trace
 from tracegrad.tree import Tree, unflatten
 
@@ -299,8 +300,7 @@ def _finish(body: Body, results: list[Traced], carry_tree: Tree, carries: int) -
 
 
 def _name(f: Callable[..., Any]) -> str:
-    name = getattr(f, "__name__", "body")
-    return name if name.isidentifier() else "body"
+    return program_name(getattr(f, "__name__", "body"), "body")
 
 
 def _scan_in_python(f: Any, init: Any, xs: Any, length: Any, reverse: bool) -> tuple[Any, Any]:

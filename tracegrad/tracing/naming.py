@@ -16,7 +16,14 @@ from tracegrad.ir.graph import Graph, Node, map_bodies
 
 UNNAMED = ("constant", "size")
 LOOP_LETTERS = ("i", "j", "k", "l", "a", "b", "c", "d")
-_RESERVED = {*keyword.kwlist, *dir(builtins), "np", "numba", "math"}
+_RESERVED = {*keyword.kwlist, *dir(builtins), "np", "numba", "njit", "math", "b64decode"}
+
+
+def program_name(name: str, default: str = "function") -> str:
+    """`name` as that of a generated function: `max_` for `max`, `default` for a lambda."""
+    if name in _RESERVED:
+        return f"{name}_"
+    return name if name.isidentifier() else default
 
 
 class Namer:
