@@ -40,7 +40,7 @@ LAYERS = (
     ("tracegrad.function",),
     ("tracegrad.transforms", "tracegrad.custom"),
     ("tracegrad.jacobians", "tracegrad.mapping"),
-    ("tracegrad.eager", "tracegrad.tensor", "tracegrad.autograd"),
+    ("tracegrad.eager", "tracegrad.eager.tensor", "tracegrad.autograd"),
     ("tracegrad",),
 )
 

@@ -33,9 +33,9 @@ if _TYPE_CHECKING:
     from tracegrad.custom import custom_jvp, custom_vjp
     from tracegrad.eager.creation import as_tensor, from_numpy, rand, randn, tensor
     from tracegrad.eager.modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+    from tracegrad.eager.tensor import Tensor
     from tracegrad.jacobians import hessian, hvp, jacfwd, jacobian, jacrev
     from tracegrad.mapping import vmap
-    from tracegrad.tensor import Tensor
 
 __version__ = "0.1.0"
 
@@ -46,7 +46,7 @@ _LATER = {
     "tracegrad.eager.modes": ("enable_grad", "is_grad_enabled", "no_grad", "set_grad_enabled"),
     "tracegrad.jacobians": ("hessian", "hvp", "jacfwd", "jacobian", "jacrev"),
     "tracegrad.mapping": ("vmap",),
-    "tracegrad.tensor": ("Tensor",),
+    "tracegrad.eager.tensor": ("Tensor",),
 }
 """What loads when it is first asked for: `import tracegrad` stays quick."""
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from tracegrad.eager import engine
 from tracegrad.eager.modes import enable_grad, no_grad, set_grad_enabled
-from tracegrad.tensor import Tensor
+from tracegrad.eager.tensor import Tensor
 
 __all__ = ["backward", "enable_grad", "grad", "no_grad", "set_grad_enabled"]
 

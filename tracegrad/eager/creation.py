@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from tracegrad.eager.node import call_site
+from tracegrad.eager.tensor import Tensor, array_of
 from tracegrad.ops.op import public
-from tracegrad.tensor import Tensor, array_of
 
 
 @public()
