@@ -210,7 +210,7 @@ def rebuild(
     """
     known = known or {}
     substituted = (guard.substitute(known) for guard in graph.guards)
-    guards = tuple(guard for guard in substituted if not guard.is_certain)
+    guards = tuple(dict.fromkeys(guard for guard in substituted if not guard.is_certain))
     builder, new = Builder(), {}
     for node in graph.inputs:
         new[node] = replace(node, type=node.type.substitute(known), serial=next(_serial))
