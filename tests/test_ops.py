@@ -230,8 +230,6 @@ def test_compiled(numbers: tuple[int, ...], dtype: np.dtype) -> None:
 @pytest.mark.parametrize("number", smooth_samples())
 def test_eager(number: int) -> None:
     """Tensors give the values and gradients of the traced program, gradients of gradients too."""
-    if not hasattr(tg, "tensor"):
-        pytest.skip("no eager tensor in this build")
     run, args, cts, directions = derived(number)
     values, cotangents, _, second = run(args)
     tensors = [tg.tensor(x, requires_grad=True) for x in args]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from codegen.expr import Call, Cast, Const, Expr, Load
+from codegen.expr import Cast, Const, Expr
 from tracegrad.ir.dims import Size
 from tracegrad.ir.graph import Literal
 from tracegrad.ir.op import Array, Op
@@ -183,7 +183,3 @@ def astype(x: Any, dtype: Any, *, copy: bool = True) -> Any:
 def _python_scalar(value: bool | int | float, dtype: np.dtype) -> np.generic:
     """A Python number in the dtype of its partner; too large an integer is an OverflowError."""
     return np.asarray(value, dtype=dtype)[()]  # type: ignore[return-value]
-
-
-def int64(expr: Expr) -> Expr:
-    return expr if isinstance(expr, Const | Call | Load) else Cast(expr, WEAK[int])

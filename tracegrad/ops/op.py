@@ -6,7 +6,6 @@ namespace) and `NUMPY` (which NumPy function means which of ours).
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -201,7 +200,3 @@ def supported_dtype(dtype: Any) -> np.dtype:
         "O": "object arrays hold Python objects: convert with .astype(float)",
     }.get(dtype.kind, "convert it to a number type first")
     raise UnsupportedError(f"dtype {dtype} is not supported: {advice}")
-
-
-def signature_of(function: Callable[..., Any]) -> str:
-    return f"{function.__name__}{inspect.signature(function)}"
