@@ -11,3 +11,10 @@ class CompileError(CodegenError):
     def __init__(self, message: str, source: str) -> None:
         super().__init__(message)
         self.source = source
+
+
+class BrokenPromise(CodegenError):
+    """A foreign function cannot be compiled for its arguments, or returns other types than were
+    promised for it; `comment` is that of the call."""
+
+    comment = ""

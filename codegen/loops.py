@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from codegen.expr import Expr, Var, integer
+from codegen.foreign import Foreign
 
 ZERO = integer(0)
 
@@ -143,6 +144,35 @@ class LibraryCall:
 
 
 @dataclass(frozen=True)
+class Result:
+    """What a foreign function returns, by its promise: an array of that shape, or a scalar."""
+
+    name: str
+    dtype: np.dtype
+    shape: tuple[Expr, ...] = ()
+    fits: Var | None = None
+    """For an array: the scalar that is set to whether it has the shape."""
+
+
+@dataclass(frozen=True)
+class ForeignCall:
+    """`results = function(*args, *outs)` for a compiled function of the user's.
+
+    Arrays among the results become C-contiguous memory of their own, copied where they were not;
+    `outs` are arrays allocated before that the function fills. Several results come as a tuple,
+    which is called `bundle` in the text. `types`: dtype and rank of each of `args` and `outs`.
+    """
+
+    function: Foreign
+    args: tuple[str | Expr, ...]
+    types: tuple[tuple[np.dtype, int], ...]
+    results: tuple[Result, ...]
+    outs: tuple[str, ...] = ()
+    bundle: str = ""
+    comment: str = ""
+
+
+@dataclass(frozen=True)
 class Check:
     """Raise `error(message)` unless `condition` holds.
 
@@ -181,6 +211,7 @@ Statement = (
     | Alloc
     | View
     | LibraryCall
+    | ForeignCall
     | Check
     | Return
     | Comment

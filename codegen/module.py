@@ -12,6 +12,7 @@ import platform
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache as memoized
 from importlib.metadata import version
@@ -25,7 +26,7 @@ from numba.core import config
 from numba.core.errors import NumbaError
 from numba.core.serialize import dumps
 
-from codegen import cache, compiler, library, source, vecmath
+from codegen import cache, compiler, foreign, library, promises, source, vecmath
 from codegen.errors import CompileError
 from codegen.loops import Function, Module, Parameter
 from codegen.schedule import optimize
@@ -98,20 +99,24 @@ def surroundings() -> tuple[tuple[str, str], ...]:
 
 def key(module: Module, text: str) -> cache.Key:
     """Everything on which the compiled code of a module depends."""
+    given = source.foreign_names(module)
     signatures = [(function.name, str(signature(function))) for function in module.functions]
     settings = [(name, str(vars(config).get(name))) for name in SETTINGS]
     parts = (
         ("text", text),
         ("signatures", str(signatures)),
         ("numba settings", str(settings)),
+        *((f"foreign {f.name}", foreign.dependencies(f.function).digest) for f in given),
         *surroundings(),
     )
     return cache.Key(module.functions[0].name, parts)
 
 
-def loaded(name: str, text: str, path: Path) -> ModuleType:
-    """The generated module, imported under a name that nothing else has."""
+def loaded(name: str, text: str, path: Path, given: Mapping[str, Any] | None = None) -> ModuleType:
+    """The generated module, imported under a name that nothing else has; `given` are the foreign
+    functions that it calls."""
     module = ModuleType(name)
+    module.__dict__.update(given or {})
     module.__file__ = str(path)
     # The text is known, whatever becomes of the file: tracebacks and `inspect` find it here.
     linecache.cache[str(path)] = (len(text), None, text.splitlines(keepends=True), str(path))
@@ -152,12 +157,20 @@ def build(module: Module, *, options: Options = Options()) -> Built:
 
 def _built(module: Module, text: str, options: Options) -> Built:
     found = key(module, text)
+    given = {name: f.function for f, name in source.foreign_names(module).items()}
+    reached = [foreign.dependencies(function) for function in given.values()]
     path = cache.directory() / found.stem / f"{found.stem}.py"
-    space = loaded(found.stem, text, path)
+    space = loaded(found.stem, text, path, given)
     if vars(config)["DISABLE_JIT"]:
         functions = {f.name: getattr(space, f.name) for f in module.functions}
         return Built(functions, text, path, "not compiled: NUMBA_DISABLE_JIT is set")
-    code, state = cache.load(found) if options.disk else (None, "miss: the disk cache is off")
+    if opaque := [name for d in reached for name in d.opaque]:
+        state = f"miss: a foreign function reads {', '.join(opaque)}, which has no key"
+        code, options = None, replace(options, disk=False)
+    elif options.disk:
+        code, state = cache.load(found)
+    else:
+        code, state = None, "miss: the disk cache is off"
     functions = _dispatchers(module, space, options)
     if code is not None:
         try:
@@ -170,7 +183,9 @@ def _built(module: Module, text: str, options: Options) -> Built:
             cache.discard(path.parent)
             functions = _dispatchers(module, space, options)
     _compile(module, functions, text)
-    if options.disk:
+    if options.disk and not all(d.certain for d in reached):
+        state += "; not kept: a foreign function was compiled before its globals were looked at"
+    elif options.disk:
         state += _keep(found, text, functions)
     return Built(functions, text, path, state)
 
@@ -190,6 +205,7 @@ def _compile(module: Module, functions: dict[str, Any], text: str) -> None:
         try:
             functions[function.name].compile(signature(function))
         except NumbaError as error:
+            promises.verify(function)
             raise CompileError(f"numba refused {function.name}: {error}", text) from error
         functions[function.name].disable_compile()  # another type of argument is a TypeError
 

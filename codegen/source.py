@@ -18,10 +18,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from codegen import layout, library, scalar, vecmath
+from codegen import foreign, layout, library, scalar, vecmath
 from codegen.constants import constant, dtype_name
 from codegen.errors import CodegenError
 from codegen.expr import Call, Const, Expr, Load, Var
+from codegen.foreign import Foreign
 from codegen.layout import WIDTH
 from codegen.lines import Line, aligned, docstring, wrapped
 from codegen.loops import (
@@ -31,10 +32,12 @@ from codegen.loops import (
     Check,
     Comment,
     For,
+    ForeignCall,
     Function,
     If,
     LibraryCall,
     Module,
+    Result,
     Return,
     Statement,
     Store,
@@ -42,7 +45,7 @@ from codegen.loops import (
     While,
 )
 from codegen.scalar import Imported
-from codegen.traverse import names
+from codegen.traverse import names, statements
 
 ERRORS = {name for name, value in vars(builtins).items() if isinstance(value, type)}
 RUNNING = {"maximum": "running_max", "minimum": "running_min"}
@@ -64,6 +67,8 @@ class Printer:
 
     taken: frozenset[str]
     imported: dict[Imported, str] = field(default_factory=dict)
+    given: dict[Foreign, str] = field(default_factory=dict)
+    standalone: bool = False
 
     def resolve(self, function: Imported) -> str:
         if function not in self.imported:
@@ -116,6 +121,8 @@ class Printer:
                 parts = [arg if isinstance(arg, str) else self.write(arg) for arg in args]
                 target = f"{status.name} = " if status is not None else ""
                 return [Line(f"{pad}{target}{name}({', '.join([*parts, *outs])})", comment)]
+            case ForeignCall():
+                return list(self.foreign_call(statement, pad))
             case Check(condition, error, message, comment):
                 test = self.lines("if ", _negated(condition), ":", indent, comment)
                 return [*test, Line(f"{pad}    raise {error}({_quoted(message)})")]
@@ -124,6 +131,50 @@ class Printer:
                 return [Line(f"{pad}return {', '.join(parts)}".rstrip(), comment)]
             case Comment(text):
                 return [Line(f"{pad}# {line}") for line in wrapped(text, indent + 2)]
+
+    def foreign_call(self, call: ForeignCall, pad: str) -> Iterator[Line]:
+        """The call, and each result taken over: as memory of its own, as a number of its dtype."""
+        arrays = [arg for arg in call.args if isinstance(arg, str)]
+        protect = call.function.readonly and not self.standalone
+        args = [
+            self.write(arg) if not isinstance(arg, str) else self.readonly(arg, protect)
+            for arg in call.args
+        ]
+        text = f"{self.given[call.function]}({', '.join([*args, *call.outs])})"
+        if not call.results:
+            yield Line(f"{pad}{text}", call.comment)
+            return
+        if call.bundle:
+            yield Line(f"{pad}{call.bundle} = {text}", call.comment)
+        for number, result in enumerate(call.results):
+            value = f"{call.bundle}[{number}]" if call.bundle else text
+            yield from self.taken_over(result, value, arrays, pad, call.comment)
+            arrays = [*arrays, result.name] if result.shape else arrays
+
+    def readonly(self, array: str, protect: bool) -> str:
+        return f"{self.resolve(library_function('readonly'))}({array})" if protect else array
+
+    def taken_over(
+        self, result: Result, value: str, others: list[str], pad: str, comment: str
+    ) -> Iterator[Line]:
+        name = dtype_name(result.dtype)
+        if result.fits is None:
+            convert = "received_number"
+            made = f"{name}({value})"
+            if not self.standalone:
+                made = f"{self.resolve(library_function(convert))}({value}, {name})"
+            yield Line(f"{pad}{result.name} = {made}", comment)
+            return
+        shape = self.shape(result.shape)
+        shape = f"({shape},)" if len(result.shape) == 1 else shape
+        if self.standalone:
+            yield Line(f"{pad}{result.name} = np.copy({value})", comment)
+            yield Line(f"{pad}{result.fits.name} = {result.name}.shape == {shape}")
+            return
+        function = self.resolve(library_function("received"))
+        rest = f"({others[0]},)" if len(others) == 1 else f"({', '.join(others)})"
+        made = f"{function}({value}, {name}, {shape}, {rest})"
+        yield Line(f"{pad}{result.name}, {result.fits.name} = {made}", comment)
 
     def accumulate(self, statement: Accumulate, indent: int) -> list[Line]:
         """`acc += value` where the update is an infix operation on the target, else in full."""
@@ -264,8 +315,42 @@ def _inlined(printer: Printer) -> list[str]:
     texts = [library.standalone_source(ours)] if ours else []
     texts += [vecmath.standalone_source(math)] if math else []
     renamed = [f"{n} = {f.name}" for f, n in printer.imported.items() if n != f.name]
+    texts += [_foreign_source(function, name) for function, name in printer.given.items()]
     blocks = [line for text in texts for line in ["", "", *text.strip().splitlines()]]
     return [*blocks, *(["", *renamed] if renamed else [])]
+
+
+def _mentioned(given: dict[Foreign, str]) -> list[str]:
+    """What the names of foreign functions stand for."""
+    return ["", *(f"# {name}: {f.place}" for f, name in given.items())] if given else []
+
+
+def _foreign_source(function: Foreign, name: str) -> str:
+    """The text of a foreign function. Raises CodegenError where it is not to be had."""
+    try:
+        text = foreign.source(function.function)
+    except LookupError as error:
+        raise CodegenError(
+            f"a stand-alone module cannot contain {function.name}: {error}; write it as a "
+            "def that uses numpy, math, numba, numbers and functions like it"
+        ) from None
+    own = function.python.__name__
+    return text if own == name else f"{text}\n\n\n{name} = {own}"
+
+
+def foreign_names(module: Module) -> dict[Foreign, str]:
+    """The name of each foreign function in the module's text."""
+    taken = set(names(module)) | {"np", "njit", *ERRORS, *library.FUNCTIONS}
+    found: dict[Foreign, str] = {}
+    for function in module.functions:
+        for statement in statements(function.body):
+            if isinstance(statement, ForeignCall) and statement.function not in found:
+                name = statement.function.name
+                while name in taken or keyword.iskeyword(name):
+                    name += "_"
+                taken.add(name)
+                found[statement.function] = name
+    return found
 
 
 def _checked_names(module: Module) -> frozenset[str]:
@@ -280,7 +365,9 @@ def _checked_names(module: Module) -> frozenset[str]:
 
 def print_module(module: Module, options: Options = Options()) -> str:
     """The text of `module`: comments, imports, constants, functions."""
-    printer = Printer(_checked_names(module))
+    taken = _checked_names(module)
+    given = foreign_names(module)
+    printer = Printer(taken | set(given.values()), {}, given, options.standalone)
     functions = [_function(function, printer, options) for function in module.functions]
     constants = [line for name, value in module.constants for line in constant(name, value)]
     body = [*constants]
@@ -288,7 +375,7 @@ def print_module(module: Module, options: Options = Options()) -> str:
         body += ["", "", *function]
     header = [f"# {line}".rstrip() for line in module.header]
     imports = _imports(printer, "\n".join(body), options)
-    inlined = _inlined(printer) if options.standalone else []
+    inlined = _inlined(printer) if options.standalone else _mentioned(given)
     separator = [""] if header else []
     start = [*header, *separator, *imports, *inlined, *([""] if constants else [])]
     return "\n".join([*start, *body]) + "\n"

@@ -17,6 +17,7 @@ from codegen.loops import (
     Check,
     Comment,
     For,
+    ForeignCall,
     Function,
     If,
     LibraryCall,
@@ -50,6 +51,9 @@ def expressions(statement: Statement) -> tuple[Expr, ...]:
             return (*(shape or ()), *at)
         case LibraryCall(args=values) | Return(values):
             return tuple(value for value in values if not isinstance(value, str))
+        case ForeignCall(args=args, results=results):
+            given = tuple(arg for arg in args if not isinstance(arg, str))
+            return (*given, *(extent for result in results for extent in result.shape))
         case Comment():
             return ()
 
@@ -115,6 +119,12 @@ def map_expressions(statement: Statement, rule: Callable[[Expr], Expr]) -> State
             return replace(
                 statement, args=tuple(a if isinstance(a, str) else apply(a) for a in args)
             )
+        case ForeignCall(args=args, results=results):
+            return replace(
+                statement,
+                args=tuple(a if isinstance(a, str) else apply(a) for a in args),
+                results=tuple(replace(result, shape=each(result.shape)) for result in results),
+            )
         case Return(values):
             return replace(
                 statement, values=tuple(v if isinstance(v, str) else apply(v) for v in values)
@@ -176,10 +186,22 @@ def _renamed_statement(statement: Statement, new: dict[str, str]) -> Statement:
             if status is not None:
                 status = replace(status, name=of(status.name))
             return replace(statement, args=args, outs=outs, status=status)
+        case ForeignCall():
+            return _renamed_call(statement, of)
         case Return(values):
             values = tuple(of(value) if isinstance(value, str) else value for value in values)
             return replace(statement, values=values)
     return statement
+
+
+def _renamed_call(call: ForeignCall, of: Callable[[str], str]) -> ForeignCall:
+    results = tuple(
+        replace(r, name=of(r.name), fits=r.fits and replace(r.fits, name=of(r.fits.name)))
+        for r in call.results
+    )
+    args = tuple(of(arg) if isinstance(arg, str) else arg for arg in call.args)
+    outs = tuple(of(out) for out in call.outs)
+    return replace(call, args=args, outs=outs, results=results, bundle=of(call.bundle))
 
 
 def variables(expr: Expr) -> set[str]:
@@ -199,6 +221,10 @@ def defined(statement: Statement) -> set[str]:
             return {target}
         case LibraryCall(status=Var(name)):
             return {name}
+        case ForeignCall(results=results, bundle=bundle):
+            made = {result.name for result in results}
+            fits = {result.fits.name for result in results if result.fits is not None}
+            return made | fits | ({bundle} if bundle else set())
         case For(var=var):
             return {var.name}
         case Alloc(array=array) | View(array=array):

@@ -36,6 +36,8 @@ if _TYPE_CHECKING:
     from tracegrad.eager.tensor import Tensor
     from tracegrad.jacobians import hessian, hvp, jacfwd, jacobian, jacrev
     from tracegrad.mapping import vmap
+    from tracegrad.primitive import primitive
+    from tracegrad.promise import ShapeDtype
 
 __version__ = "0.1.0"
 
@@ -47,6 +49,8 @@ _LATER = {
     "tracegrad.jacobians": ("hessian", "hvp", "jacfwd", "jacobian", "jacrev"),
     "tracegrad.mapping": ("vmap",),
     "tracegrad.eager.tensor": ("Tensor",),
+    "tracegrad.primitive": ("primitive",),
+    "tracegrad.promise": ("ShapeDtype",),
 }
 """What loads when it is first asked for: `import tracegrad` stays quick."""
 
@@ -80,6 +84,7 @@ __all__ = [
     "CompileError",
     "Function",
     "NotDifferentiableError",
+    "ShapeDtype",
     "ShapeError",
     "Tensor",
     "TraceError",
@@ -103,6 +108,7 @@ __all__ = [
     "jvp",
     "map",
     "no_grad",
+    "primitive",
     "rand",
     "randn",
     "scan",

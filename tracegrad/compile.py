@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from codegen.errors import BrokenPromise
 from codegen.errors import CompileError as Refused
 from tracegrad.ir.dims import Assumptions, assuming
 from tracegrad.ir.graph import Graph, rebuild
@@ -87,10 +88,13 @@ class Program:
     def built(self) -> Any:
         """The compiled module; numba is loaded here, at the first need.
 
-        Raises CompileError, with the user's lines and the dump, if numba refuses it.
+        Raises CompileError, with the user's lines and the dump, if numba refuses it or a function
+        of the user's that it calls.
         """
         try:
             return codegen_module.build(self.module)
+        except BrokenPromise as broken:
+            raise failure.broken_promise(self.final, broken) from broken.__cause__
         except Refused as refused:
             raise failure.compile_error(self.final, self.name, refused) from None
 

@@ -13,8 +13,7 @@ from functools import update_wrapper
 from typing import Any
 
 from tracegrad.autodiff.derived import as_traced, name_of
-from tracegrad.autodiff.reverse import cotangents
-from tracegrad.autodiff.traced import TracedLinearizer
+from tracegrad.autodiff.traced import transpose_linear
 from tracegrad.control.body import node_in, trace_body, zeros
 from tracegrad.errors import NotDifferentiableError
 from tracegrad.function import Function
@@ -150,21 +149,8 @@ def transposed(jvp: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
     """The vjp that a jvp, linear in its tangents, implies."""
 
     def vjp(inputs: Sequence[Any], cts: Sequence[Any]) -> list[Any]:
-        trace = current_trace()
-        assert trace is not None
-        linear = TracedLinearizer(trace)
         types = [_traced(x).type for x in inputs]
-        free = [linear.placeholder(type) if type.is_float else None for type in types]
-        pairs = [
-            (_traced(t).node, ct)
-            for t, ct in zip(jvp(inputs, free), cts, strict=True)
-            if ct is not None
-        ]
-        nodes = [x.node for x in free if x is not None]
-        found = iter(
-            cotangents([t for t, _ in pairs], [ct for _, ct in pairs], nodes, linear.value, linear)
-        )
-        return [None if x is None else next(found) for x in free]
+        return transpose_linear(lambda free: jvp(inputs, free), types, cts)
 
     return vjp
 

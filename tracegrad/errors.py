@@ -42,7 +42,8 @@ class UnsupportedError(TracegradError, TypeError):
 
 
 class CompileError(TracegradError, RuntimeError):
-    """The generated code did not compile: a defect of tracegrad.
+    """The generated code did not compile, a defect of tracegrad; or a function of the user's that
+    it calls did not, or returns something else than its `shape=` says.
 
     `dump` is the IR, `source` the generated text, `details` all that the compiler said.
     """

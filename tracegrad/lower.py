@@ -8,7 +8,7 @@ Nothing here knows how loops are ordered, fused or vectorised: codegen's schedul
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +20,7 @@ from codegen import loops
 from codegen.expr import Const, Expr, Load, Var
 from tracegrad.ir.dims import Dim, Size
 from tracegrad.ir.graph import Graph, Node, all_nodes
+from tracegrad.ir.types import TupleType
 from tracegrad.ops.extent import extent
 from tracegrad.ops.reduction import Reduction
 from tracegrad.passes.plan import is_view, plan
@@ -165,6 +166,28 @@ class Lowering:
             self.arrays[node] = place
         else:
             self.scalars[node] = place
+
+    def result_names(self, node: Node) -> list[str]:
+        """A name for each result: of several, that of its projection if it is used."""
+        if not isinstance(node.type, TupleType):
+            return [node.name]
+        used = {r.attributes["index"]: r.name for r in self.graph.uses[node] if r.name}
+        return [
+            used.get(index) or self.namer.unique(f"{node.name}_{index}")
+            for index in range(len(node.type.parts))
+        ]
+
+    def place(self, node: Node, names: Sequence[str]) -> None:
+        """The results of `node` are found under these names; projections ask for theirs."""
+        if isinstance(node.type, TupleType):
+            self.parts[node] = [
+                name if type.rank else Var(name, type.dtype)
+                for name, type in zip(names, node.type.parts, strict=True)
+            ]
+        elif node.type.rank:
+            self.arrays[node] = names[0]
+        else:
+            self.scalars[node] = Var(names[0], node.type.dtype)
 
     def bind_size(self, node: Node) -> None:
         """A computed extent: its symbol is a variable of the function."""

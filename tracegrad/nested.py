@@ -12,7 +12,7 @@ from typing import Any
 from codegen import loops
 from codegen.expr import Expr, Load, Var
 from tracegrad.ir.graph import Graph, Node
-from tracegrad.ir.types import ArrayType, TupleType
+from tracegrad.ir.types import ArrayType
 from tracegrad.lower import Index, Lowering, comment
 from tracegrad.passes.plan import is_view, plan
 from tracegrad.passes.reuse import owner
@@ -98,16 +98,6 @@ def allocate_named(lowering: Lowering, name: str, type: ArrayType, temporary: bo
     lowering.append(loops.Alloc(name, shape, type.dtype, None, temporary))
 
 
-def result_names(lowering: Lowering, node: Node) -> list[str]:
-    """A name for each result of a node with several: that of its projection if it is used."""
-    assert isinstance(node.type, TupleType)
-    used = {r.attributes["index"]: r.name for r in lowering.graph.uses[node] if r.name}
-    return [
-        used.get(index) or lowering.namer.unique(f"{node.name}_{index}")
-        for index in range(len(node.type.parts))
-    ]
-
-
 def start_carry(lowering: Lowering, name: str, operand: Node) -> None:
     """A carry before the first step: its own memory with the initial value."""
     if not operand.type.rank:
@@ -117,12 +107,3 @@ def start_carry(lowering: Lowering, name: str, operand: Node) -> None:
     allocate_named(lowering, name, operand.type, temporary=False)
     with lowering.nest(operand.type.shape) as index:
         lowering.append(loops.Store(name, index, lowering.value(operand, index)))
-
-
-def keep_results(lowering: Lowering, node: Node, names: Sequence[str]) -> None:
-    """Tell projections where the results are."""
-    assert isinstance(node.type, TupleType)
-    lowering.parts[node] = [
-        name if type.rank else Var(name, type.dtype)
-        for name, type in zip(names, node.type.parts, strict=True)
-    ]

@@ -10,10 +10,20 @@ import inspect
 from collections.abc import Iterable
 from typing import Any
 
-from codegen.library import blas, extremes, factorisations, lapack, portable, products, sums
+from codegen.library import (
+    blas,
+    extremes,
+    factorisations,
+    lapack,
+    portable,
+    products,
+    results,
+    sums,
+)
 from codegen.library.extremes import running_max, running_min
 from codegen.library.lapack import cholesky, eigh, lu_factor, lu_solve, solve_triangular
 from codegen.library.products import batched_dot, dot
+from codegen.library.results import readonly, received, received_number
 from codegen.library.sums import rounding_error_f32, rounding_error_f64
 
 FUNCTIONS: dict[str, tuple[Any, ...]] = {
@@ -24,6 +34,9 @@ FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "lu_factor": (factorisations.lu_factor,),
     "lu_solve": (factorisations.substitute, factorisations.lu_solve),
     "solve_triangular": (factorisations.substitute, factorisations.solve_triangular),
+    "readonly": (),
+    "received": (),
+    "received_number": (),
     "running_max": (portable.running_max,),
     "running_min": (portable.running_min,),
     "rounding_error_f32": (rounding_error_f32,),
@@ -40,6 +53,9 @@ __all__ = [
     "eigh",
     "lu_factor",
     "lu_solve",
+    "readonly",
+    "received",
+    "received_number",
     "rounding_error_f32",
     "rounding_error_f64",
     "running_max",
@@ -64,4 +80,6 @@ def standalone_source(names: Iterable[str]) -> str:
 
 def fingerprint() -> str:
     """All the text of this package that compiled code may contain."""
-    return "".join(inspect.getsource(module) for module in (blas, extremes, lapack, products, sums))
+    return "".join(
+        inspect.getsource(module) for module in (blas, extremes, lapack, products, results, sums)
+    )

@@ -19,6 +19,7 @@ from codegen.loops import (
     Assign,
     Check,
     For,
+    ForeignCall,
     Function,
     If,
     LibraryCall,
@@ -80,7 +81,7 @@ def used(statement: Statement) -> set[str]:
     match statement:
         case Store(array=name) | Accumulate(target=name) | View(base=name):
             found.add(name)
-        case LibraryCall(args=values, outs=outs):
+        case LibraryCall(args=values, outs=outs) | ForeignCall(args=values, outs=outs):
             found |= {value for value in values if isinstance(value, str)} | set(outs)
         case Return(values):
             found |= {value for value in values if isinstance(value, str)}
@@ -100,7 +101,7 @@ def exposure(body: Iterable[Statement]) -> tuple[set[str], set[str]]:
         match statement:
             case If():
                 sure |= inner[0][1] & inner[1][1]
-            case Assign() | Accumulate() | Alloc() | View() | LibraryCall():
+            case Assign() | Accumulate() | Alloc() | View() | LibraryCall() | ForeignCall():
                 sure |= defined(statement)
     return exposed, sure
 
@@ -113,6 +114,8 @@ def assigned(statement: Statement) -> Iterator[str]:
 def accesses(statement: Statement, roots: dict[str, str]) -> Iterator[Access]:
     """Loads and stores of arrays that exist outside the statement."""
     inside = {part.array for part in statements((statement,)) if isinstance(part, Alloc)}
+    for part in statements((statement,)):
+        inside |= defined(part) if isinstance(part, ForeignCall) else set()
     inside -= defined(statement)
 
     def access(array: str, index: tuple[Expr, ...] | None, writes: bool) -> Access:
@@ -127,7 +130,7 @@ def accesses(statement: Statement, roots: dict[str, str]) -> Iterator[Access]:
             match part:
                 case Store(array, index) | Accumulate(array, tuple() as index):
                     yield access(array, index, True)
-                case LibraryCall(args=values, outs=outs):
+                case LibraryCall(args=values, outs=outs) | ForeignCall(args=values, outs=outs):
                     yield from (access(v, None, False) for v in values if isinstance(v, str))
                     yield from (access(out, None, True) for out in outs)
                 case Return(values):

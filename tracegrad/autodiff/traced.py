@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tracegrad.autodiff import forward, reverse
 from tracegrad.ir.graph import Node
 from tracegrad.ir.op import Array
+from tracegrad.ir.types import ArrayType
 from tracegrad.ops.constant import Input
 from tracegrad.tracing.array import Traced
-from tracegrad.tracing.trace import Trace
+from tracegrad.tracing.trace import Trace, current_trace
 
 
 class TracedLinearizer:
@@ -29,6 +30,29 @@ class TracedLinearizer:
     def transpose(self, result: Array, ct: Array, free: Sequence[Array]) -> list[Array | None]:
         own = TracedLinearizer(self.trace)
         return reverse.cotangents([result.node], [ct], [x.node for x in free], own.value, own)
+
+
+def transpose_linear(
+    apply: Callable[[list[Array | None]], Sequence[Array | None]],
+    types: Sequence[ArrayType],
+    cts: Sequence[Array | None],
+) -> list[Array | None]:
+    """The cotangents of the arguments of `apply`, which is linear in them, from those of its
+    results; arguments that are not floating have none.
+    """
+    trace = current_trace()
+    assert trace is not None
+    linear = TracedLinearizer(trace)
+    free = [linear.placeholder(type) if type.is_float else None for type in types]
+    pairs = [
+        (trace.lift(y) if not isinstance(y, Traced) else y.node, ct)
+        for y, ct in zip(apply(free), cts, strict=True)
+        if y is not None and ct is not None
+    ]
+    wrt = [x.node for x in free if x is not None]
+    outputs, seeds = [y for y, _ in pairs], [ct for _, ct in pairs]
+    found = iter(reverse.cotangents(outputs, seeds, wrt, linear.value, linear))
+    return [None if x is None else next(found) for x in free]
 
 
 def vjp(

@@ -24,7 +24,7 @@ from tracegrad.ir.interpret import interpret
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType, TupleType
 from tracegrad.lower import Scope, comment
-from tracegrad.nested import Nested, allocate_named, keep_results, result_names
+from tracegrad.nested import Nested, allocate_named
 from tracegrad.ops.op import register
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.trace import Trace, current_trace
@@ -103,7 +103,7 @@ class Branch(Op):
         return lines
 
     def kernel(self, lowering: Any, node: Node) -> None:
-        names = result_names(lowering, node)
+        names = lowering.result_names(node)
         assert isinstance(node.type, TupleType)
         for name, type in zip(names, node.type.parts, strict=True):
             if type.rank:
@@ -111,7 +111,7 @@ class Branch(Op):
         index = lowering.value(node.inputs[0], ())
         for statement in self._choice(lowering, node, names, index, 0):
             lowering.append(statement)
-        keep_results(lowering, node, names)
+        lowering.place(node, names)
 
     def _choice(self, lowering: Any, node: Node, names: list[str], index: Any, number: int) -> Any:
         """`if index <= number: branch  elif ...  else: the last branch`."""

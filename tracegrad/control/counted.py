@@ -18,7 +18,7 @@ from tracegrad.ir.graph import Graph, Node
 from tracegrad.ir.interpret import interpret
 from tracegrad.ir.op import Op
 from tracegrad.ir.types import ArrayType, TupleType
-from tracegrad.nested import Nested, allocate_named, keep_results, result_names, start_carry
+from tracegrad.nested import Nested, allocate_named, start_carry
 from tracegrad.ops.project import PROJECT
 from tracegrad.ops.shape import shape_text
 from tracegrad.tracing.array import Traced
@@ -128,7 +128,7 @@ def _lower(
     reverse: bool,
 ) -> None:
     """Carries live in place; each step writes its stacked results where they belong."""
-    names = result_names(lowering, node)
+    names = lowering.result_names(node)
     assert isinstance(node.type, TupleType)
     for name, operand in zip(names, node.inputs[:carries], strict=False):
         start_carry(lowering, name, operand)
@@ -151,4 +151,4 @@ def _lower(
         for output, name in zip(body.outputs[carries:], names[carries:], strict=True):
             inner.put(output, name, (step,))
         inner.update(list(zip(body.outputs[:carries], names[:carries], strict=True)))
-    keep_results(lowering, node, names)
+    lowering.place(node, names)

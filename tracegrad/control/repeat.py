@@ -34,7 +34,7 @@ from tracegrad.ir.interpret import interpret
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType, TupleType
 from tracegrad.lower import Scope
-from tracegrad.nested import Nested, keep_results, result_names, start_carry
+from tracegrad.nested import Nested, start_carry
 from tracegrad.ops.constant import Input
 from tracegrad.ops.op import register
 from tracegrad.ops.project import PROJECT
@@ -169,7 +169,7 @@ class Repeat(Op):
     def kernel(self, lowering: Any, node: Node) -> None:
         """The condition is computed before the loop and at the end of each step."""
         carries = node.attributes["carries"]
-        names = result_names(lowering, node)
+        names = lowering.result_names(node)
         for name, operand in zip(names, node.inputs[:carries], strict=False):
             start_carry(lowering, name, operand)
         steps = Var(names[-1])
@@ -185,7 +185,7 @@ class Repeat(Op):
         self._test(lowering, node, names, go)
         body = tuple(lowering.scopes.pop().statements)
         lowering.append(loops.While(go, body))
-        keep_results(lowering, node, names)
+        lowering.place(node, names)
 
     def _nested(self, lowering: Any, node: Node, names: Sequence[str], graph: Graph) -> Nested:
         carries = node.attributes["carries"]

@@ -30,8 +30,9 @@ from tracegrad.inspect.kernels import Layout, Place
 from tracegrad.inspect.statements import Writer
 from tracegrad.inspect.table import NO_BREAK, Row, table
 from tracegrad.ir.dims import Size
-from tracegrad.ir.graph import Graph, Node, Source
+from tracegrad.ir.graph import Graph, Node, Source, all_nodes
 from tracegrad.ir.types import ArrayType, dtype_text
+from tracegrad.ops.foreign import FOREIGN
 from tracegrad.tracing.naming import name_nodes
 
 HEADER_WIDTH = 100
@@ -41,10 +42,11 @@ class Dump(str):
     """A dump: prints as it is, shows as preformatted text in a notebook, runs as a program."""
 
     name: str
-    constants: Mapping[str, np.ndarray]
-    """The constant arrays that are too large to write out, by the names that the text uses."""
+    constants: Mapping[str, Any]
+    """The constant arrays that are too large to write out, and the compiled functions of the
+    user's, by the names that the text uses."""
 
-    def __new__(cls, text: str, name: str, constants: Mapping[str, np.ndarray]) -> Dump:
+    def __new__(cls, text: str, name: str, constants: Mapping[str, Any]) -> Dump:
         self = super().__new__(cls, text)
         self.name, self.constants = name, dict(constants)
         return self
@@ -234,6 +236,8 @@ def _assembled(
     graph: Graph, writer: Writer, rows: Sequence[Row], head: Sequence[str], kernels: Sequence[str]
 ) -> Dump:
     arrays = {name: node.attributes["value"].array for node, name in writer.tables.items()}
+    called = [node.attributes["kernel"] for node in all_nodes(graph) if node.op is FOREIGN]
+    functions = {kernel.name: kernel.foreign.function for kernel in called}
     constants = [line for name, array in arrays.items() for line in _constant(name, array)]
     results = ", ".join(writer.value(node) for node in graph.outputs)
     body = [
@@ -242,7 +246,7 @@ def _assembled(
         f"    return {results}".rstrip(),
     ]
     lines = [*head, *constants, *_def(graph), *body, *_footer(kernels)]
-    return Dump("\n".join(lines), graph.name, arrays)
+    return Dump("\n".join(lines), graph.name, {**arrays, **functions})
 
 
 def _def(graph: Graph) -> list[str]:

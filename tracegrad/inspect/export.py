@@ -16,9 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from codegen.errors import CodegenError
 from codegen.loops import Function, Module
 from codegen.traverse import renamed
 from tracegrad.compile import Program
+from tracegrad.errors import UnsupportedError
 from tracegrad.inspect.compiled import (
     Differentiable,
     has_gradient,
@@ -32,7 +34,10 @@ def export(path: str | os.PathLike[str], subject: Subject, function: Differentia
     """Write the module; an existing file is replaced."""
     programs = list(exported(subject, function))
     module = joined(programs, tuple(header(subject, programs)))
-    text: str = import_module("codegen.module").export_source(module)
+    try:
+        text: str = import_module("codegen.module").export_source(module)
+    except CodegenError as error:
+        raise UnsupportedError(f"{subject.name} cannot be exported: {error}") from None
     Path(path).write_text(text, encoding="utf-8")
 
 

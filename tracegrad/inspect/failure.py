@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from codegen.errors import BrokenPromise
 from codegen.errors import CompileError as Refused
 from tracegrad.errors import CompileError
 from tracegrad.inspect.dump import dump_graph
@@ -35,6 +36,15 @@ def compile_error(graph: Graph, name: str, refused: Refused) -> CompileError:
     error = CompileError("\n".join(lines), dump, refused.source, str(refused))
     error.add_note(f"\n{dump}")
     return error
+
+
+def broken_promise(graph: Graph, broken: BrokenPromise) -> CompileError:
+    """The error for a function of the user's that does not do what `shape=` says."""
+    home = f"{Path(graph.source.file).name}:" if graph.source else ""
+    match = USER_LINE.search(f"# {broken.comment}")
+    place = f"\n  it is called at {home}{match[1]}, {match[2]}" if match else ""
+    cure = "; the function must not write into its arguments (or declare it with fills=True)"
+    return CompileError(f"{broken}{cure if 'readonly' in str(broken) else ''}{place}")
 
 
 def reason(message: str) -> str:

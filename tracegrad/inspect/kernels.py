@@ -13,7 +13,7 @@ order in which they run) and for every node a `Place`.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -160,7 +160,7 @@ class Layout:
         fresh = tuple(
             root for root in unique(a.root for a in touched if a.writes) if root not in seen
         )
-        called = [s.function for s in statements((statement,)) if isinstance(s, loops.LibraryCall)]
+        called = list(called_functions(statement))
         nests = unique(tuple(size_of(loop.stop) for loop in path) for path in innermost(statement))
         allocates = tuple(r for r in fresh if r in self.memory and r not in self.reused)
         return Kernel(name, position, nests, ", ".join(unique(called)), reads, writes, allocates)
@@ -280,6 +280,16 @@ class Layout:
 
     def _rank(self, node: Node, number: dict[Node, int]) -> tuple[int, int]:
         return self.places[node].position, number[node]
+
+
+def called_functions(statement: loops.Statement) -> Iterator[str]:
+    """The names of the library's and of the user's functions that a statement calls."""
+    for part in statements((statement,)):
+        match part:
+            case loops.LibraryCall(function):
+                yield function
+            case loops.ForeignCall(function):
+                yield function.name
 
 
 def unique(items: Iterable[Any]) -> tuple[Any, ...]:

@@ -22,7 +22,7 @@ COMBINED = {
 
 
 def is_kernel(statement: loops.Statement) -> bool:
-    return isinstance(statement, loops.LibraryCall) or any(
+    return isinstance(statement, loops.LibraryCall | loops.ForeignCall) or any(
         isinstance(part, loops.For | loops.While) for part in statements((statement,))
     )
 
@@ -40,6 +40,9 @@ def computed(statement: loops.Statement) -> Iterator[tuple[str, str]]:
             case loops.View(array) if not part.plain:
                 yield array, "view"
             case loops.LibraryCall(outs=outs):
+                yield from ((out, "library") for out in outs)
+            case loops.ForeignCall(results=results, outs=outs):
+                yield from ((result.name, "library") for result in results)
                 yield from ((out, "library") for out in outs)
 
 

@@ -15,7 +15,8 @@ from tracegrad.compile import Program
 from tracegrad.errors import NotDifferentiableError
 from tracegrad.inspect.dump import Dump, dump_backward, dump_forward, dump_graph, dump_program
 from tracegrad.ir.dims import evaluate
-from tracegrad.ir.graph import Graph
+from tracegrad.ir.graph import Graph, all_nodes
+from tracegrad.ops.foreign import FOREIGN
 from tracegrad.tracing.naming import UNNAMED
 from tracegrad.version import Split, Version
 
@@ -37,8 +38,11 @@ class Subject:
     @property
     def differentiable(self) -> bool:
         graph = self.version.graph
-        return any(n.type.is_float for n in graph.inputs) and any(
-            n.type.is_float for n in graph.outputs
+        called = [n.attributes["kernel"] for n in all_nodes(graph) if n.op is FOREIGN]
+        return (
+            any(n.type.is_float for n in graph.inputs)
+            and any(n.type.is_float for n in graph.outputs)
+            and all(kernel.has_rule() for kernel in called)
         )
 
     @property

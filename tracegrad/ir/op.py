@@ -44,6 +44,8 @@ class Op:
 
     stored: tuple[int, ...] = ()
     """The operands that the kernel reads as arrays in memory; `(-1,)` means all."""
+    foldable = True
+    """Whether it is computed while compiling if all its operands are constants."""
     precondition: bool = False
     """The kernel only checks the operands; its result is one of them."""
     conditional = False

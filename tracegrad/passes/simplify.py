@@ -19,6 +19,7 @@ from tracegrad.ir.graph import (
     map_bodies,
     rebuild,
 )
+from tracegrad.ir.types import TupleType
 from tracegrad.ops.constant import ARANGE, CONSTANT, SIZE
 from tracegrad.ops.reduction import BROADCAST_TO
 from tracegrad.ops.shape import RESHAPE, TRANSPOSE
@@ -64,6 +65,8 @@ def _simplified(builder: Builder, node: Node) -> Node:
 def _fold(builder: Builder, node: Node) -> Node | None:
     """An op on constants alone is computed now."""
     constant = node.inputs and all(operand.op is CONSTANT for operand in node.inputs)
+    if not node.op.foldable or isinstance(node.type, TupleType):
+        return None
     if not constant or next(attr_sizes(node.attrs), None) is not None:
         return None
     largest = max(operand.attributes["value"].array.size for operand in node.inputs)
