@@ -224,7 +224,8 @@ class Parameter:
 
     `shape`: its extents as expressions of the sizes, if the caller has made sure of them; without
     it only the extents that `Function.sizes` takes from this parameter are known. The caller of a
-    `donated` array will not look at it again: its memory may be written to and returned.
+    `donated` array will not look at it again: its memory may be written to and returned. `result`
+    numbers the result for which the caller gives this array (see `Function.into`).
     """
 
     name: str
@@ -232,16 +233,20 @@ class Parameter:
     rank: int
     shape: tuple[Expr, ...] | None = None
     donated: bool = False
+    result: int | None = None
 
 
 @dataclass(frozen=True)
 class Function:
+    """A function; `into` asks that its result arrays be parameters, where that is possible."""
+
     name: str
     parameters: tuple[Parameter, ...]
     body: tuple[Statement, ...]
     doc: str = ""
     sizes: tuple[tuple[str, str, int], ...] = field(default=())
     """Set on entry: `(name, parameter, axis)` prints as `name = parameter.shape[axis]`."""
+    into: bool = False
 
 
 @dataclass(frozen=True)

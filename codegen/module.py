@@ -64,13 +64,17 @@ class Options:
 
 @dataclass(frozen=True)
 class Built:
-    """The compiled functions by name, their text, its file, `hit` or why not, seconds by stage."""
+    """The compiled functions by name, their text, its file, `hit` or why not, seconds by stage.
+
+    `given`: for each function the numbers of the results that are its last parameters.
+    """
 
     functions: dict[str, Any]
     source: str
     path: Path
     cache: str = ""
     timings: dict[str, float] = field(default_factory=dict)
+    given: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 def argument_type(parameter: Parameter) -> numba.types.Type:
@@ -81,6 +85,10 @@ def argument_type(parameter: Parameter) -> numba.types.Type:
 
 def signature(function: Function) -> tuple[numba.types.Type, ...]:
     return tuple(argument_type(parameter) for parameter in function.parameters)
+
+
+def given(function: Function) -> tuple[int, ...]:
+    return tuple(p.result for p in function.parameters if p.result is not None)
 
 
 @memoized
@@ -152,7 +160,7 @@ def build(module: Module, *, options: Options = Options()) -> Built:
     with _LOCK:
         built = _built(ordered, text, options)
     stages = {"print": printed - start, "compile": time.perf_counter() - printed}
-    return replace(built, timings=stages)
+    return replace(built, timings=stages, given={f.name: given(f) for f in ordered.functions})
 
 
 def _built(module: Module, text: str, options: Options) -> Built:

@@ -35,6 +35,7 @@ LAYERS = (
         "tracegrad.inspect.table",
     ),
     ("tracegrad.compile",),
+    ("tracegrad.entry",),
     ("tracegrad.version",),
     ("tracegrad.inspect",),
     ("tracegrad.function",),

@@ -7,7 +7,7 @@ trace -> simplify -> [differentiate] -> simplify -> dead code -> plan -> lower -
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -71,6 +71,8 @@ class Program:
     name: str
     donated: frozenset[int] = frozenset()
     """The inputs whose arrays it may write to and return: nobody looks at them after the call."""
+    takes_results: bool = False
+    """Whether its result arrays are parameters, after the others, where that is possible."""
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
@@ -82,7 +84,8 @@ class Program:
 
     @cached_property
     def module(self) -> Any:
-        return schedule.donating(lowering.lower(self.final, self.name), self.donated)
+        module = schedule.donating(lowering.lower(self.final, self.name), self.donated)
+        return schedule.into(module) if self.takes_results else module
 
     @cached_property
     def built(self) -> Any:
@@ -103,8 +106,19 @@ class Program:
         """The numba dispatcher."""
         return self.built.functions[self.name]
 
-    def run(self, arguments: Sequence[Any]) -> Any:
-        return self.function(*arguments)
+    @cached_property
+    def given(self) -> tuple[int, ...]:
+        """The numbers of the results that are parameters."""
+        return self.built.given.get(self.name, ())
+
+    @cached_property
+    def into(self) -> Program:
+        """The program that takes its result arrays; this one if it returns no array."""
+        if self.takes_results or not any(node.type.rank for node in self.final.outputs):
+            return self
+        program = Program(self.graph, f"{self.name}_into", self.donated, takes_results=True)
+        program.stages = self.stages
+        return program
 
     def consuming(self, donated: frozenset[int]) -> Program:
         """The program that may reuse the memory of these inputs; this one if that has no use."""

@@ -1,7 +1,6 @@
 """The traced function: what `@tg.trace` makes, and the road of a call.
 
-f(x)  ->  the last version if its compiled code takes x as it is; else: flatten, normalise, look up
-or trace
+f(x)  ->  the entries of the versions, latest first; else: flatten, normalise, look up or trace
 """
 
 from __future__ import annotations
@@ -9,7 +8,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import update_wrapper
+from functools import cached_property, update_wrapper
+from inspect import Parameter, Signature
 from types import MethodType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -18,6 +18,7 @@ import numpy as np
 
 from tracegrad.autodiff import derived
 from tracegrad.autodiff.derived import Argnums, name_of
+from tracegrad.entry import ABSENT, Entry
 from tracegrad.errors import TracegradError
 from tracegrad.inspect.methods import Inspectable
 from tracegrad.ir.graph import Node
@@ -28,20 +29,11 @@ from tracegrad.tracing.array import Traced
 from tracegrad.tracing.operands import operand_rows
 from tracegrad.tracing.source import definition, point_at, raised_at
 from tracegrad.tracing.trace import Trace, tracing
-from tracegrad.tree import LEAF, Tree, count_leaves, flatten, statics, unflatten
+from tracegrad.tree import Tree, count_leaves, flatten, statics, unflatten
 from tracegrad.version import Version
 
-
-@dataclass(frozen=True, slots=True)
-class FastRoad:
-    """The last version, for positional arguments that are plain arrays and floats of these
-    types.
-    """
-
-    types: tuple[type, ...]
-    only: type | None
-    """The type of the argument where there is one: looked at without building a tuple."""
-    call: Callable[..., Any]
+ENTRIES = 16
+"""How many versions are tried, latest first, before the arguments are looked up."""
 
 
 class Function(Inspectable):
@@ -50,31 +42,31 @@ class Function(Inspectable):
     shows = "forward"
     """The program that `dump`, `source` and the others mean if none is named."""
 
-    def __init__(self, python: Callable[..., Any], name: str = "") -> None:
+    __slots__ = ("__call__",)
+    """The entry of the latest version (`tracegrad.entry`): found by a call without a step of its
+    own."""
+
+    __call__: Callable[..., Any]
+
+    def __init__(
+        self, python: Callable[..., Any], name: str = "", signature: Signature | None = None
+    ) -> None:
         if not callable(python):
             raise TypeError(f"only functions can be traced: this is {python!r}")
+        update_wrapper(self, python)
+        self.__dict__.pop("grad", None)  # of a traced function that is traced again
+        self.__dict__.pop("value_and_grad", None)
         self.python = python
         self.name = name or name_of(python)
         self._signature = signature_of(python)
+        self._calls = signature or signature_of(python, follow_wrapped=False)
+        """The parameters that it is called with."""
         self._bound: WeakKeyDictionary[Any, Function] = WeakKeyDictionary()
         self._versions: dict[Any, list[Version]] = {}
+        self._entered: list[Version] = []
         self._derived: dict[Any, Function] = {}
-        self._fast: FastRoad | None = None
         self.latest: Version | None = None
-        update_wrapper(self, python)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        fast = self._fast
-        if fast is not None and not kwargs:
-            one = len(args) == 1
-            if type(args[0]) is fast.only if one else (*map(type, args),) == fast.types:
-                try:
-                    return fast.call(*args)
-                except (TypeError, ValueError):
-                    # Not the types it was compiled for, or a guard that does not hold: the long
-                    # road finds another version, or raises what is to be raised.
-                    self._fast = None
-        return self._call(args, kwargs)
+        self.__call__ = self._missed
 
     def __get__(self, instance: Any, owner: type | None = None) -> Function:
         """On a method: the function with `self` given, which a version treats as a constant."""
@@ -84,7 +76,9 @@ class Function(Inspectable):
             self._bound[instance] = Function(MethodType(self.python, instance), self.name)
         return self._bound[instance]
 
-    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _missed(self, *args: Any, **kwargs: Any) -> Any:
+        """A call that no entry takes."""
+        args, kwargs = self._bind(args, kwargs)
         leaves, tree = leaves_of((args, kwargs))
         kinds = [type(value) for value in leaves if isinstance(value, ArrayMethods)]
         if Traced in kinds:
@@ -92,17 +86,49 @@ class Function(Inspectable):
         if kinds:
             return kinds[0].call(self, leaves, tree)  # type: ignore[attr-defined]
         version, values = self.version_of(leaves, tree)
-        result = version.pack(version.primal.function(*values))
-        flat = not kwargs and all(child is LEAF for child in tree.children[0].children)  # type: ignore[union-attr]
-        if flat:
-            types = tuple(map(type, values))
-            only = types[0] if len(types) == 1 else None
-            self._fast = FastRoad(types, only, version.call)
-        return result
+        if version not in self._entered:
+            self._enter(version)
+        return version.direct(*values)
+
+    def _bind(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The same arguments by position, as far as that goes: `f(x=x, n=3)` is `f(x, 3)`."""
+        try:
+            bound = self._calls.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{self.name}() {error}") from None
+        given = {name: value for name, value in bound.arguments.items() if value is not ABSENT}
+        bound.arguments = given
+        return bound.args, bound.kwargs
+
+    def _enter(self, version: Version) -> None:
+        """Make the entries again, with that of `version` as the first."""
+        self._entered = [version, *self._entered][:ENTRIES]
+        several = len(self._entered) > 1
+        entry: Callable[..., Any] = self._missed
+        for known in reversed(self._entered):
+            alike = sum(other.input_tree == known.input_tree for other in self._entered)
+            made = Entry(
+                self.name,
+                self._calls,
+                self._structures(known.input_tree),
+                known.run,
+                known.output_tree,
+                checked=alike > 1,
+            )
+            entry = made.function(entry, latest=(self, known) if several else None)
+        self.__call__ = entry
+
+    def _structures(self, tree: Tree) -> list[tuple[str, Tree]]:
+        """The structure of what each parameter is given."""
+        args, kwargs = unflatten(tree, iter([_Box(None)] * count_leaves(tree)))
+        given = self._calls.bind(*args, **kwargs).arguments
+        return [(name, flatten(name, value, _is_box, [])) for name, value in given.items()]
 
     def version_for(self, args: tuple[Any, ...], kwargs: Any) -> tuple[Version, list[Any]]:
         """The version for these arguments, known or new, and their normalised leaves."""
-        return self.version_of(*leaves_of((args, kwargs)))
+        return self.version_of(*leaves_of(self._bind(args, kwargs)))
 
     def version_of(self, leaves: Sequence[Any], tree: Tree) -> tuple[Version, list[Any]]:
         """`version_for` arguments already taken apart; tensors count as the arrays they hold."""
@@ -141,7 +167,7 @@ class Function(Inspectable):
 
             python = grad if what == "grad" else value_and_grad
             python.__wrapped__ = self.python  # type: ignore[attr-defined]
-            made = Function(python, f"{self.name}_{what}")
+            made = Function(python, f"{self.name}_{what}", self._calls)
             made.shows = "primal"  # what a call runs: a gradient is seldom differentiated again
             self._derived[key] = made
         return self._derived[key]
@@ -150,12 +176,12 @@ class Function(Inspectable):
         count = len(self.versions)
         return f"<traced {self.name}{self._signature}, {count} version{'s' * (count != 1)}>"
 
-    @property
+    @cached_property
     def grad(self) -> Function:
         """The gradient with respect to the first argument; `tg.grad` has the options."""
         return self.derived("grad")
 
-    @property
+    @cached_property
     def value_and_grad(self) -> Function:
         """`(value, gradient)` with respect to the first argument; `tg.value_and_grad` has the
         options.
@@ -238,17 +264,13 @@ def located(error: TracegradError, python: Callable[..., Any]) -> TracegradError
     return error
 
 
-def signature_of(python: Callable[..., Any]) -> inspect.Signature:
+def signature_of(python: Callable[..., Any], follow_wrapped: bool = True) -> Signature:
     """The parameters of a callable; ufuncs and other builtins that have none to show take any."""
     try:
-        return inspect.signature(python)
+        return inspect.signature(python, follow_wrapped=follow_wrapped)
     except (TypeError, ValueError):
-        return inspect.Signature(
-            [
-                inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL),
-                inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD),
-            ]
-        )
+        kinds = {"args": Parameter.VAR_POSITIONAL, "kwargs": Parameter.VAR_KEYWORD}
+        return Signature([Parameter(name, kind) for name, kind in kinds.items()])
 
 
 def trace(function: Callable[..., Any]) -> Function:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from tracegrad.autodiff.residuals import Cut, cut, joint_graph
 from tracegrad.compile import Program
+from tracegrad.entry import Run, direct
 from tracegrad.inspect.guards import guard_text
-from tracegrad.ir.graph import Graph, Node
-from tracegrad.tree import LEAF, Branch, Tree, unflatten
+from tracegrad.ir.graph import Graph
+from tracegrad.tree import LEAF, Tree
 
 
 @dataclass
@@ -55,14 +56,14 @@ class Version:
         return Program(self.graph, self.graph.name)
 
     @cached_property
-    def pack(self) -> Callable[[Any], Any]:
-        """Compiled results in the structure that the function returned."""
-        return packer(self.graph.outputs, self.output_tree)
+    def run(self) -> Run:
+        """How the compiled function itself is run."""
+        return Run.of(self.primal)
 
     @cached_property
-    def call(self) -> Callable[..., Any]:
-        """The compiled function itself and `pack` in one step: what a call costs counts here."""
-        return caller(self.primal.function, self.graph.outputs, self.output_tree, self.pack)
+    def direct(self) -> Callable[..., Any]:
+        """From normalised leaves to results in the structure that the function returned."""
+        return direct(self.run, self.output_tree, self.graph.name)
 
     def differentiated(self, wanted: Sequence[bool]) -> Split:
         """Forward and backward for the cotangents of the `wanted` inputs."""
@@ -94,55 +95,3 @@ class Version:
         given = ", ".join([*values, *self.statics])
         assumed = f" if {' and '.join(self.guards)}" if self.guards else ""
         return f"<version {self.graph.name}({given}){assumed}>"
-
-
-def caller(
-    run: Callable[..., Any], outputs: Sequence[Node], tree: Tree, pack: Callable[[Any], Any]
-) -> Callable[..., Any]:
-    """`pack(run(*args))`; for one array and `(number, array)` nothing else is called."""
-    ranks = tuple(bool(node.type.rank) for node in outputs)
-    if tree is LEAF and ranks == (True,):
-        return run
-    pair = isinstance(tree, Branch) and (tree.kind, tree.children) == (tuple, (LEAF, LEAF))
-    if not pair or ranks != (False, True):
-        return lambda *args: pack(run(*args))
-    number = outputs[0].type.dtype.type
-
-    def value_and_array(*args: Any) -> Any:
-        value, array = run(*args)
-        return number(value), array
-
-    return value_and_array
-
-
-def packer(outputs: Sequence[Node], tree: Tree) -> Callable[[Any], Any]:
-    """From what compiled code returns to the user's structure; scalars become NumPy's."""
-    converters = tuple(None if node.type.rank else node.type.dtype.type for node in outputs)
-    if tree is LEAF:
-        convert = converters[0]
-        return convert if convert is not None else _unchanged
-    if len(outputs) == 1:
-        return lambda result: unflatten(tree, _converted((result,), converters))
-    if not outputs:
-        return lambda result: unflatten(tree, iter(()))
-    if isinstance(tree, Branch) and tree.kind is tuple and set(tree.children) == {LEAF}:
-        return _flat(converters)
-    return lambda results: unflatten(tree, _converted(results, converters))
-
-
-def _flat(converters: Sequence[Any]) -> Callable[[Any], Any]:
-    return lambda results: tuple(
-        [
-            r if convert is None else convert(r)
-            for r, convert in zip(results, converters, strict=True)
-        ]
-    )
-
-
-def _unchanged(result: Any) -> Any:
-    return result
-
-
-def _converted(results: Sequence[Any], converters: Sequence[Any]) -> Iterator[Any]:
-    for result, convert in zip(results, converters, strict=True):
-        yield result if convert is None else convert(result)

@@ -14,6 +14,7 @@ from codegen.schedule.collapse import collapse
 from codegen.schedule.contraction import contract
 from codegen.schedule.copies import unify
 from codegen.schedule.fusion import fuse
+from codegen.schedule.given import given_results
 from codegen.schedule.registers import promote
 from codegen.schedule.reuse import reuse, reused
 from codegen.schedule.sums import accurate
@@ -22,7 +23,7 @@ from codegen.schedule.tidy import tidy
 STRUCTURE = (tidy, fuse, contract, unify, tidy, reuse)
 """The passes that settle which loop nests there are, what lives inside them and in whose memory."""
 
-PASSES = (*STRUCTURE, collapse, promote, accurate)
+PASSES = (*STRUCTURE, collapse, promote, accurate, given_results)
 
 
 def structure(function: Function) -> Function:
@@ -47,6 +48,11 @@ def donating(module: Module, numbers: frozenset[int]) -> Module:
         for number, parameter in enumerate(function.parameters)
     )
     return replace(module, functions=(replace(function, parameters=parameters),))
+
+
+def into(module: Module) -> Module:
+    """The module whose functions take their result arrays from the caller, where possible."""
+    return replace(module, functions=tuple(replace(f, into=True) for f in module.functions))
 
 
 def consumes(module: Module) -> bool:
