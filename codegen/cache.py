@@ -33,6 +33,9 @@ LIMIT = 512 * 2**20
 """Bytes that the cache may hold; beyond it what was unused for longest goes."""
 ABANDONED = 3600.0
 """Seconds after which an unfinished entry was left by a process that died."""
+SWEEP, SWEPT = 300.0, ".swept"
+"""Seconds between two looks at the size of the whole cache (a full one takes 0.2 s to look at), and
+the file that says when the last one was."""
 
 
 class CacheWarning(UserWarning):
@@ -129,8 +132,7 @@ def checked(folder: Path, key: Key | None = None) -> bytes:
 
 def difference(key: Key) -> str:
     """Which part of the key differs from that of the latest entry of the same name."""
-    others = [e for e in entries() if e.name.rpartition("_")[0] == key.name]
-    for entry in sorted(others, key=lambda entry: entry.used, reverse=True):
+    for entry in entries(key.name):
         try:
             record = json.loads((entry.path / RECORD).read_text("utf-8"))
             mine = key.record
@@ -176,8 +178,20 @@ def _stored(key: Key, text: str, code: bytes) -> Path:
             unfinished.rename(final)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    prune(keep=final)
+    if _due(root / SWEPT):
+        prune(keep=final)
     return final / f"{key.stem}.py"
+
+
+def _due(stamp: Path) -> bool:
+    """Whether the last sweep is long enough ago; then this one is recorded."""
+    try:
+        if 0 <= time.time() - stamp.stat().st_mtime < SWEEP:
+            return False
+    except FileNotFoundError:
+        pass
+    stamp.touch(mode=0o600)
+    return True
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -205,18 +219,20 @@ def discard(folder: Path) -> None:
         shutil.rmtree(grave, ignore_errors=True)
 
 
-def entries() -> list[Entry]:
-    """What the cache holds, most recently used first."""
-    return sorted(_entries(), key=lambda entry: entry.used, reverse=True)
+def entries(name: str | None = None) -> list[Entry]:
+    """What the cache holds (of the functions called `name`), most recently used first."""
+    return sorted(_entries(name), key=lambda entry: entry.used, reverse=True)
 
 
-def _entries() -> Iterator[Entry]:
+def _entries(name: str | None) -> Iterator[Entry]:
     try:
         folders = list(os.scandir(directory()))
     except OSError:
         return
     for folder in folders:
         if folder.name.startswith(".") or not folder.is_dir(follow_symlinks=False):
+            continue
+        if name is not None and folder.name.rpartition("_")[0] != name:
             continue
         with contextlib.suppress(OSError):  # removed by another process meanwhile
             files = [file.stat() for file in os.scandir(folder.path)]
@@ -236,7 +252,7 @@ def prune(limit: int = LIMIT, keep: Path | None = None) -> None:
 
 def _remove_abandoned() -> None:
     with contextlib.suppress(OSError):
-        for folder in directory().glob(".*"):
+        for folder in directory().glob(".*/"):
             if time.time() - folder.stat().st_mtime > ABANDONED:
                 shutil.rmtree(folder, ignore_errors=True)
 

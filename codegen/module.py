@@ -6,6 +6,7 @@ What was compiled before, by any process, is loaded from `cache`.
 
 from __future__ import annotations
 
+import inspect
 import linecache
 import pickle
 import platform
@@ -26,7 +27,7 @@ from numba.core import config
 from numba.core.errors import NumbaError
 from numba.core.serialize import dumps
 
-from codegen import cache, compiler, foreign, library, promises, source, vecmath
+from codegen import cache, compiler, foreign, library, promises, shortcuts, source, vecmath
 from codegen.errors import CompileError
 from codegen.loops import Function, Module, Parameter
 from codegen.schedule import optimize
@@ -101,7 +102,7 @@ def surroundings() -> tuple[tuple[str, str], ...]:
         ("Python", f"{sys.implementation.cache_tag} {platform.python_version()}"),
         ("CPU", f"{llvm.get_process_triple()} {llvm.get_host_cpu_name()} {features}"),
         ("callees", vecmath.fingerprint() + library.fingerprint()),
-        ("compiler", Path(compiler.__file__).read_text("utf-8")),
+        ("compiler", "".join(inspect.getsource(m) for m in (compiler, shortcuts))),
     )
 
 

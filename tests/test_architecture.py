@@ -44,6 +44,7 @@ LAYERS = (
     ("tracegrad.jacobians", "tracegrad.mapping"),
     ("tracegrad.eager", "tracegrad.eager.tensor", "tracegrad.autograd"),
     ("tracegrad",),
+    ("tracegrad.doctor", "tracegrad.__main__"),
 )
 
 

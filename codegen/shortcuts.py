@@ -1,0 +1,234 @@
+"""What numba compiles at each use and generated code uses everywhere, as single instructions.
+
+In: the calls `np.empty(shape)`, `np.zeros(shape)`, `x.reshape(shape)`, `min(i, j)`, `max(i, j)` of
+a generated function. Out: the same calls bound to intrinsics, which write their LLVM code in place.
+For numba each is a Python function to be typed and compiled, in all 0.2 s of the first compilation
+of a process. The text of the module is not touched: stock numba compiles it as it stands.
+
+Generated code counts in sizes that are there and are not negative: no test for that is left.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from llvmlite import ir as llvm
+from numba.core import cgutils, ir, types
+from numba.core.compiler_machinery import FunctionPass, register_pass
+from numba.core.typing.npydecl import parse_dtype
+from numba.extending import intrinsic
+from numba.np.arrayobj import make_array, populate_array
+
+TOO_BIG = (
+    "array is too big; `arr.size * arr.dtype.itemsize` is larger than the maximum possible size."
+)
+
+
+def extents(context: Any, builder: Any, shape: types.Type, value: Any) -> list[Any]:
+    """The sizes of a shape, an integer or a tuple of integers, as machine words."""
+    if isinstance(shape, types.Integer):
+        return [context.cast(builder, value, shape, types.intp)]
+    parts = cgutils.unpack_tuple(builder, value, len(shape))  # type: ignore[arg-type]
+    return [
+        context.cast(builder, part, kind, types.intp)
+        for part, kind in zip(parts, shape, strict=True)  # type: ignore[call-overload]
+    ]
+
+
+def rank(shape: types.Type) -> int | None:
+    """How many sizes there are, or None if it is no shape."""
+    match shape:
+        case types.Integer():
+            return 1
+        case types.BaseTuple() if all(isinstance(part, types.Integer) for part in shape):  # type: ignore[attr-defined]
+            return len(shape)  # type: ignore[arg-type]
+    return None
+
+
+def fill_in(context: Any, builder: Any, array: Any, sizes: Sequence[Any], **parts: Any) -> Any:
+    """The structure of a C-contiguous array of these sizes."""
+    strides = [parts["itemsize"]]
+    for size in reversed(sizes[1:]):
+        strides.insert(0, builder.mul(strides[0], size))
+    word = context.get_value_type(types.intp)
+    populate_array(
+        array,
+        shape=cgutils.pack_array(builder, sizes, ty=word),
+        strides=cgutils.pack_array(builder, strides[: len(sizes)], ty=word),
+        **parts,
+    )
+    return array._getvalue()
+
+
+def byte_count(context: Any, builder: Any, sizes: Sequence[Any], itemsize: Any) -> Any:
+    """The product; ValueError, as from NumPy, if it does not fit a machine word."""
+    total, overflow = itemsize, llvm.Constant(llvm.IntType(1), 0)
+    for size in sizes:
+        product = builder.smul_with_overflow(total, size)
+        total = builder.extract_value(product, 0)
+        overflow = builder.or_(overflow, builder.extract_value(product, 1))
+    with builder.if_then(overflow, likely=False):
+        context.call_conv.return_user_exc(builder, ValueError, (TOO_BIG,))
+    return total
+
+
+def allocation(shape: types.Type, dtype: types.Type, zeroed: bool) -> Any:
+    """Type and code of a new array."""
+    if rank(shape) is None:
+        return None
+    result = types.Array(dtype, rank(shape), "C")
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        sizes = extents(context, builder, shape, args[0])
+        element = context.get_data_type(dtype)
+        itemsize = context.get_constant(types.intp, context.get_abi_sizeof(element))
+        size = byte_count(context, builder, sizes, itemsize)
+        alignment = context.get_preferred_array_alignment(dtype)
+        meminfo = context.nrt.meminfo_alloc_aligned(builder, size, alignment)
+        data = context.nrt.meminfo_data(builder, meminfo)
+        if zeroed:
+            cgutils.memset(builder, data, size, 0)
+        pointer = builder.bitcast(data, element.as_pointer())
+        array = make_array(result)(context, builder)
+        parts = {"data": pointer, "itemsize": itemsize, "meminfo": meminfo}
+        return fill_in(context, builder, array, sizes, **parts)
+
+    return result, generate
+
+
+def allocating(zeroed: bool) -> tuple[Any, Any]:
+    """The intrinsics for `(shape)` and `(shape, dtype)`."""
+
+    @intrinsic
+    def of_float64(typing: Any, shape: types.Type) -> Any:
+        found = allocation(shape, types.float64, zeroed)
+        return found and (found[0](shape), found[1])
+
+    @intrinsic
+    def of_dtype(typing: Any, shape: types.Type, dtype: types.Type) -> Any:
+        element = parse_dtype(dtype)
+        found = element and allocation(shape, element, zeroed)
+        return found and (found[0](shape, dtype), found[1])
+
+    return of_float64, of_dtype
+
+
+@intrinsic
+def reshaped(typing: Any, array: types.Type, shape: types.Type) -> Any:
+    """`array.reshape(shape)` of a C-contiguous array whose size fits: the same memory."""
+    if not (isinstance(array, types.Array) and array.layout == "C" and rank(shape) is not None):
+        return None
+    result = array.copy(ndim=rank(shape))
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        base = make_array(array)(context, builder, args[0])
+        view = make_array(result)(context, builder)
+        sizes = extents(context, builder, shape, args[1])
+        parts = {name: getattr(base, name) for name in ("data", "itemsize", "meminfo", "parent")}
+        value = fill_in(context, builder, view, sizes, **parts)
+        context.nrt.incref(builder, result, value)
+        return value
+
+    return result(array, shape), generate
+
+
+def choosing(comparison: str) -> Any:
+    """The intrinsic for the first of two integers if it compares so to the second."""
+
+    @intrinsic
+    def choose(typing: Any, a: types.Type, b: types.Type) -> Any:
+        common = typing.unify_pairs(a, b)
+        if not isinstance(common, types.Integer):
+            return None
+
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            kinds = zip(args, (a, b), strict=True)
+            x, y = (context.cast(builder, value, kind, common) for value, kind in kinds)
+            compare = builder.icmp_signed if common.signed else builder.icmp_unsigned
+            return builder.select(compare(comparison, x, y), x, y)
+
+        return common(a, b), generate
+
+    return choose
+
+
+EMPTY, ZEROS = allocating(False), allocating(True)
+FUNCTIONS: dict[tuple[Any, int], Any] = {
+    (np.empty, 1): EMPTY[0],
+    (np.empty, 2): EMPTY[1],
+    (np.zeros, 1): ZEROS[0],
+    (np.zeros, 2): ZEROS[1],
+    (builtins.min, 2): choosing("<"),
+    (builtins.max, 2): choosing(">"),
+}
+"""By function and number of arguments."""
+
+
+@register_pass(mutates_CFG=False, analysis_only=False)
+class Shortcuts(FunctionPass):
+    """Bind the calls to the intrinsics."""
+
+    _name = "codegen_shortcuts"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def run_pass(self, state: Any) -> bool:
+        for block in state.func_ir.blocks.values():
+            block.body = _bound(block.body, state.func_ir)
+        return True
+
+
+def _bound(body: Sequence[Any], function: Any) -> list[Any]:
+    """The statements of a block with its calls bound anew."""
+    made: dict[str, Any] = {}
+    result: list[Any] = []
+    for statement in body:
+        match statement:
+            case ir.Assign(value=ir.Expr(op="call") as call, target=target):
+                result += _call(statement, call, made, function)
+                made.pop(target.name, None)
+                continue
+            case ir.Assign(value=value, target=target):
+                made[target.name] = value
+        result.append(statement)
+    return result
+
+
+def _call(statement: Any, call: Any, made: dict[str, Any], function: Any) -> list[Any]:
+    """The call as it is, or of an intrinsic that is assigned to a variable of its own first."""
+    found = made.get(call.func.name)
+    match found:
+        case ir.Expr(op="getattr", attr="reshape", value=array):
+            chosen, arguments = reshaped, [array, *call.args]
+            if len(call.args) != 1:
+                return [statement]
+        case _:
+            chosen = FUNCTIONS.get((_constant(found, made), len(call.args)))
+            arguments = call.args
+    if chosen is None or call.kws:
+        return [statement]
+    name = ir.Var(statement.target.scope, f"{call.func.name}.shortcut", call.loc)
+    binding = ir.Assign(ir.Global(chosen.__name__, chosen, call.loc), name, call.loc)
+    value = ir.Expr.call(name, arguments, (), call.loc)
+    function._definitions[name.name] = [binding.value]
+    function._definitions[statement.target.name] = [
+        value if definition is call else definition
+        for definition in function._definitions[statement.target.name]
+    ]
+    return [binding, ir.Assign(value, statement.target, statement.loc)]
+
+
+def _constant(found: Any, made: dict[str, Any]) -> Callable[..., Any] | None:
+    """The function that an expression names: a global, or an attribute of the module `np`."""
+    match found:
+        case ir.Global(value=value) | ir.FreeVar(value=value):
+            return value if value in (builtins.min, builtins.max) else None
+        case ir.Expr(op="getattr", attr=attribute, value=base):
+            match made.get(base.name):
+                case ir.Global(value=value) if value is np:
+                    return getattr(np, attribute)
+    return None

@@ -1,0 +1,113 @@
+"""The shortcuts of generated code: the same arrays and numbers as NumPy's own functions give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+
+from codegen import compiler, shortcuts
+
+I8, F8 = numba.int64, numba.float64
+
+
+def compiled(function: Callable[..., Any], *signature: Any) -> Any:
+    """Compiled by our pipeline, as a function of a generated module (whose name has no dot)."""
+    function.__module__ = "generated"
+    result = compiler.dispatcher(function, False)
+    result.compile(signature)
+    return result
+
+
+def empty_of(n, m):
+    out = np.empty((n, m))
+    out[:] = 2.5
+    return out
+
+
+def zeros_of(n, m):
+    return np.zeros((n, m), np.float32)
+
+
+def flags_of(n, m):
+    return np.zeros(n * m, np.bool_)
+
+
+def nothing_of(n, m):
+    return np.empty(0)
+
+
+def int_range(n, m):
+    return min(n, m) * 100 + max(n, m)
+
+
+@pytest.mark.parametrize("function", [empty_of, zeros_of, flags_of, nothing_of, int_range])
+@pytest.mark.parametrize("sizes", [(2, 3), (0, 4), (5, 0), (1, 1)])
+def test_as_numpy(function: Callable[..., Any], sizes: tuple[int, int]) -> None:
+    found, expected = compiled(function, I8, I8)(*sizes), function(*sizes)
+    np.testing.assert_array_equal(found, expected)
+    if isinstance(expected, np.ndarray):
+        assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
+        assert found.flags.c_contiguous
+
+
+def test_no_function_of_numbas_is_compiled() -> None:
+    def everything(x):
+        out = np.empty(x.shape[0] * x.shape[1], np.float32)
+        flat = x.reshape(out.shape[0])
+        for i in range(min(out.shape[0], 5)):
+            out[i] = flat[i]
+        return out
+
+    made = compiled(everything, F8[:, ::1])
+    names = [f.name for f in made.overloads[made.signatures[0]].library._final_module.functions]
+    assert not [name for name in names if "ol_np_empty" in name or "reshape" in name], names
+    with np.testing.assert_no_gc_cycles():
+        np.testing.assert_array_equal(made(np.ones((2, 2))), np.ones(4, np.float32))
+
+
+def test_a_view_keeps_the_memory_alive() -> None:
+    def view(n):
+        out = np.empty((n, 2))
+        flat = out.reshape(n * 2)
+        for i in range(n * 2):
+            flat[i] = i
+        return out.reshape((2, n)), flat
+
+    matrix, flat = compiled(view, I8)(3)
+    assert np.shares_memory(matrix, flat)
+    np.testing.assert_array_equal(matrix, np.arange(6.0).reshape(2, 3))
+    del flat
+    np.empty(6).fill(7.0)
+    np.testing.assert_array_equal(matrix, np.arange(6.0).reshape(2, 3))
+
+
+def test_a_reshaped_argument_is_the_argument() -> None:
+    def flat(x):
+        return x.reshape(x.shape[0] * x.shape[1])
+
+    x = np.arange(6.0).reshape(2, 3)
+    found = compiled(flat, F8[:, ::1])(x)
+    found[0] = 9.0
+    assert x[0, 0] == 9.0
+
+
+def test_too_large_an_array_is_an_error() -> None:
+    def huge(n):
+        return np.empty((n, n))
+
+    with pytest.raises(ValueError, match="array is too big"):
+        compiled(huge, I8)(2**40)
+    with pytest.raises(MemoryError):
+        compiled(lambda n: np.empty(n), I8)(2**45)
+
+
+def test_names_that_are_bound_elsewhere_are_left_alone() -> None:
+    def own(n, x):
+        return np.full(n, 1.5).sum() + x.sum()
+
+    assert compiled(own, I8, F8[::1])(2, np.ones(3)) == 6.0
+    assert {function for function, _ in shortcuts.FUNCTIONS} == {np.empty, np.zeros, min, max}
