@@ -30,6 +30,7 @@ from numba.core.serialize import dumps
 from codegen import cache, compiler, foreign, library, promises, shortcuts, source, vecmath
 from codegen.errors import CompileError
 from codegen.loops import Function, Module, Parameter
+from codegen.progress import progress
 from codegen.schedule import optimize
 
 _LOCK = threading.RLock()
@@ -191,7 +192,8 @@ def _built(module: Module, text: str, options: Options) -> Built:
             state = f"miss: the entry cannot be loaded ({error})"
             cache.discard(path.parent)
             functions = _dispatchers(module, space, options)
-    _compile(module, functions, text)
+    with progress(module.functions[0].name, text.count("\n")):
+        _compile(module, functions, text)
     if options.disk and not all(d.certain for d in reached):
         state += "; not kept: a foreign function was compiled before its globals were looked at"
     elif options.disk:

@@ -147,7 +147,7 @@ def choosing(comparison: str) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             kinds = zip(args, (a, b), strict=True)
             x, y = (context.cast(builder, value, kind, common) for value, kind in kinds)
-            compare = builder.icmp_signed if common.signed else builder.icmp_unsigned
+            compare = builder.icmp_signed if common.signed else builder.icmp_unsigned  # type: ignore
             return builder.select(compare(comparison, x, y), x, y)
 
         return common(a, b), generate
