@@ -23,6 +23,7 @@ LAYERS = (
     ("tracegrad.autodiff", "tracegrad.lower"),
     ("tracegrad.nested",),
     ("tracegrad.control",),
+    ("tracegrad.rolling",),
     (
         "tracegrad.inspect.cost",
         "tracegrad.inspect.dump",

@@ -13,6 +13,7 @@ import numpy as np
 
 from tracegrad.autodiff import traced
 from tracegrad.errors import NotDifferentiableError
+from tracegrad.ir.graph import next_serial
 from tracegrad.ir.types import ArrayType
 from tracegrad.leaves import leaves_of
 from tracegrad.ops.constant import astype
@@ -44,7 +45,21 @@ class Region:
         args = list(args)
         for number in argnums:
             args[number] = self._separate(args[number])
-        self.result = fun(*args, **kwargs)
+        begun = next_serial()
+        self.result = self._rolled(fun(*args, **kwargs), begun)
+
+    def _rolled(self, result: Any, begun: int) -> Any:
+        """The result with unrolled Python loops rolled: what is differentiated are loops."""
+        leaves, tree = leaves_of(result)
+        values = [as_traced(self.trace, leaf) for leaf in leaves]
+        keep = [x.node for x in self.wrt]
+        nodes = self.trace.rolled([value.node for value in values], keep, begun)
+        for value, node in zip(values, nodes, strict=True):
+            if node is not value.node and value.node in self.trace.names:
+                self.trace.names.setdefault(node, self.trace.names[value.node])
+        if all(node is value.node for value, node in zip(values, nodes, strict=True)):
+            return result
+        return unflatten(tree, iter([Traced(self.trace, node) for node in nodes]))
 
     def _separate(self, argument: Any) -> Any:
         leaves, tree = leaves_of(argument)

@@ -45,7 +45,7 @@ def trace_body(
     with tracing(trace, Traced):
         given = [Traced(trace, trace.add_node(type, label), label) for label, type in arguments]
         leaves, tree = values_of(run(given))
-        outputs = [node_in(trace, leaf) for leaf in leaves]
+        outputs = trace.rolled([node_in(trace, leaf) for leaf in leaves])
     return Body(trace.finish_body(outputs), tuple(trace.captured), tree)
 
 

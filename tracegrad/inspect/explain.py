@@ -68,6 +68,8 @@ def _head(subject: Subject, versions: Sequence[Version]) -> Iterator[str]:
     yield from labelled(
         "", "guards", ", ".join(subject.version.guards) or "none: valid for all sizes"
     )
+    for number, note in enumerate(graph.notes):
+        yield from labelled("", "" if number else "loops", note)
     if subject.extents:
         sizes = ", ".join(f"{name} = {extent}" for name, extent in subject.extents.items())
         yield from labelled("", "sizes", f"{sizes} (in this call)")

@@ -257,12 +257,20 @@ class Assumptions:
     hints: dict[str, int]
     guards: list[Guard] = field(default_factory=list)
     known: dict[str, Size] = field(default_factory=dict)
+    decided: dict[tuple[Size, str, Size], bool] = field(default_factory=dict)
+    """The answers given so far: they stay what they are."""
 
     def resolve(self, size: Size) -> Size:
         return substitute(size, self.known) if self.known and isinstance(size, Dim) else size
 
     def decide(self, a: Size, relation: str, b: Size) -> bool:
         """Whether `a relation b`; a question that the symbols leave open becomes a guard."""
+        question = (a, relation, b)
+        if question not in self.decided:
+            self.decided[question] = self._decide(a, relation, b)
+        return self.decided[question]
+
+    def _decide(self, a: Size, relation: str, b: Size) -> bool:
         difference = self.resolve(a - b)
         implied = self._implied(difference, relation)
         if implied is not None:

@@ -86,6 +86,8 @@ class Graph:
     guards: tuple[Guard, ...] = ()
     source: Source | None = None
     output_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What `explain()` says about how it came about."""
 
     @cached_property
     def nodes(self) -> tuple[Node, ...]:

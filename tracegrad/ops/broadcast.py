@@ -23,6 +23,8 @@ def broadcast_shapes(verb: str, *types: ArrayType) -> Shape:
 
 
 def _broadcast_pair(verb: str, left: Shape, right: Shape, types: Sequence[ArrayType]) -> Shape:
+    if left == right:
+        return left
     rank = max(len(left), len(right))
     padded_left = (1,) * (rank - len(left)) + left
     padded_right = (1,) * (rank - len(right)) + right

@@ -69,6 +69,8 @@ def _fold(builder: Builder, node: Node) -> Node | None:
         return None
     if not constant or next(attr_sizes(node.attrs), None) is not None:
         return None
+    if isinstance(node.type, TupleType):
+        return None  # a loop over constants
     largest = max(operand.attributes["value"].array.size for operand in node.inputs)
     if not isinstance(node.type.size, int) or node.type.size > largest:
         return None  # a broadcast constant is better computed than stored

@@ -6,7 +6,7 @@ In: argument types with the extents of this call. Out: a `Graph` whose sizes are
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -30,11 +30,17 @@ from tracegrad.ir.graph import (
 )
 from tracegrad.ir.op import Op
 from tracegrad.ir.types import ArrayType
+from tracegrad.later import Later
 from tracegrad.ops.constant import ARANGE, BOUND, CONSTANT, SIZE, Input
 from tracegrad.ops.op import Bindable, SizeValue, recording, supported_dtype
 from tracegrad.ops.reduction import BROADCAST_TO
 from tracegrad.tracing.naming import label_nodes
 from tracegrad.tracing.source import assigned_name, source_of, user_frame
+
+rolling = Later("tracegrad.rolling")
+
+FEWEST_NODES = 64
+"""Fewer nodes than that are not searched for loops."""
 
 LETTERS = "nmpqrstuw"  # v1, v2, ... are values
 
@@ -75,7 +81,11 @@ class Trace:
         self.captured: dict[Node, Node] = {}
         """A body's own inputs for values of the enclosing trace that it reads."""
         self.finished = False
+        self.notes: list[str] = []
+        """What `explain()` is to say about the program: which loops were rolled."""
         self._fresh = size_names()
+        self._begun = next_serial()
+        self._resumed = False
         self._last: tuple[FrameType | None, Node | None] = (None, None)
 
     @staticmethod
@@ -85,7 +95,9 @@ class Trace:
         trace.builder = adopted(graph.nodes[len(graph.inputs) :])
         trace.assumptions = Assumptions(dict(extents), list(graph.guards))
         trace.inputs = list(graph.inputs)
+        trace._resumed = True
         trace.names = {node: node.name for node in graph.nodes}
+        trace.notes = list(graph.notes)
         return trace
 
     def child(self, name: str) -> Trace:
@@ -118,6 +130,24 @@ class Trace:
             if node.name:
                 self.names.setdefault(made, node.name)
         return [new[node] for node in graph.outputs]
+
+    def note(self, text: str) -> None:
+        """Have `explain()` say something about the program around."""
+        if self.parent is not None:
+            self.parent.note(text)
+        elif text not in self.notes:
+            self.notes.append(text)
+
+    def rolled(
+        self, outputs: Sequence[Node], keep: Collection[Node] = (), since: int = 0
+    ) -> tuple[Node, ...]:
+        """`outputs` with the repeated blocks of unrolled Python loops as loops.
+
+        Nodes of `keep`, and those numbered below `since`, stay what they are.
+        """
+        if self._resumed or next_serial() - max(since, self._begun) < FEWEST_NODES:
+            return tuple(outputs)
+        return rolling.roll(self, self._current(outputs, {*keep, *self.inputs}, since), keep, since)
 
     def finish_body(self, outputs: Sequence[Node]) -> Graph:
         """A body as a graph; the captured values are its last inputs."""
@@ -222,11 +252,11 @@ class Trace:
     def finish(self, outputs: Sequence[Node], source: Source | None = None) -> Graph:
         self.finished = True
         self._last = (None, None)
+        outputs = self.rolled(self._current(outputs))
         known = dict(self.assumptions.known)
         inputs = tuple(self.inputs)
         guards = tuple(g for g in self.assumptions.guards if not self._always(g))
-        outputs = self._current(outputs)
-        graph = Graph(self.name, inputs, outputs, guards, source)
+        graph = Graph(self.name, inputs, outputs, guards, source, notes=tuple(self.notes))
         settled = label_nodes(graph, self.names, self.cotangents)
         return rebuild(rebuild(settled, None, known), None, _lettered(settled, known))
 
@@ -235,14 +265,18 @@ class Trace:
         left, right = self.assumptions.resolve(guard.left), self.assumptions.resolve(guard.right)
         return isinstance(left - right, int)
 
-    def _current(self, outputs: Sequence[Node]) -> tuple[Node, ...]:
-        """`outputs`, rebuilt on the nodes that supersede others."""
+    def _current(
+        self, outputs: Sequence[Node], keep: Collection[Node] = (), since: int = 0
+    ) -> tuple[Node, ...]:
+        """`outputs`, rebuilt on the nodes that supersede others (other than those to keep)."""
         if not self.superseded:
             return tuple(outputs)
-        new: dict[Node, Node] = {}
+        new: dict[Node, Node] = {node: node for node in keep}
         stack = list(outputs)
         while stack:
             node = stack[-1]
+            if node.serial < since:
+                new[node] = node
             source = self.superseded.get(node, node)
             waiting = [operand for operand in source.inputs if operand not in new]
             if waiting and node not in new:
