@@ -1,6 +1,6 @@
 """Where the blocks of a run begin: at the beginning of the user's loop body, if that can be seen.
 
-    h = x; for t in ...: u = g(a); h = h * u      a run starts behind `u`, which is computed once
+h = x; for t in ...: u = g(a); h = h * u      a run starts behind `u`, which is computed once
 """
 
 from __future__ import annotations

@@ -5,31 +5,49 @@ for i: for j in range(50): x = x + i*dt      the inner loops differ in the numbe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from tracegrad.control.loop import LOOP
 from tracegrad.ir.graph import Builder, Graph, Node
 from tracegrad.ops.constant import CONSTANT, Input
 
 Family = tuple[Node, ...]
+Attrs = tuple[tuple[str, Any], ...]
 
 
-def varied(
-    attributes: Sequence[Mapping[str, Any]],
-) -> tuple[tuple[tuple[str, Any], ...], list[Family]] | None:
-    """The attributes of the loop that stands for loops with these ones, and the constants that
-    it takes beside their operands; None if more than constants differs.
+def varied(nodes: Sequence[Node]) -> tuple[Attrs, list[Family]] | None:
+    """The attributes of the node that stands for these ones, and the constants that it takes beside
+    their operands (loops only); None if they differ in more than that.
     """
-    last = dict(attributes[-1])
-    for name, value in last.items():
-        if name != "body" and any(other[name] != value for other in attributes):
-            return None
-    found = merged([other["body"] for other in attributes])
-    if found is None:
+    last, constants = nodes[-1], []
+    result: list[tuple[str, Any]] = []
+    for name, value in last.attrs:
+        values = [node.attributes[name] for node in nodes]
+        if not all(other == value for other in values):
+            found = _one_of(values)
+            if found is None:
+                return None
+            value, more = found
+            constants += more
+        result.append((name, value))
+    if constants and last.op is not LOOP:
         return None
-    last["body"], constants = found
-    return tuple(last.items()), constants
+    return tuple(result), constants
+
+
+def _one_of(values: Sequence[Any]) -> tuple[Any, list[Family]] | None:
+    """One body for bodies, or a tuple of bodies for such tuples."""
+    if all(isinstance(value, Graph) for value in values):
+        return merged(values)
+    if not all(isinstance(value, tuple) and len(value) == len(values[0]) for value in values):
+        return None
+    rows = [_one_of(row) for row in zip(*values, strict=True)]
+    if None in rows:
+        return None
+    found = [row for row in rows if row is not None]
+    return tuple(body for body, _ in found), [family for _, more in found for family in more]
 
 
 def merged(graphs: Sequence[Graph]) -> tuple[Graph, list[Family]] | None:
@@ -65,12 +83,12 @@ class _Merging:
         )
         attrs = node.attrs
         if any(other.attrs != attrs for other in row):
-            inner = varied([other.attributes for other in row]) if _is_loop(node) else None
+            inner = varied(row)
             if inner is None:
                 return False
             attrs, constants = inner
-            at = len(node.attributes["body"].inputs) - 1
-            operands = (*operands[:at], *map(self.operand, constants), *operands[at:])
+            if constants:
+                operands = with_constants(node, operands, map(self.operand, constants))
         self.new[node] = self.builder.node(node.op, operands, attrs, node.name, node.source)
         return True
 
@@ -85,5 +103,9 @@ class _Merging:
         return self.extra[family]
 
 
-def _is_loop(node: Node) -> bool:
-    return node.op.name == "loop"
+def with_constants(
+    loop: Node, operands: Sequence[Node], constants: Iterable[Node]
+) -> tuple[Node, ...]:
+    """The operands of a loop with further constants; the bound, if there is one, stays last."""
+    at = len(loop.attributes["body"].inputs) - 1
+    return (*operands[:at], *constants, *operands[at:])

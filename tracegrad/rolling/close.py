@@ -165,5 +165,3 @@ def _escapes(merger: Merger) -> dict[int, set[int]]:
         if leaves(node):
             found.setdefault(at, set()).add(block)
     return dict(sorted(found.items()))
-
-

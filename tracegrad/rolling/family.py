@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tracegrad.control.loop import INDEX, LOOP
+from tracegrad.control.loop import INDEX
 from tracegrad.ir.graph import Node
 from tracegrad.ir.types import ArrayType, TupleType
 from tracegrad.ops.constant import CONSTANT, SIZE, Input
@@ -24,10 +24,10 @@ from tracegrad.ops.elementwise import Elementwise
 from tracegrad.ops.project import PROJECT
 from tracegrad.ops.shape import COPY
 from tracegrad.ops.slicing import PLACE, SLICE, UPDATE
-from tracegrad.rolling.bodies import varied
+from tracegrad.rolling.bodies import varied, with_constants
 from tracegrad.rolling.kinds import Kinds
-from tracegrad.rolling.moving import Motion, motions
 from tracegrad.rolling.moves import look, moved_by, place, write
+from tracegrad.rolling.moving import Motion, motions
 from tracegrad.rolling.program import Program
 from tracegrad.rolling.repeats import Run
 from tracegrad.rolling.stacks import Arrays, Constants, Places, Stack
@@ -101,6 +101,11 @@ class Merger:
             isinstance(stack, Places) and stack.base.op is PROJECT for _, stack in self.items
         )
 
+    @property
+    def copies(self) -> bool:
+        """Whether different arrays have to be copied into a stack."""
+        return any(isinstance(stack, Arrays) for _, stack in self.items)
+
     def is_outside(self, node: Node) -> bool:
         return self.program.base(node) not in self.places
 
@@ -138,10 +143,10 @@ class Merger:
 
     def _captured(self, node: Node) -> Node:
         """A value from outside; numbers, and arrays of one number, are written in the body."""
-        if node in self.program.floating and self.program.base(node).op in (CONSTANT, SIZE):
-            if node.op is not CONSTANT or not node.type.rank:
-                operands = tuple(self._captured(operand) for operand in node.inputs)
-                return self.child.builder.node(node.op, operands, node.attrs, "", node.source)
+        number = node in self.program.floating and self.program.base(node).op in (CONSTANT, SIZE)
+        if number and (node.op is not CONSTANT or not node.type.rank):
+            operands = tuple(self._captured(operand) for operand in node.inputs)
+            return self.child.builder.node(node.op, operands, node.attrs, "", node.source)
         if node not in self.child.captured:
             given = Node(Input(node.type), (), (), node.type)
             self.child.captured[node] = given
@@ -358,17 +363,17 @@ class Merger:
         return Writes(family[0].inputs[0], found[0], family[-1].attributes["at"]), value
 
     def _with_bodies(self, family: Family) -> Node:
-        """Loops and branches whose bodies differ in constants: these become operands."""
-        last = self._middle(family)
-        found = varied([node.attributes for node in family]) if last.op is LOOP else None
+        """Loops and branches with equal bodies; loops' may differ in constants: more operands."""
+        like = self._middle(family)
+        found = varied(family)
         if found is None:
-            raise Mismatch(f"{last.op.name} differs from step to step")
+            raise Mismatch(f"{like.op.name} differs from step to step")
         attrs, constants = found
-        operands = list(self._operands(family))
-        bound = len(operands) == len(last.attributes["body"].inputs)
-        extra = [self._constants(constant) for constant in constants]
-        at = len(operands) - bound
-        return self._node(last, (*operands[:at], *extra, *operands[at:]), attrs)
+        operands = self._operands(family)
+        if constants:
+            extra = [self._constants(constant) for constant in constants]
+            operands = with_constants(like, operands, extra)
+        return self._node(like, operands, attrs)
 
     def _called(self, node: Node) -> str:
         name = self.trace.names.get(node) or node.name

@@ -1,7 +1,7 @@
 """Regions that move, inside a loop: reads and writes at a place that the step computes.
 
-    xs[t, 1:]     ->     slice(gather_at(xs, at), 1:)
-    out[t] = y    ->     scatter_set(out, y, at)
+xs[t, 1:]     ->     slice(gather_at(xs, at), 1:)
+out[t] = y    ->     scatter_set(out, y, at)
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ from tracegrad.ir.graph import Graph, Node, next_serial
 from tracegrad.ops.constant import CONSTANT
 from tracegrad.ops.elementwise import Elementwise
 from tracegrad.ops.project import PROJECT
-from tracegrad.rolling.close import Closed, close
 from tracegrad.rolling.align import aligned, extended, second
+from tracegrad.rolling.close import Closed, close
 from tracegrad.rolling.family import Merger, Mismatch
 from tracegrad.rolling.kinds import Kinds
 from tracegrad.rolling.origin import counter_name, description, loop_statement
@@ -30,7 +30,7 @@ from tracegrad.tracing.trace import Trace
 LEAST_WORK = 96
 """Operations of a run, a kernel counted as several: less compiles quickly enough unrolled. What
 reads the results of a loop one by one becomes a loop however small it is."""
-KERNEL = 6
+KERNEL = 12
 ATTEMPTS = 8
 
 
@@ -108,6 +108,8 @@ class Roller:
                 run = shorter
                 continue
             if total < LEAST_WORK and not merger.takes_results:
+                return None
+            if merger.copies and run.count < 2 * FEWEST:
                 return None
             closed.body = self._shared(closed.body)
             self._failed.pop(description(source), None)
@@ -194,5 +196,3 @@ def part(run: Run, mismatch: Mismatch) -> Run | None:
     if stop <= first or (first == 0 and stop == run.count):
         return None
     return Run(run.start + first * run.period, run.period, stop - first)
-
-

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tracegrad.ir.graph import Literal, Node
-from tracegrad.ops.arithmetic import ADD, MULTIPLY
+from tracegrad.ops.arithmetic import MULTIPLY
 from tracegrad.ops.constant import ARANGE, ASTYPE, CONSTANT
 from tracegrad.ops.gathering import GATHER, place_of
 from tracegrad.ops.joining import CONCATENATE

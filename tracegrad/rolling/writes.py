@@ -39,9 +39,7 @@ def forwarded(trace: Trace, found: Program, given: Callable[[Node], bool]) -> tu
     return tuple(new[node] for node in found.outputs)
 
 
-def _read(
-    trace: Trace, known: dict[tuple[Node, Region], Node], array: Node, like: Node
-) -> Node:
+def _read(trace: Trace, known: dict[tuple[Node, Region], Node], array: Node, like: Node) -> Node:
     """The region of `like` in `array`."""
     at: Region = like.attributes["at"]
     passed: list[Node] = []

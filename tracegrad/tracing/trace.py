@@ -39,7 +39,7 @@ from tracegrad.tracing.source import assigned_name, source_of, user_frame
 
 rolling = Later("tracegrad.rolling")
 
-FEWEST_NODES = 64
+FEWEST_NODES = 16
 """Fewer nodes than that are not searched for loops."""
 
 LETTERS = "nmpqrstuw"  # v1, v2, ... are values
