@@ -36,6 +36,7 @@ LAYERS = (
         "tracegrad.inspect.table",
     ),
     ("tracegrad.compile",),
+    ("tracegrad.run",),
     ("tracegrad.entry",),
     ("tracegrad.version",),
     ("tracegrad.inspect",),

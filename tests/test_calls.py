@@ -337,3 +337,76 @@ def test_a_function_traced_twice_is_a_function_of_its_own() -> None:
     g = tg.trace(f)
     np.testing.assert_array_equal(g.grad(PARAMETERS["dict"])["w"], f.grad(PARAMETERS["dict"])["w"])
     assert g.grad is not f.grad
+
+
+def weighted(x: Any, w: Any, n: int = 2) -> Any:
+    return {"loss": np.sum(w * x**n), "norm": np.sum(x * x)}
+
+
+def test_tensors_take_an_entry_of_their_own(long_road: LongRoad) -> None:
+    f = tg.trace(weighted)
+    x, w = tg.tensor(B, requires_grad=True), tg.tensor(B + 1.0)
+    v = tg.tensor(B + 1.0, requires_grad=True)
+    calls = [(x, w), (x, v), (w, v), (w, w), (x, B), (B, v), (B, B), (x, v, 3)]
+    for _ in range(3):
+        for call in calls:
+            found = f(*call)
+            kind = np.float64 if call[0] is call[1] is B else tg.Tensor
+            assert {type(y) for y in found.values()} == {kind}
+            expected = weighted(
+                *[np.asarray(a.detach()) if isinstance(a, tg.Tensor) else a for a in call]
+            )
+            for name, y in found.items():
+                assert float(y) == pytest.approx(expected[name], rel=1e-15)
+            needs = any(isinstance(a, tg.Tensor) and a.requires_grad for a in call)
+            assert (kind is tg.Tensor and found["loss"].requires_grad) == needs
+    with tg.no_grad():
+        for _ in range(2):
+            assert not f(x, v)["loss"].requires_grad
+    assert long_road.count == len(calls)
+
+
+def test_gradients_of_a_call_and_of_what_is_around_it() -> None:
+    f = tg.trace(lambda x, s: np.sum(s * x * x))
+    for step in range(3):
+        x, s = tg.tensor(B, requires_grad=True), tg.tensor(2.0, requires_grad=True)
+        f(x, s).backward()
+        np.testing.assert_allclose(x.grad.numpy(), 4 * B, rtol=1e-15)
+        assert s.grad.numpy().shape == ()
+        assert float(s.grad) == pytest.approx(np.sum(B * B), rel=1e-15)
+        grad = x.grad
+        (f(x * 3.0, s) * 2.0).backward()
+        assert x.grad is grad
+        np.testing.assert_allclose(x.grad.numpy(), 4 * B + 72 * B, rtol=1e-15)
+        seen: list[Any] = []
+        x.register_hook(seen.append)
+        f(x, 1.0 + step).backward()
+        np.testing.assert_allclose(seen[0].numpy(), 2 * (1.0 + step) * B, rtol=1e-15)
+
+
+def test_what_a_short_backward_refuses() -> None:
+    f = tg.trace(lambda x: np.sum(np.exp(x)))
+    x = tg.tensor(B, requires_grad=True)
+    y = f(x)
+    y.backward(retain_graph=True)
+    y.backward()
+    np.testing.assert_allclose(x.grad.numpy(), 2 * np.exp(B), rtol=1e-15)
+    with pytest.raises(RuntimeError, match="second time"):
+        y.backward()
+    z = f(x)
+    with tg.no_grad():
+        x *= 2.0
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        z.backward()
+    with pytest.raises(RuntimeError, match="Mismatch in shape"):
+        f(x).backward(np.ones(2))
+    f(x).backward(3.0)
+
+
+def test_non_contiguous_tensors() -> None:
+    f = tg.trace(lambda x: np.sum(x * np.array([1.0, 2.0])))
+    x = tg.tensor(W, requires_grad=True)
+    for _ in range(2):
+        x.grad = None
+        f(x.T).backward()
+        np.testing.assert_array_equal(x.grad.numpy(), [[1, 1, 1], [2, 2, 2]])

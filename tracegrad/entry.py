@@ -24,26 +24,18 @@ versions take arguments of one structure ranks and guards are looked at before i
 
 from __future__ import annotations
 
-import keyword
-import linecache
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import Parameter, Signature
-from itertools import count
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tracegrad.compile import Program
-from tracegrad.ir.dims import Size, substitute, symbol, symbols
-from tracegrad.ir.graph import Graph, Node
-from tracegrad.ir.types import ArrayType
+from tracegrad.ir.dims import symbols
+from tracegrad.ir.graph import Node
+from tracegrad.run import Run, Sizes, Writer, constant, function_name, packed
 from tracegrad.tree import Branch, Leaf, Static, Tree
-
-HOME = Path(__file__).resolve().parent
-_numbers = count(1)
 
 
 class Absent:
@@ -57,202 +49,10 @@ ABSENT = Absent()
 
 
 @dataclass
-class Writer:
-    """The text of one function, and the objects that it names."""
-
-    taken: set[str] = field(default_factory=set)
-    objects: dict[str, Any] = field(default_factory=dict)
-    lines: list[str] = field(default_factory=list)
-
-    def unique(self, name: str) -> str:
-        """A local name that nothing else has."""
-        name = name if name.isidentifier() and not keyword.iskeyword(name) else "value"
-        while name in self.taken:
-            name += "_"
-        self.taken.add(name)
-        return name
-
-    def object(self, hint: str, value: Any) -> str:
-        """The name under which the text finds `value`."""
-        for name, known in self.objects.items():
-            if known is value:
-                return name
-        name = self.unique(hint)
-        self.objects[name] = value
-        return name
-
-    def type(self, kind: type) -> str:
-        return self.object(kind.__name__, kind)
-
-    def add(self, *lines: str, indent: int = 1) -> None:
-        self.lines += ["    " * indent + line for line in lines]
-
-    def function(self, name: str, parameters: str) -> Callable[..., Any]:
-        """The function of the lines written so far."""
-        text = "\n".join([f"def {name}({parameters}):", *self.lines, ""])
-        file = str(HOME / f"entry {next(_numbers)} of {name}")
-        linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
-        space = dict(self.objects)
-        exec(compile(text, file, "exec"), space)
-        made = space[name]
-        made.text = text
-        return made
-
-
-@dataclass(frozen=True)
-class Run:
-    """How a program is run on flat arguments: its compiled function, and the numbers of the results
-    for which it is given arrays to fill."""
-
-    program: Program
-    function: Any
-    given: tuple[int, ...]
-
-    @staticmethod
-    def of(program: Program) -> Run:
-        """By the form that takes its results, unless their extents cannot be told beforehand."""
-        graph, target = program.final, program.into
-        sizes = (s for number in target.given for s in graph.outputs[number].type.shape)
-        if all(set(symbols(size)) <= set(graph.sizes) for size in sizes):
-            return Run(program, target.function, target.given)
-        return Run(program, program.function, ())
-
-    @property
-    def graph(self) -> Graph:
-        return self.program.final
-
-    def write(self, writer: Writer, inputs: Sequence[str], indent: int, sizes: Sizes) -> list[str]:
-        """Lines that allocate what is given, and run; the names of all results in order."""
-        outputs = self.graph.outputs
-        names = [writer.unique(node.name or "y") for node in outputs]
-        shapes = {number: outputs[number].type.shape for number in self.given}
-        alike = {number: sizes.owner(shape) for number, shape in shapes.items()}
-        needed = [s for number, shape in shapes.items() if alike[number] is None for s in shape]
-        sizes.write(writer, {letter for size in needed for letter in symbols(size)}, indent)
-        for number in self.given:
-            made = allocation(writer, outputs[number].type, sizes.shape(shapes[number]))
-            writer.add(f"{names[number]} = {made}", indent=indent)
-        others = [name for number, name in enumerate(names) if number not in self.given]
-        arguments = ", ".join([*inputs, *(names[number] for number in self.given)])
-        target = f"{', '.join(others)} = " if others else ""
-        writer.add(f"{target}{writer.object('run', self.function)}({arguments})", indent=indent)
-        return names
-
-
-@dataclass
-class Sizes:
-    """The letters of a graph as local variables, taken from the arguments' shapes when needed."""
-
-    graph: Graph
-    inputs: Sequence[str]
-    known: dict[str, Size] = field(default_factory=dict)
-
-    def text(self, size: Size) -> str:
-        return str(substitute(size, self.known))
-
-    def shape(self, shape: tuple[Size, ...]) -> str:
-        """`x.shape` if it is that of an argument, else `(n, m - 1)`."""
-        owner = self.owner(shape)
-        if owner is not None:
-            return f"{owner}.shape"
-        extents = [self.text(size) for size in shape]
-        return extents[0] if len(extents) == 1 else f"({', '.join(extents)})"
-
-    def owner(self, shape: tuple[Size, ...]) -> str | None:
-        """The argument whose axes these letters stand for, one for one."""
-        number = self.graph.sizes.get(str(shape[0]), (None, 0))[0]
-        if number is None or len(shape) != self.graph.inputs[number].type.rank:
-            return None
-        letters = [self.graph.sizes.get(str(size)) for size in shape]
-        return self.inputs[number] if letters == [(number, a) for a in range(len(shape))] else None
-
-    def write(self, writer: Writer, wanted: Iterable[str], indent: int) -> None:
-        new = [
-            letter for letter in self.graph.sizes if letter in wanted and letter not in self.known
-        ]
-        for letter in new:
-            self.known[letter] = symbol(writer.unique(letter))
-        for number in dict.fromkeys(self.graph.sizes[letter][0] for letter in new):
-            axes = {
-                self.graph.sizes[x][1]: str(self.known[x])
-                for x in new
-                if self.graph.sizes[x][0] == number
-            }
-            rank = self.graph.inputs[number].type.rank
-            unused = "_" if len(axes) == rank else writer.unique("_")
-            targets = [axes.get(axis, unused) for axis in range(rank)]
-            comma = "," if rank == 1 else ""
-            writer.add(f"{', '.join(targets)}{comma} = {self.inputs[number]}.shape", indent=indent)
-
-
-def allocation(writer: Writer, type: ArrayType, shape: str) -> str:
-    """`empty((n, m))`: a new array of this type."""
-    dtype = (
-        ""
-        if type.dtype == np.float64
-        else f", {writer.object(f'of_{type.dtype.name}', type.dtype)}"
-    )
-    return f"{writer.object('empty', np.empty)}({shape}{dtype})"
-
-
-def direct(run: Run, tree: Tree, name: str) -> Callable[..., Any]:
-    """`direct(*leaves)`: the packed results for normalised arguments."""
-    writer = Writer()
-    inputs = [writer.unique(node.name) for node in run.graph.inputs]
-    names = run.write(writer, inputs, 1, Sizes(run.graph, inputs))
-    writer.add(f"return {packed(writer, run.graph.outputs, names, tree)}")
-    return writer.function(function_name(name), ", ".join(inputs))
-
-
-def packed(writer: Writer, outputs: Sequence[Node], names: Sequence[str], tree: Tree) -> str:
-    """The results as the user's structure; what is of rank 0 becomes NumPy's scalar."""
-    values = [
-        name if node.type.rank else f"{writer.type(node.type.dtype.type)}({name})"
-        for name, node in zip(names, outputs, strict=True)
-    ]
-    return structure(writer, tree, iter(values))
-
-
-def structure(writer: Writer, tree: Tree, values: Iterator[str]) -> str:
-    """An expression for a value of that structure: `{'w': d_w, 'b': d_b}`."""
-    match tree:
-        case Leaf():
-            return next(values)
-        case Static(value):
-            return constant(writer, value)
-    items = [structure(writer, child, values) for child in tree.children]
-    listed = ", ".join(items)
-    if tree.kind is tuple:
-        return f"({listed}{',' * (len(items) == 1)})"
-    if tree.kind is list:
-        return f"[{listed}]"
-    keys = [constant(writer, key) for key in tree.keys]
-    kind = writer.type(tree.kind)
-    if issubclass(tree.kind, dict):
-        body = ", ".join(f"{key}: {item}" for key, item in zip(keys, items, strict=True))
-        return f"{{{body}}}" if tree.kind is dict else f"{kind}({{{body}}})"
-    if hasattr(tree.kind, "_fields"):
-        return f"{kind}({listed})"
-    if issubclass(tree.kind, list | tuple):
-        return f"{kind}([{listed}])"
-    fields = ", ".join(f"{key}={item}" for key, item in zip(tree.keys, items, strict=True))
-    return f"{kind}({fields})"
-
-
-def constant(writer: Writer, value: Any) -> str:
-    """A fixed value in the text: written out if its text says all, else by a name."""
-    if value is None or type(value) in (int, str, bool):
-        return repr(value)
-    return writer.object("fixed", value)
-
-
-@dataclass
 class Call:
     """The parameters of a function as the text of its `def`, and of a call with the same values."""
 
     signature: Signature
-    into: bool
-    """Whether there is a further parameter `out`."""
 
     def parameters(self, absent: str) -> str:
         found, kinds = [], []
@@ -265,10 +65,6 @@ class Call:
             found.append(f"{star}{parameter.name}{default}")
         if Parameter.POSITIONAL_ONLY in kinds and set(kinds) == {Parameter.POSITIONAL_ONLY}:
             found.append("/")
-        if self.into:
-            if not {Parameter.VAR_POSITIONAL, Parameter.KEYWORD_ONLY} & set(kinds):
-                found.append("*")
-            found.append("out=None")
         return ", ".join(found)
 
     @staticmethod
@@ -302,60 +98,71 @@ class Entry:
     """The parameters for which something was given, with its structure."""
     run: Run
     results: Tree
-    checked: bool
-    """Whether ranks and guards decide between versions, and are looked at first."""
+    version: Any
+
+    @property
+    def key(self) -> Any:
+        """What tells entries of one function apart."""
+        return id(self.version)
+
+    def resembles(self, other: Entry) -> bool:
+        """Whether only ranks and guards tell calls for this entry from those for `other`."""
+        return type(self) is type(other) and self.arguments == other.arguments
 
     def function(
-        self,
-        other: Callable[..., Any],
-        into: Callable[..., Any] | None = None,
-        latest: tuple[Any, Any] | None = None,
+        self, other: Callable[..., Any], checked: bool, latest: Any = None
     ) -> Callable[..., Any]:
-        """The entry. `other` takes calls that are not for this version, `into` those with `out`;
-        a call sets `latest[0].latest` to `latest[1]`."""
+        """The entry. `other` takes calls that are not for this version; with `checked` ranks and
+        guards are looked at first; a call sets the attribute `latest` of that object."""
         parameters = self.signature.parameters
-        writer = Writer({*parameters, "out"})
-        call = Call(self.signature, into is not None)
+        writer = Writer(set(parameters))
+        call = Call(self.signature)
         absent = writer.object("absent", ABSENT)
         miss = f"return {writer.object('other', other)}({call.arguments})"
-        if into is not None:
-            given = ", ".join(part for part in ("out", call.arguments) if part)
-            writer.add("if out is not None:")
-            writer.add(f"return {writer.object('into', into)}({given})", indent=2)
-        inputs = Unpacking(writer, self.run.graph.inputs, miss).all(
-            self.arguments, parameters, absent
-        )
+        unpacking = Unpacking(writer, self.run.graph.inputs, miss)
+        leaves = unpacking.all(self.arguments, parameters, absent)
+        inputs = self.take(unpacking, leaves)
         sizes = Sizes(self.run.graph, inputs)
-        if self.checked:
-            self._check(writer, inputs, sizes, miss)
+        if checked or not hasattr(self.run.function, "overloads"):
+            self._check(unpacking, inputs, sizes)
         writer.add("try:")
         names = self.run.write(writer, inputs, 2, sizes)
         writer.add(f"except ({writer.type(TypeError)}, {writer.type(ValueError)}):")
         writer.add(miss, indent=2)
         if latest is not None:
-            owner, version = latest
-            writer.add(
-                f"{writer.object('owner', owner)}.latest = {writer.object('version', version)}"
-            )
-        writer.add(f"return {packed(writer, self.run.graph.outputs, names, self.results)}")
+            owner, version = writer.object("owner", latest), writer.object("version", self.version)
+            writer.add(f"{owner}.latest = {version}")
+        writer.add(f"return {self.give(writer, leaves, inputs, names)}")
         return writer.function(function_name(self.name), call.parameters(absent))
 
-    def _check(self, writer: Writer, inputs: Sequence[str], sizes: Sizes, miss: str) -> None:
+    def take(self, unpacking: Unpacking, leaves: Sequence[str]) -> Sequence[str]:
+        """Lines that look at the leaves; the names of the arrays and numbers in them."""
+        nodes = self.run.graph.inputs
+        wrong = [unpacking.wrong(name, node) for name, node in zip(leaves, nodes, strict=True)]
+        if wrong:
+            unpacking.refuse(" or ".join(wrong))
+        return leaves
+
+    def give(
+        self, writer: Writer, leaves: Sequence[str], inputs: Sequence[str], names: Sequence[str]
+    ) -> str:
+        """What is returned; `names` are those of the results."""
+        return packed(writer, self.run.graph.outputs, names, self.results)
+
+    def _check(self, unpacking: Unpacking, inputs: Sequence[str], sizes: Sizes) -> None:
         """Ranks, then the guards."""
         graph = self.run.graph
         for name, node in zip(inputs, graph.inputs, strict=True):
             if node.type.rank:
-                writer.add(f"if {name}.ndim != {node.type.rank}:")
-                writer.add(miss, indent=2)
+                unpacking.refuse(f"{name}.ndim != {node.type.rank}")
         conditions = [
             (f"{inputs[number]}.shape[{axis}] != {{}}", (size,))
             for number, axis, size in graph.entry_guards
         ] + [(f"not {{}} {g.relation} {{}}", (g.left, g.right)) for g in graph.guards]
         wanted = {s for _, found in conditions for size in found for s in symbols(size)}
-        sizes.write(writer, wanted, 1)
+        sizes.write(unpacking.writer, wanted, 1)
         for text, found in conditions:
-            writer.add(f"if {text.format(*(f'({sizes.text(size)})' for size in found))}:")
-            writer.add(miss, indent=2)
+            unpacking.refuse(text.format(*(f"({sizes.text(size)})" for size in found)))
 
 
 @dataclass
@@ -381,11 +188,6 @@ class Unpacking:
                 self.refuse(name if several else f"{name} is not {absent}")
         for parameter, tree in arguments:
             self.take(parameter, tree)
-        checks = [
-            self.wrong(name, node) for name, node in zip(self.names, self.inputs, strict=True)
-        ]
-        if checks:
-            self.refuse(" or ".join(checks))
         return self.names
 
     def refuse(self, condition: str) -> None:
@@ -444,10 +246,3 @@ class Unpacking:
             self.writer.add(f"{', '.join(parts)}{comma} = {source}")
         for part, child in zip(parts, tree.children, strict=True):
             self.take(part, child)
-
-
-def function_name(name: str) -> str:
-    return name if name.isidentifier() and not keyword.iskeyword(name) else "function"
-
-
-__all__ = ["ABSENT", "Entry", "Run", "direct"]

@@ -63,7 +63,9 @@ class Function(Inspectable):
         """The parameters that it is called with."""
         self._bound: WeakKeyDictionary[Any, Function] = WeakKeyDictionary()
         self._versions: dict[Any, list[Version]] = {}
-        self._entered: list[Version] = []
+        self._entries: list[Entry] = []
+        self.entered: set[Any] = set()
+        """The keys of all entries that there are, or have been."""
         self._derived: dict[Any, Function] = {}
         self.latest: Version | None = None
         self.__call__ = self._missed
@@ -86,8 +88,8 @@ class Function(Inspectable):
         if kinds:
             return kinds[0].call(self, leaves, tree)  # type: ignore[attr-defined]
         version, values = self.version_of(leaves, tree)
-        if version not in self._entered:
-            self._enter(version)
+        if id(version) not in self.entered:
+            self.enter(Entry(*self.entrance(version), version.run, version.output_tree, version))
         return version.direct(*values)
 
     def _bind(
@@ -102,29 +104,26 @@ class Function(Inspectable):
         bound.arguments = given
         return bound.args, bound.kwargs
 
-    def _enter(self, version: Version) -> None:
-        """Make the entries again, with that of `version` as the first."""
-        self._entered = [version, *self._entered][:ENTRIES]
-        several = len(self._entered) > 1
-        entry: Callable[..., Any] = self._missed
-        for known in reversed(self._entered):
-            alike = sum(other.input_tree == known.input_tree for other in self._entered)
-            made = Entry(
-                self.name,
-                self._calls,
-                self._structures(known.input_tree),
-                known.run,
-                known.output_tree,
-                checked=alike > 1,
-            )
-            entry = made.function(entry, latest=(self, known) if several else None)
-        self.__call__ = entry
-
-    def _structures(self, tree: Tree) -> list[tuple[str, Tree]]:
-        """The structure of what each parameter is given."""
+    def entrance(self, version: Version) -> tuple[str, Signature, list[tuple[str, Tree]]]:
+        """The name, the parameters, and the structure of what each of these is given."""
+        tree = version.input_tree
         args, kwargs = unflatten(tree, iter([_Box(None)] * count_leaves(tree)))
         given = self._calls.bind(*args, **kwargs).arguments
-        return [(name, flatten(name, value, _is_box, [])) for name, value in given.items()]
+        structures = [(name, flatten(name, value, _is_box, [])) for name, value in given.items()]
+        return self.name, self._calls, structures
+
+    def enter(self, entry: Entry) -> None:
+        """Let calls try this entry first; no change if it has been among the entries before."""
+        if entry.key in self.entered:
+            return
+        self.entered.add(entry.key)
+        self._entries = [entry, *self._entries][:ENTRIES]
+        latest = self if len(self._entries) > 1 else None
+        call: Callable[..., Any] = self._missed
+        for known in reversed(self._entries):
+            alike = sum(known.resembles(other) for other in self._entries)
+            call = known.function(call, alike > 1, latest)
+        self.__call__ = call
 
     def version_for(self, args: tuple[Any, ...], kwargs: Any) -> tuple[Version, list[Any]]:
         """The version for these arguments, known or new, and their normalised leaves."""

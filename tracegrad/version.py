@@ -9,9 +9,9 @@ from typing import Any
 
 from tracegrad.autodiff.residuals import Cut, cut, joint_graph
 from tracegrad.compile import Program
-from tracegrad.entry import Run, direct
 from tracegrad.inspect.guards import guard_text
 from tracegrad.ir.graph import Graph
+from tracegrad.run import Run, arrays, direct
 from tracegrad.tree import LEAF, Tree
 
 
@@ -64,6 +64,11 @@ class Version:
     def direct(self) -> Callable[..., Any]:
         """From normalised leaves to results in the structure that the function returned."""
         return direct(self.run, self.output_tree, self.graph.name)
+
+    @cached_property
+    def arrays(self) -> Callable[..., tuple[Any, ...]]:
+        """From normalised leaves to the results as arrays."""
+        return arrays(self.run, self.graph.name)
 
     def differentiated(self, wanted: Sequence[bool]) -> Split:
         """Forward and backward for the cotangents of the `wanted` inputs."""

@@ -12,24 +12,26 @@ tensors.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
 from tracegrad.autodiff.derived import Region
 from tracegrad.eager.core import Core, operand_node
-from tracegrad.eager.engine import check
+from tracegrad.eager.engine import add_gradient, check, freed
+from tracegrad.eager.entry import TensorEntry
 from tracegrad.eager.modes import is_grad_enabled
-from tracegrad.eager.node import Differentiable, Leaf, Recorded, Saved, Site, call_site
+from tracegrad.eager.node import Differentiable, Leaf, Recorded, Saved, Site, user_site
 from tracegrad.function import Function
-from tracegrad.ir.graph import Node
+from tracegrad.ir.graph import Node, next_serial
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType, TupleType
 from tracegrad.leaves import leaves_of, normalised
 from tracegrad.ops.project import PROJECT
+from tracegrad.run import Run, arrays
 from tracegrad.tree import Tree, unflatten
 from tracegrad.version import Split, Version
 
@@ -39,6 +41,26 @@ class CallNode(Recorded):
 
     given: tuple[Saved, ...] = ()
     placed: tuple[Node, ...] = ()
+    results: tuple[tuple[np.dtype, tuple[int, ...]], ...] = ()
+    """dtype and shape of each result."""
+
+    def __init__(self, op: TracedCall, inputs: tuple[Node, ...], results: Sequence[Core]) -> None:
+        # Past the frozen constructor, and with the type left for later: this is the cost of a call.
+        self.__dict__.update(
+            op=op,
+            inputs=inputs,
+            attrs=(),
+            serial=next_serial(),
+            wanted=op.split.cut.wanted,
+            site=user_site(),
+            label="",
+            results=tuple([(x._data.dtype, x._data.shape) for x in results]),
+        )
+
+    @cached_property
+    def type(self) -> ArrayType:  # type: ignore[override]
+        types = tuple([ArrayType(dtype, shape) for dtype, shape in self.results])
+        return types[0] if len(types) == 1 else TupleType.of(types)
 
     @property
     def places(self) -> tuple[Node, ...]:
@@ -50,6 +72,42 @@ class CallNode(Recorded):
     def free(self, site: Site | None) -> None:
         super().free(site)
         self.given = ()
+
+    def pull_leaves(self, seed: Any, retain: bool) -> bool:
+        """The whole backward, if all that requires a gradient are leaves without hooks.
+
+        It does what `engine.backward` does, without the walk.
+        """
+        op = self.op
+        assert isinstance(op, TracedCall)
+        targets = [node for node, want in zip(self.inputs, self.wanted, strict=True) if want]
+        if not op.alone or self.hooks or self.retained is not None:
+            return False
+        for node in targets:
+            if not isinstance(node, Leaf) or node.tensor._hooks or not node.tensor._requires:
+                return False
+        arrays = self.unsaved()
+        if self.consumable and not retain:
+            self.free(user_site())
+        seed = op.one if seed is None else normalised("", seed._data)
+        found = iter(op.pull(self.saved is None)(seed, *arrays))
+        for node, missing in zip(targets, op.split.cut.missing, strict=True):
+            if not missing:
+                add_gradient(node.tensor, op.kind.of(next(found)))  # type: ignore[attr-defined]
+        return True
+
+    def unsaved(self) -> list[Any]:
+        """The arrays that were saved, as compiled code takes them. Raises if there are none any
+        more, or one was written to."""
+        if self.saved is None:
+            raise RuntimeError(freed(self))
+        found = []
+        for place, saved in zip(self.placed, self.saved, strict=True):
+            assert saved is not None
+            check(self, place, saved)
+            value = saved.value
+            found.append(value[()] if type(value) is np.ndarray and not value.ndim else value)
+        return found
 
     def __repr__(self) -> str:
         op = self.op
@@ -90,9 +148,33 @@ class TracedCall(Op):
     def text(self, *args: str, **attrs: Any) -> str:
         return f"{self.function.name}({', '.join(args)})"
 
-    def __init__(self, function: Function, version: Version, split: Split) -> None:
-        self.function, self.version, self.split = function, version, split
-        self._fresh: list[bool] | None = None
+    def __init__(
+        self, kind: type[Core], function: Function, version: Version, split: Split
+    ) -> None:
+        self.kind, self.function, self.version, self.split = kind, function, version, split
+        output = version.graph.outputs[0]
+        self.alone = tuple(split.cut.seeds) == (0,) and len(version.graph.outputs) == 1
+        """Whether there is one result, and its cotangent is all that the backward takes."""
+        self.one = output.type.dtype.type(1) if not output.type.rank else None
+        """The cotangent that a backward of a scalar begins with."""
+        self._pulls: dict[bool, Callable[..., tuple[np.ndarray, ...]]] = {}
+
+    @cached_property
+    def run(self) -> Run:
+        return Run.of(self.split.forward)
+
+    @cached_property
+    def forward(self) -> Callable[..., tuple[np.ndarray, ...]]:
+        """From normalised leaves to results and kept residuals."""
+        return arrays(self.run, self.split.forward.name)
+
+    def pull(self, consumed: bool) -> Callable[..., tuple[np.ndarray, ...]]:
+        """From cotangents and residuals to the gradients that are not missing."""
+        found = self._pulls.get(consumed)
+        if found is None:
+            program = self.split.consuming if consumed else self.split.backward
+            found = self._pulls[consumed] = arrays(Run.of(program), program.name)
+        return found
 
     def vjp(self, wanted: tuple[bool, ...], ct: Array, out: Opened, *inputs: Array):
         cut = self.split.cut
@@ -107,33 +189,11 @@ class TracedCall(Op):
 
     def _compiled(self, seeds: Sequence[Core], out: Opened) -> list[Core]:
         """The gradients that are not missing, by the compiled backward."""
-        program = self.split.consuming if out.consumed else self.split.backward
-        kind = type(seeds[0])
-        arrays = [normalised("", tensor._data) for tensor in (*seeds, *out.residuals)]
-        outputs = program.graph.outputs
-        found = _as_tuple(program.function(*arrays), len(outputs))
-        results = [kind.of(_array(r, n.type)) for r, n in zip(found, outputs, strict=True)]
-        given = [array for n, array in enumerate(arrays) if n not in program.donated]
-        for result, fresh in zip(results, self._fresh_among(results, given), strict=True):
-            result._fresh = fresh
+        given = [normalised("", tensor._data) for tensor in (*seeds, *out.residuals)]
+        results = [self.kind.of(array) for array in self.pull(out.consumed)(*given)]
+        for result in results:
+            result._fresh = True  # compiled code returns new arrays, or ones that it was donated
         return results
-
-    def _fresh_among(self, results: Sequence[Core], arrays: Sequence[Any]) -> Sequence[bool]:
-        """Which gradients share memory neither with each other nor with what they were made from.
-
-        The program decides that, so it is found out once, at the first call without empty arrays.
-        """
-        if self._fresh is not None:
-            return self._fresh
-        own = [result._data for result in results]
-        given = [array for array in arrays if isinstance(array, np.ndarray)]
-        fresh = [
-            not any(np.may_share_memory(a, b) for b in (*own[:place], *own[place + 1 :], *given))
-            for place, a in enumerate(own)
-        ]
-        if all(array.size for array in (*own, *given)):
-            self._fresh = fresh
-        return fresh
 
     def _recorded(self, seeds: Sequence[Core], out: Opened) -> list[Any]:
         """The same as a traced function of arguments and cotangents, so with a graph of its own."""
@@ -170,57 +230,90 @@ class TracedCall(Op):
 
         return Function(pulled, f"{self.function.name}_vjp")
 
+    def record(
+        self,
+        leaves: Sequence[Any],
+        values: Sequence[Any],
+        sources: Sequence[Node | None],
+        found: Sequence[np.ndarray],
+    ) -> list[Core]:
+        """The results as tensors of one node, which saves what the backward needs of `values`
+        (the normalised leaves) and `found` (what the compiled forward returned)."""
+        count = len(self.version.graph.outputs)
+        results = [self.kind.of(array) for array in found[:count]]
+        inputs = tuple(
+            [
+                operand_node(leaf) if source is None else source
+                for leaf, source in zip(leaves, sources, strict=True)
+            ]
+        )
+        fn = CallNode(self, inputs, results)
+        fn.given = tuple(
+            [
+                Saved(value, leaf._counter if isinstance(leaf, Core) else None)
+                for value, leaf in zip(values, leaves, strict=True)
+            ]
+        )
+        saved, placed = [], []
+        for residual in self.split.cut.residuals:
+            match residual.origin:
+                case "argument":
+                    saved.append(fn.given[residual.index])
+                    placed.append(inputs[residual.index])
+                    continue
+                case "output":
+                    result = results[residual.index]
+                    saved.append(Saved(result._data, result._counter))
+                case _:
+                    saved.append(Saved(found[count + residual.index], None))
+            placed.append(fn)
+        fn.saved, fn.placed, fn.consumable = tuple(saved), tuple(placed), bool(saved)
+        _attach(fn, results)
+        return results
+
+
+def traced_call(
+    kind: type[Core], function: Function, version: Version, wanted: tuple[bool, ...]
+) -> TracedCall:
+    """The op by which a call with gradients of these leaves stands in the graph."""
+    split = version.differentiated(wanted)
+    if split.eager is None:
+        split.eager = TracedCall(kind, function, version, split)
+    return split.eager
+
 
 def call(kind: type[Core], function: Function, leaves: Sequence[Any], tree: Tree) -> Any:
     """`function` of arguments some of whose leaves are tensors; the results are tensors."""
     version, values = function.version_of(leaves, tree)
-    sources = [leaf._node() if isinstance(leaf, Core) else None for leaf in leaves]
-    outputs = version.graph.outputs
-    if is_grad_enabled() and any(sources) and any(node.type.is_float for node in outputs):
-        results = _recorded(kind, function, version, leaves, values, sources)
+    enabled = is_grad_enabled()
+    sources = [leaf._node() if enabled and isinstance(leaf, Core) else None for leaf in leaves]
+    wanted = tuple([source is not None for source in sources])
+    if any(wanted) and any(node.type.is_float for node in version.graph.outputs):
+        op = traced_call(kind, function, version, wanted)
+        run, compute, record = op.run, op.forward, op.record
     else:
-        found = _as_tuple(version.primal.function(*values), len(outputs))
-        results = [kind.of(_array(r, n.type)) for r, n in zip(found, outputs, strict=True)]
+        run, compute, record = version.run, version.arrays, partial(_unrecorded, kind)
+    results = record(leaves, values, sources, compute(*values))
+    held = tuple([isinstance(leaf, Core) for leaf in leaves])
+    same = all(type(leaf) is kind for leaf in leaves if isinstance(leaf, Core))
+    if same and TensorEntry.key_of(version, kind, held, wanted) not in function.entered:
+        entrance = function.entrance(version)
+        function.enter(
+            TensorEntry(*entrance, run, version.output_tree, version, kind, held, wanted, record)
+        )
     return unflatten(version.output_tree, iter(results))
 
 
-def _recorded(
+def _unrecorded(
     kind: type[Core],
-    function: Function,
-    version: Version,
     leaves: Sequence[Any],
     values: Sequence[Any],
     sources: Sequence[Node | None],
+    found: Sequence[np.ndarray],
 ) -> list[Core]:
-    wanted = tuple(source is not None for source in sources)
-    split = version.differentiated(wanted)
-    if split.eager is None:
-        split.eager = TracedCall(function, version, split)
-    op: TracedCall = split.eager
-    outputs, residuals = version.graph.outputs, split.cut.residuals
-    found = _as_tuple(split.forward.function(*values), len(split.forward.graph.outputs))
-    results = [kind.of(_array(r, n.type)) for r, n in zip(found, outputs, strict=False)]
-    inputs = tuple(
-        operand_node(leaf) if source is None else source
-        for leaf, source in zip(leaves, sources, strict=True)
-    )
-    types = tuple(result.type for result in results)
-    type = types[0] if len(types) == 1 else TupleType.of(types)
-    fn = CallNode(op, inputs, (), type, wanted, call_site()[0], "")
-    fn.given = tuple(
-        Saved(value, leaf._counter if isinstance(leaf, Core) else None)
-        for value, leaf in zip(values, leaves, strict=True)
-    )
-    crossing = {
-        "argument": fn.given,
-        "output": [Saved(result._data, result._counter) for result in results],
-        "kept": [Saved(value, None) for value in found[len(outputs) :]],
-    }
-    fn.saved = tuple(crossing[r.origin][r.index] for r in residuals)
-    fn.placed = tuple(inputs[r.index] if r.origin == "argument" else fn for r in residuals)
-    fn.consumable = bool(residuals)
-    _attach(fn, results)
-    return results
+    """The results as tensors that nothing is remembered of."""
+    del leaves, values, sources
+    return [kind.of(array) for array in found]
 
 
 def _attach(fn: CallNode, results: Sequence[Core]) -> None:
@@ -235,10 +328,6 @@ def _attach(fn: CallNode, results: Sequence[Core]) -> None:
 
 def _zeros(type: ArrayType) -> np.ndarray:
     return np.zeros(tuple(size for size in type.shape if isinstance(size, int)), type.dtype)
-
-
-def _as_tuple(result: Any, count: int) -> tuple[Any, ...]:
-    return (result,) if count == 1 else tuple(result)
 
 
 def _array(result: Any, type: ArrayType) -> np.ndarray:

@@ -182,10 +182,10 @@ def operand_node(value: Any) -> Node:
     """The node of an operand that needs no gradient; numbers are constants of the graph."""
     if isinstance(value, Core):
         if value._plain is None:
-            value._plain = Plain(value.type, value._origin)
+            value._plain = Plain(value._data, value._origin)
         return value._plain
     if isinstance(value, np.ndarray):
-        return Plain(type_of(value), None)
+        return Plain(value, None)
     return _number(type(value), value, repr(value))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tracegrad.eager.node import call_site
+from tracegrad.eager.node import user_site
 from tracegrad.eager.tensor import Tensor, array_of
 from tracegrad.ops.op import public
 
@@ -72,5 +72,5 @@ def _shape(size: tuple[Any, ...]) -> tuple[int, ...]:
 
 def _made(array: np.ndarray, requires_grad: bool) -> Tensor:
     made = Tensor.of(array)
-    made._origin = call_site()[0]
+    made._origin = user_site()
     return made.requires_grad_() if requires_grad else made

@@ -20,10 +20,10 @@ from tracegrad.eager.node import (
     Leaf,
     Recorded,
     Saved,
-    call_site,
     line_of,
     name_at,
     statement_at,
+    user_site,
 )
 from tracegrad.eager.symbolic import LINEAR, Symbolic
 from tracegrad.errors import TracegradError
@@ -36,7 +36,7 @@ class Walk:
 
     def __init__(self, kind: type[Core], retain: bool, create: bool) -> None:
         self.kind, self.retain, self.create = kind, retain, create
-        self.site = call_site()[0]
+        self.site = user_site()
         self.values: dict[Node, Array] = {}
 
     def run(
@@ -71,7 +71,7 @@ class Walk:
     def _open(self, node: Recorded) -> dict[Node, Array]:
         """The values that `node` saved; in a consuming walk it has them no longer."""
         if node.saved is None:
-            raise RuntimeError(_freed(node))
+            raise RuntimeError(freed(node))
         found = [
             None if saved is None else self._tensor(node, operand, saved)
             for operand, saved in zip(node.places, node.saved, strict=False)
@@ -93,7 +93,7 @@ class Walk:
         return tensor
 
 
-def _freed(node: Recorded) -> str:
+def freed(node: Recorded) -> str:
     return (
         "Trying to backward through the graph a second time (or directly access saved tensors "
         f"after they have already been freed): the arrays saved for {node.describe()} were freed "
@@ -144,6 +144,12 @@ def backward(
     """Add the gradients of `tensors` to the `.grad` of the leaves behind them, or of `inputs`."""
     kind = type(tensors[0])
     roots = [_root(number, tensor) for number, tensor in enumerate(tensors)]
+    if len(roots) == 1 and inputs is None and not create:
+        tensor, gradient, root = tensors[0], gradients[0], roots[0]
+        scalar = gradient is None and not tensor._data.ndim
+        seed = None if scalar else _seed(0, tensor, gradient)
+        if isinstance(root, Recorded) and root.pull_leaves(seed, bool(retain)):
+            return
     cts = [
         _seed(n, tensor, g) for n, (tensor, g) in enumerate(zip(tensors, gradients, strict=True))
     ]
@@ -258,6 +264,12 @@ def accumulate(tensor: Core, ct: Core, create: bool) -> None:
         grad = tensor._grad
         grad._counter.bump()
         np.add(grad._data, ct._data, out=grad._data)
+
+
+def add_gradient(tensor: Core, gradient: Core) -> None:
+    """`accumulate` a gradient whose memory nobody else sees."""
+    gradient._fresh = True
+    accumulate(tensor, gradient, False)
 
 
 def named(tensor: Core) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 
 from tracegrad.eager.core import Core, memory, operand_node
 from tracegrad.eager.modes import is_grad_enabled
-from tracegrad.eager.node import Recorded, Saved, Step, call_site
+from tracegrad.eager.node import Recorded, Saved, Step, user_site
 from tracegrad.ir.graph import Node, next_serial
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType
@@ -153,7 +153,7 @@ class InPlace(Core):
             sources: tuple[Node, ...] = tuple(x._node() or operand_node(x) for x in (base, value))
             wanted = tuple(x._node() is not None for x in (base, value))
             attrs = (("steps", self._steps),)
-            base._fn = Recorded(WRITE_VIEW, sources, attrs, base.type, wanted, call_site()[0], "")
+            base._fn = Recorded(WRITE_VIEW, sources, attrs, base.type, wanted, user_site(), "")
         base._generation += 1
 
     def __setitem__(self, key: Any, value: Any) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import linecache
 import sys
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -34,17 +35,29 @@ Hook = Callable[[Any], Any]
 
 def call_site() -> tuple[Site | None, str]:
     """Where user code called the library, and the public function it called ("" if an operator)."""
-    codes, label, frame = _public_codes(), "", sys._getframe(1)
+    labels, label, frame = _labels or _public_labels(), "", sys._getframe(1)
     while frame is not None:
         code = frame.f_code
         if is_user_file(code.co_filename):
             return (code, frame.f_lasti), label
-        label = codes.get(code, label)
+        label = labels.get(id(code), label)
         frame = frame.f_back
     return None, label
 
 
-_codes: dict[CodeType, str] = {}
+def user_site() -> Site | None:
+    """Where user code called the library."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        code = frame.f_code
+        if is_user_file(code.co_filename):
+            return code, frame.f_lasti
+        frame = frame.f_back
+    return None
+
+
+_labels: dict[int, str] = {}
+"""By the identity of code objects that are never dropped; to hash one takes long."""
 _labelled: dict[CodeType, str] = {}
 
 
@@ -54,13 +67,13 @@ def labelled(method: Any) -> Any:
     return method
 
 
-def _public_codes() -> dict[CodeType, str]:
-    if not _codes:
-        _codes.update(_labelled)
-        for name, function in PUBLIC.items():
-            if hasattr(function, "__code__"):
-                _codes.setdefault(function.__code__, name)
-    return _codes
+def _public_labels() -> dict[int, str]:
+    for code, name in _labelled.items():
+        _labels[id(code)] = name
+    for name, function in PUBLIC.items():
+        if hasattr(function, "__code__"):
+            _labels.setdefault(id(function.__code__), name)
+    return _labels
 
 
 def line_of(site: Site | None) -> str:
@@ -96,7 +109,7 @@ class Counter:
 
     def bump(self) -> None:
         self.value += 1
-        self.site = call_site()[0]
+        self.site = user_site()
 
 
 class Saved:
@@ -127,9 +140,18 @@ class Differentiable(Node):
 class Leaf(Differentiable):
     """A tensor made by the user, where gradients accumulate."""
 
+    tensor: Any
+
     def __init__(self, tensor: Any) -> None:
-        _set(self, Input(tensor.type), (), (), tensor.type)
-        self.tensor = tensor
+        self.__dict__.update(inputs=(), attrs=(), serial=next_serial(), tensor=tensor)
+
+    @cached_property
+    def type(self) -> ArrayType:  # type: ignore[override]
+        return self.tensor.type
+
+    @cached_property
+    def op(self) -> Op:  # type: ignore[override]
+        return Input(self.type)
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -149,9 +171,20 @@ class Plain(Node):
 
     __setattr__ = object.__setattr__  # type: ignore[assignment]
 
-    def __init__(self, type: ArrayType, site: Site | None) -> None:
-        _set(self, Input(type), (), (), type)
-        self.site = site
+    like: tuple[np.dtype, tuple[int, ...]]
+    site: Site | None
+
+    def __init__(self, array: np.ndarray, site: Site | None) -> None:
+        like = array.dtype, array.shape
+        self.__dict__.update(inputs=(), attrs=(), serial=next_serial(), site=site, like=like)
+
+    @cached_property
+    def type(self) -> ArrayType:  # type: ignore[override]
+        return ArrayType(*self.like)
+
+    @cached_property
+    def op(self) -> Op:  # type: ignore[override]
+        return Input(self.type)
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -215,6 +248,11 @@ class Recorded(Differentiable):
             for node, value in zip(self.places, values, strict=False)
             if value is not None
         }
+
+    def pull_leaves(self, seed: Any, retain: bool) -> bool:
+        """Add the gradients to the leaves at once, where a node knows how to: whether it did."""
+        del seed, retain
+        return False
 
     def free(self, site: Site | None) -> None:
         """Drop what was saved: the backward at `site` used it."""

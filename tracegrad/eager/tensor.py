@@ -19,7 +19,7 @@ import numpy as np
 from tracegrad.eager.call import call
 from tracegrad.eager.core import Core, operand_node
 from tracegrad.eager.methods import Methods
-from tracegrad.eager.node import call_site
+from tracegrad.eager.node import user_site
 from tracegrad.eager.printing import tensor_text
 from tracegrad.errors import UnsupportedError
 from tracegrad.later import Later
@@ -36,7 +36,7 @@ class Tensor(Methods):
 
     def __init__(self, data: Any, dtype: Any = None, requires_grad: bool = False) -> None:
         self._data = array_of(data, dtype, copy=True)
-        self._origin = call_site()[0]
+        self._origin = user_site()
         if requires_grad:
             self.requires_grad_()
 
