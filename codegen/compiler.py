@@ -10,6 +10,7 @@ Differences from `numba.njit`:
 * An index counts from 0 and is in bounds (`codegen.expr.Load`). numba allows negative indices, and
   the test for them keeps LLVM from vectorising loops that do not start at 0; here indices are
   unsigned, so there is no test. A sum over 10,000 numbers in blocks: 1.0 instead of 5.2 us.
+* An innermost loop with vector math in it works on two vectors at a time (`codegen.interleave`).
 * Functions linked in are internal to the compiled object. Under their public names, which hold a
   per-process counter, an object loaded from disk could be bound to another process's idea of them
   (numba #10486).
@@ -28,7 +29,6 @@ from numba.core.compiler_machinery import FunctionPass, PassManager, register_pa
 from numba.core.runtime.nrt import rtsys
 from numba.core.typed_passes import (
     IRLegalization,
-    NativeLowering,
     NoPythonBackend,
     NopythonTypeInference,
 )
@@ -40,6 +40,7 @@ from numba.core.untyped_passes import (
     TranslateByteCode,
 )
 
+from codegen.interleave import Lowering
 from codegen.library import blas
 from codegen.shortcuts import Shortcuts
 
@@ -127,7 +128,7 @@ PASSES = (
     UnsignedIndices,
     OwnLibrary,
     IRLegalization,
-    NativeLowering,
+    Lowering,
     NoPythonBackend,
 )
 

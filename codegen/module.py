@@ -27,7 +27,17 @@ from numba.core import config
 from numba.core.errors import NumbaError
 from numba.core.serialize import dumps
 
-from codegen import cache, compiler, foreign, library, promises, shortcuts, source, vecmath
+from codegen import (
+    cache,
+    compiler,
+    foreign,
+    interleave,
+    library,
+    promises,
+    shortcuts,
+    source,
+    vecmath,
+)
 from codegen.errors import CompileError
 from codegen.loops import Function, Module, Parameter
 from codegen.progress import progress
@@ -103,7 +113,7 @@ def surroundings() -> tuple[tuple[str, str], ...]:
         ("Python", f"{sys.implementation.cache_tag} {platform.python_version()}"),
         ("CPU", f"{llvm.get_process_triple()} {llvm.get_host_cpu_name()} {features}"),
         ("callees", vecmath.fingerprint() + library.fingerprint()),
-        ("compiler", "".join(inspect.getsource(m) for m in (compiler, shortcuts))),
+        ("compiler", "".join(inspect.getsource(m) for m in (compiler, interleave, shortcuts))),
     )
 
 

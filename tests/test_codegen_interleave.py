@@ -1,0 +1,46 @@
+"""Loops with vector math are interleaved, and a slow path spares the registers around it."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from numba.core import config
+
+import tracegrad as tg
+
+pytestmark = pytest.mark.skipif(vars(config)["DISABLE_JIT"], reason="needs compiled code")
+
+
+def code_of(function: object, *arguments: np.ndarray) -> str:
+    traced = tg.trace(function)
+    traced(*arguments)
+    (text,) = traced.compiled(*arguments).forward.inspect_llvm().values()
+    return text
+
+
+def wave(x: np.ndarray) -> np.ndarray:
+    return np.sin(x)
+
+
+def twice(x: np.ndarray) -> np.ndarray:
+    return 2 * x
+
+
+def test_two_vectors_at_a_time() -> None:
+    text = code_of(wave, np.ones(100))
+    lanes = [int(found) for found in re.findall(r"call \S* ?<(\d+) x double> @rare_sin", text)]
+    assert lanes.count(max(lanes)) == 2
+
+
+def test_plain_loops_are_left_to_the_compiler() -> None:
+    assert "llvm.loop.interleave.count" not in code_of(twice, np.ones(100))
+
+
+def test_every_lane_and_the_rest_may_take_the_slow_path() -> None:
+    x = np.linspace(-3, 3, 67)
+    for at in range(len(x)):
+        y = x.copy()
+        y[at] = 1e22
+        assert np.allclose(tg.trace(wave)(y), np.sin(y), rtol=1e-15, atol=1e-16)
