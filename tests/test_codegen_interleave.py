@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,12 @@ from numba.core import config
 import tracegrad as tg
 
 pytestmark = pytest.mark.skipif(vars(config)["DISABLE_JIT"], reason="needs compiled code")
+
+
+@pytest.fixture(autouse=True)
+def fresh_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """numba shows no code of what comes from disk."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
 
 def code_of(function: object, *arguments: np.ndarray) -> str:
