@@ -17,22 +17,7 @@ from numba.core.compiler_machinery import register_pass
 from numba.core.lowering import Lower
 from numba.core.typed_passes import NativeLowering
 
-VECTOR_MATH = frozenset(
-    f"codegen.vecmath.{name}"
-    for name in (
-        "errorfunction",
-        "exponential",
-        "hyperbolic",
-        "inverse",
-        "inversehyperbolic",
-        "logarithm",
-        "power",
-        "probability",
-        "special",
-        "trigonometric",
-    )
-)
-"""Modules whose functions are long enough to fill the processor's window."""
+from codegen.vecmath import LONG
 
 
 class InterleavingLower(Lower):
@@ -57,7 +42,7 @@ class InterleavingLower(Lower):
     def is_vector_math(self, call: Any) -> bool:
         match self.typeof(call.func.name):
             case types.Dispatcher(dispatcher=dispatcher):
-                return dispatcher.py_func.__module__ in VECTOR_MATH
+                return dispatcher.py_func.__module__ in LONG
         return False
 
     def hint(self) -> Any:

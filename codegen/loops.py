@@ -65,17 +65,19 @@ class For:
     """`for var in range(start, stop, step)`. `parallel` is the scheduler's to set.
 
     `sequential` says that iterations depend on each other (a cumulative sum, a scan): such a loop
-    is neither reordered, fused with another at its own level, collapsed nor made parallel.
+    is neither reordered, fused with another at its own level, collapsed nor made parallel. `most`:
+    an upper bound of the number of iterations, where one is known.
     """
 
     var: Var
     stop: Expr
     body: tuple[Statement, ...]
     start: Expr = ZERO
-    step: int = 1
+    step: int | Expr = 1
     sequential: bool = False
     parallel: bool = False
     comment: str = ""
+    most: int | None = None
 
 
 @dataclass(frozen=True)

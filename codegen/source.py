@@ -198,7 +198,8 @@ class Printer:
     def loop(self, loop: For, indent: int) -> list[Line]:
         bounds = [loop.start, loop.stop]
         if loop.step != 1:
-            bounds.append(Const(loop.step, loop.var.dtype))
+            step = loop.step
+            bounds.append(Const(step, loop.var.dtype) if isinstance(step, int) else step)
         elif loop.start == Const(0, loop.var.dtype):
             bounds = [loop.stop]
         limits = ", ".join(self.write(bound) for bound in bounds)

@@ -41,8 +41,8 @@ def expressions(statement: Statement) -> tuple[Expr, ...]:
             return (*index, value)
         case Accumulate(index=index, value=value):
             return (*(index or ()), value)
-        case For(start=start, stop=stop):
-            return (start, stop)
+        case For(start=start, stop=stop, step=step):
+            return (start, stop) if isinstance(step, int) else (start, stop, step)
         case If(condition) | While(condition) | Check(condition):
             return (condition,)
         case Alloc(shape=shape):
@@ -107,8 +107,9 @@ def map_expressions(statement: Statement, rule: Callable[[Expr], Expr]) -> State
         case Accumulate(index=index, value=value):
             changed = None if index is None else each(index)
             return replace(statement, index=changed, value=apply(value))
-        case For(start=start, stop=stop):
-            return replace(statement, start=apply(start), stop=apply(stop))
+        case For(start=start, stop=stop, step=step):
+            step = step if isinstance(step, int) else apply(step)
+            return replace(statement, start=apply(start), stop=apply(stop), step=step)
         case If(condition) | While(condition) | Check(condition):
             return replace(statement, condition=apply(condition))
         case Alloc(shape=shape):

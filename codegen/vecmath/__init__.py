@@ -6,9 +6,9 @@ its own name: `from codegen.vecmath import exp_f64`. Importing this package impo
 
 from typing import Any
 
-from codegen.vecmath.catalog import FUNCTIONS, fingerprint, lookup, standalone_source
+from codegen.vecmath.catalog import FUNCTIONS, LONG, fingerprint, is_long, lookup, standalone_source
 
-__all__ = ["fingerprint", "lookup", "standalone_source"]
+__all__ = ["LONG", "fingerprint", "is_long", "lookup", "standalone_source"]
 
 
 def __getattr__(name: str) -> Any:

@@ -71,6 +71,24 @@ ALIASES = {
     },
 }
 
+LONG = frozenset(
+    f"codegen.vecmath.{name}"
+    for name in (
+        "errorfunction",
+        "exponential",
+        "hyperbolic",
+        "inverse",
+        "inversehyperbolic",
+        "logarithm",
+        "power",
+        "probability",
+        "special",
+        "trigonometric",
+    )
+)
+"""Modules whose functions are polynomials and more: a few nanoseconds if they are not vectorised,
+and enough to fill the processor's window if they are."""
+
 FUNCTIONS: dict[str, Any] = {
     name: value
     for module in MODULES
@@ -90,6 +108,15 @@ def lookup(name: str, dtype: np.dtype) -> Any:
         if f"{name}_{suffix}" in FUNCTIONS:
             return FUNCTIONS[f"{name}_{suffix}"]
     raise LookupError(f"codegen.vecmath has no function {name!r} for dtype {dtype.name}")
+
+
+def is_long(name: str, dtype: np.dtype) -> bool:
+    """Whether NumPy's `name` is one of the functions that take tens of instructions."""
+    try:
+        function = lookup(name, dtype)
+    except LookupError:
+        return False
+    return getattr(function, "py_func", function).__module__ in LONG
 
 
 @functools.cache
