@@ -30,6 +30,7 @@ from codegen.loops import (
     Statement,
     Store,
 )
+from codegen.schedule import strips, sums
 
 F8 = np.dtype(np.float64)
 N, M = Var("n"), Var("m")
@@ -197,6 +198,24 @@ def summing(dtype: str, nested: bool = False) -> Function:
     sizes = (("n", "x", 0), ("m", "x", 1))[: 1 + nested]
     parameters = (Parameter("x", kind, 1 + nested),)
     return Function("f", parameters, (*body, For(i, N, (loop,)), results), "", sizes)
+
+
+@pytest.mark.parametrize("chunk", range(4))
+def test_strips_and_blocks_keep_the_meaning(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small strips and blocks, and maxima as the vector math for which rows are cut."""
+    monkeypatch.setattr(strips, "STRIP", 2)
+    monkeypatch.setattr(strips, "is_long", lambda name, dtype: name == "maximum")
+    monkeypatch.setattr(sums, "BLOCK", 2)
+    cuts = 0
+    for seed in range(chunk * 50, chunk * 50 + 50):
+        function = Writer(seed).function()
+        fast = schedule.optimize(function)
+        cuts += "i_strip" in str(fast.body)
+        for case in range(3):
+            got, want = (execute(f, arguments(seed, case)) for f in (fast, function))
+            for a, b in zip(got, want, strict=True):
+                np.testing.assert_array_equal(a, b, f"seed {seed}")
+    assert cuts
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])

@@ -18,14 +18,14 @@ from codegen.schedule.given import given_results
 from codegen.schedule.invariants import hoist
 from codegen.schedule.registers import promote
 from codegen.schedule.reuse import reuse, reused
-from codegen.schedule.strips import strips
+from codegen.schedule.strips import stripped
 from codegen.schedule.sums import accurate
 from codegen.schedule.tidy import tidy
 
 STRUCTURE = (tidy, fuse, contract, unify, tidy, reuse)
 """The passes that settle which loop nests there are, what lives inside them and in whose memory."""
 
-PASSES = (*STRUCTURE, hoist, strips, collapse, promote, accurate, given_results)
+PASSES = (*STRUCTURE, hoist, stripped, collapse, promote, accurate, given_results)
 
 
 def structure(function: Function) -> Function:

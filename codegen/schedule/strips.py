@@ -62,7 +62,7 @@ cache."""
 Names = frozenset[str]
 
 
-def strips(function: Function) -> Function:
+def stripped(function: Function) -> Function:
     scope = Scope(aliases(function), function_names(function))
     return replace(function, body=cut(function.body, scope, frozenset()))
 
