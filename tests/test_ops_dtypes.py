@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import tracegrad as tg
 from tests import oracle
 from tracegrad.errors import UnsupportedError
 from tracegrad.function import Function
@@ -111,3 +112,21 @@ def test_half_precision_is_refused_with_the_cure() -> None:
 def test_where_with_one_argument_says_what_to_do() -> None:
     with pytest.raises(UnsupportedError, match=r"where\(condition, a, b\)"):
         Function(lambda x: np.where(x > 0))(np.ones(2))
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        lambda x: x / x.shape[0] ** 0.5,
+        lambda x: x * (x.shape[0] / 2),
+        lambda x: x * (1 / x.size),
+        lambda x: x * (x.shape[0] / 3 + 1) ** 0.5,
+        lambda x: x * 2.0 ** x.shape[0] - (-len(x)) / 2,
+    ],
+)
+def test_arithmetic_of_extents_is_pythons(program: Any) -> None:
+    """`n / 2` is a Python float: it does not turn float32 into float64."""
+    x = np.linspace(1, 2, 5, dtype=np.float32)
+    assert tg.trace(program)(x).dtype == program(x).dtype == np.float32
+    np.testing.assert_allclose(tg.trace(program)(x), program(x), rtol=1e-6)
+    assert tg.grad(lambda x: np.sum(program(x)))(x).dtype == np.float32

@@ -85,7 +85,8 @@ def parts(loop: For, scope: Scope, live: Names) -> list[Body] | None:
         return None
     if not all(isinstance(s, kinds) for s in statements(loop.body)):
         return None
-    if not any(isinstance(s, For) for s in loop.body):
+    inside = [s for s in loop.body if isinstance(s, For)]
+    if not inside or any(is_heavy(s) for s in statements(inside)):
         return None
     pieces = runs(with_starts_moved(loop.body))
     if len(pieces) < 2 or not separable(loop, pieces, scope, live):

@@ -11,13 +11,31 @@ import numpy as np
 
 from tracegrad.ir.op import Array
 from tracegrad.ops.constant import astype
-from tracegrad.ops.elementwise import Masked, row
+from tracegrad.ops.elementwise import Elementwise, Masked, row
 from tracegrad.ops.op import PUBLIC, as_operand, bind, public, type_of
+from tracegrad.ops.reduction import unbroadcast
 from tracegrad.ops.selection import where
 from tracegrad.ops.shape import COPY
 
 POSITIVE = ((0.2, 4.0),)
 AWAY_FROM_ZERO = ((-2.0, 2.0), (0.3, 2.5))
+
+
+class Divide(Elementwise):
+    """`y = a / b`  =>  `d_a = d_y * r`, `d_b = -(d_a * y)` with the same `r = 1 / b`; where `b` is
+    broadcast its reciprocal is taken once and stands outside the sum: `d_b = -sum(d_y * y) * r`.
+    """
+
+    def vjp(self, wanted: tuple[bool, ...], ct: Array, out: Array, *inputs: Array):
+        _, b = inputs
+        inverse = 1 / b
+        d_a = ct * inverse
+        if not wanted[1]:
+            return d_a, None
+        total = unbroadcast(ct * out, b.type)
+        d_b = -(d_a * out) if total.type.shape == out.type.shape else -total * inverse
+        return d_a if wanted[0] else None, d_b
+
 
 ADD = row("add", np.add, [lambda a, b, y: 1, lambda a, b, y: 1], infix="+", verb="add")
 SUBTRACT = row(
@@ -29,7 +47,8 @@ MULTIPLY = row(
 DIVIDE = row(
     "divide",
     np.true_divide,
-    [lambda a, b, y: 1 / b, lambda a, b, y: -y / b],
+    [lambda a, b, y: 1 / b, lambda a, b, y: -y * (1 / b)],
+    kind=Divide,
     infix="/",
     weight=4,
     verb="divide",

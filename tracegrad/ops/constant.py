@@ -95,22 +95,25 @@ class SizeOf(Op):
 
 
 class Astype(Op):
-    """`y = x.astype(dtype)`; between floats it is linear, `d_x = d_y.astype(x.dtype)`."""
+    """`y = x.astype(dtype)`; between floats it is linear, `d_x = d_y.astype(x.dtype)`.
+
+    `weak`: what was a Python number stays one, as in `x.shape[0] / 2`.
+    """
 
     name = "astype"
     weight = 0.5
     linear = (0,)
 
-    def infer(self, x: ArrayType, *, dtype: np.dtype) -> ArrayType:
-        return ArrayType(supported_dtype(dtype), x.shape)
+    def infer(self, x: ArrayType, *, dtype: np.dtype, weak: bool = False) -> ArrayType:
+        return ArrayType(supported_dtype(dtype), x.shape, weak)
 
-    def reference(self, x: np.ndarray, *, dtype: np.dtype) -> Any:
+    def reference(self, x: np.ndarray, *, dtype: np.dtype, weak: bool = False) -> Any:
         return np.asarray(x).astype(dtype)[()]
 
-    def text(self, x: str, *, dtype: np.dtype) -> str:
+    def text(self, x: str, *, dtype: np.dtype, weak: bool = False) -> str:
         return f"np.asarray({x}).astype(np.{dtype.name})"
 
-    def transpose(self, ct: Array, x: Array, *, dtype: np.dtype) -> tuple[Array | None, ...]:
+    def transpose(self, ct: Array, x: Array, **attrs: Any) -> tuple[Array | None, ...]:
         return (astype(ct, x.type.dtype),) if x.type.is_float else (None,)
 
     def element(self, read: Callable[..., Expr], index: tuple[Expr, ...], node: Any) -> Expr:

@@ -26,12 +26,14 @@ from tracegrad.errors import UnsupportedError
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType, dtype_text
 from tracegrad.ops.broadcast import aligned, broadcast_shapes
+from tracegrad.ops.constant import ASTYPE
 from tracegrad.ops.op import (
     NUMPY,
     PUBLIC,
     Bindable,
     apply,
     as_operand,
+    bind,
     register,
     supported_dtype,
     type_of,
@@ -123,7 +125,9 @@ class Elementwise(Op):
             raise TypeError(f"{self.name} takes {self.arity} arrays, {len(args)} were given")
         types = [type_of(arg) for arg in args]
         loop = self.loop_dtypes(types)
-        return apply(self, tuple(map(_as_dtype, args, types, loop)), {})
+        numbers = bool(self.infix) and all(type.weak for type in types)
+        cast = _as_number if numbers else _as_dtype
+        return apply(self, tuple(map(cast, args, types, loop)), {})
 
     def infer(self, *types: ArrayType) -> ArrayType:
         dtype = self.loop_dtypes([ArrayType(type.dtype) for type in types])[-1]
@@ -182,6 +186,13 @@ def _as_dtype(value: Any, type: ArrayType, dtype: np.dtype) -> Any:
     if type.dtype == dtype and isinstance(value, _TYPED):
         return value
     return PUBLIC["astype"](value, dtype)
+
+
+def _as_number(value: Any, type: ArrayType, dtype: np.dtype) -> Any:
+    """A Python number, traced or not, as one of another kind: arithmetic among them is Python's."""
+    if isinstance(value, bool | int | float):
+        return dtype.type(value).item()
+    return value if type.dtype == dtype else bind(ASTYPE, value, dtype=dtype, weak=True)
 
 
 def scaled(ct: Array, partial: Any) -> Array:
