@@ -29,54 +29,45 @@ def cross_entropy_backward(d_y, logits, target, v1, v4, v24):
     d_target = np.empty((n, m))
     d_logits = np.empty((n, m))
     d_shifted = np.empty(m)
-    strip = 256
-    log_sum_strip = np.empty(strip)
-    for i_strip in range(0, n, strip):
-        i_stop = min(i_strip + strip, n)
-        for i in range(i_strip, i_stop):
-            log_sum = log_f64(v4[i])    # 40│ np.log(np.sum(np.exp(shifted), axis=1, keepdims=True))
-            log_sum_strip[i - i_strip] = log_sum
-        for i in range(i_strip, i_stop):
-            v14 = 0.0
-            v14_part = 0.0
-            for j in range(min(256, m)):
-                shifted = logits[i, j] - v1[i]  # 39│ logits - np.max(logits, axis=1, keepdims=True)
-                # 41│ target * (shifted - log_sum)
-                d_target[i, j] = d_v9 * (shifted - log_sum_strip[i - i_strip])
-                d_v6 = d_v9 * target[i, j]                        # 41│ target * (shifted - log_sum)
-                v14_part = add_reassoc_f64(v14_part, -d_v6)          # 41│ shifted - log_sum
-            v14 += v14_part
-            if 256 < m:
-                v14_lost = 0.0
-                for j_block in range(256, m, 256):
-                    v14_part = 0.0
-                    for j in range(j_block, min(j_block + 256, m)):
-                        # 39│ logits - np.max(logits, axis=1, keepdims=True)
-                        shifted = logits[i, j] - v1[i]
-                        # 41│ target * (shifted - log_sum)
-                        d_target[i, j] = d_v9 * (shifted - log_sum_strip[i - i_strip])
-                        d_v6 = d_v9 * target[i, j]                # 41│ target * (shifted - log_sum)
-                        v14_part = add_reassoc_f64(v14_part, -d_v6)  # 41│ shifted - log_sum
-                    v14_lost += rounding_error_f64(v14, v14_part)
-                    v14 += v14_part
-                v14 += v14_lost
-            d_v5 = v14 * (1.0 / v4[i])  # 40│ np.log(np.sum(np.exp(shifted), axis=1, keepdims=True))
-            v19 = 0.0
-            v19_lost = 0.0
-            for j_block in range(0, m, 256):
-                v19_part = 0.0
+    for i in range(n):
+        log_sum = log_f64(v4[i])        # 40│ np.log(np.sum(np.exp(shifted), axis=1, keepdims=True))
+        v14 = 0.0
+        v14_part = 0.0
+        for j in range(min(256, m)):
+            shifted = logits[i, j] - v1[i]      # 39│ logits - np.max(logits, axis=1, keepdims=True)
+            d_target[i, j] = d_v9 * (shifted - log_sum)           # 41│ target * (shifted - log_sum)
+            d_v6 = d_v9 * target[i, j]                            # 41│ target * (shifted - log_sum)
+            v14_part = add_reassoc_f64(v14_part, -d_v6)              # 41│ shifted - log_sum
+        v14 += v14_part
+        if 256 < m:
+            v14_lost = 0.0
+            for j_block in range(256, m, 256):
+                v14_part = 0.0
                 for j in range(j_block, min(j_block + 256, m)):
-                    d_v6 = d_v9 * target[i, j]                    # 41│ target * (shifted - log_sum)
                     # 39│ logits - np.max(logits, axis=1, keepdims=True)
                     shifted = logits[i, j] - v1[i]
-                    d_shifted[j] = d_v6 + d_v5 * exp_f64(shifted)    # 40│ np.exp(shifted)
-                    # 39│ logits - np.max(logits, axis=1, keepdims=True)
-                    v19_part = add_reassoc_f64(v19_part, -d_shifted[j])
-                v19_lost += rounding_error_f64(v19, v19_part)
-                v19 += v19_part
-            v19 += v19_lost
-            v25 = v19 * v24[i]                           # 39│ np.max(logits, axis=1, keepdims=True)
-            for j in range(m):
-                # 39│ np.max(logits, axis=1, keepdims=True)
-                d_logits[i, j] = d_shifted[j] + v25 * np.float64(logits[i, j] == v1[i])
+                    d_target[i, j] = d_v9 * (shifted - log_sum)   # 41│ target * (shifted - log_sum)
+                    d_v6 = d_v9 * target[i, j]                    # 41│ target * (shifted - log_sum)
+                    v14_part = add_reassoc_f64(v14_part, -d_v6)      # 41│ shifted - log_sum
+                v14_lost += rounding_error_f64(v14, v14_part)
+                v14 += v14_part
+            v14 += v14_lost
+        d_v5 = v14 * (1.0 / v4[i])      # 40│ np.log(np.sum(np.exp(shifted), axis=1, keepdims=True))
+        v19 = 0.0
+        v19_lost = 0.0
+        for j_block in range(0, m, 256):
+            v19_part = 0.0
+            for j in range(j_block, min(j_block + 256, m)):
+                d_v6 = d_v9 * target[i, j]                        # 41│ target * (shifted - log_sum)
+                shifted = logits[i, j] - v1[i]  # 39│ logits - np.max(logits, axis=1, keepdims=True)
+                d_shifted[j] = d_v6 + d_v5 * exp_f64(shifted)        # 40│ np.exp(shifted)
+                # 39│ logits - np.max(logits, axis=1, keepdims=True)
+                v19_part = add_reassoc_f64(v19_part, -d_shifted[j])
+            v19_lost += rounding_error_f64(v19, v19_part)
+            v19 += v19_part
+        v19 += v19_lost
+        v25 = v19 * v24[i]                               # 39│ np.max(logits, axis=1, keepdims=True)
+        for j in range(m):
+            # 39│ np.max(logits, axis=1, keepdims=True)
+            d_logits[i, j] = d_shifted[j] + v25 * np.float64(logits[i, j] == v1[i])
     return d_logits, d_target

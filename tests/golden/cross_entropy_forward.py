@@ -19,75 +19,59 @@ def cross_entropy_forward(logits, target):
     v4 = np.empty(n)
     v9 = 0.0
     v24 = np.empty(n)
-    strip = max(min(256, 32768 // max(m, 1)), 8)
-    v4_sum_strip = np.empty(strip)
-    log_sum_strip = np.empty(strip)
     v9_lost = 0.0
-    for i_strip in range(0, n, strip):
-        i_stop = min(i_strip + strip, n)
-        for i in range(i_strip, i_stop):
-            v1_max = -np.inf
-            for j in range(m):
-                # 39│ np.max(logits, axis=1, keepdims=True)
-                v1_max = running_max(v1_max, logits[i, j])
-            v1[i] = v1_max                               # 39│ np.max(logits, axis=1, keepdims=True)
-            v4_sum = 0.0
-            v4_sum_lost = 0.0
-            for j_block in range(0, m, 256):
-                v4_sum_part = 0.0
+    for i in range(n):
+        v1_max = -np.inf
+        for j in range(m):
+            v1_max = running_max(v1_max, logits[i, j])  # 39│ np.max(logits, axis=1, keepdims=True)
+        v1[i] = v1_max                                  # 39│ np.max(logits, axis=1, keepdims=True)
+        v4_sum = 0.0
+        v4_sum_lost = 0.0
+        for j_block in range(0, m, 256):
+            v4_sum_part = 0.0
+            for j in range(j_block, min(j_block + 256, m)):
+                shifted = logits[i, j] - v1[i]  # 39│ logits - np.max(logits, axis=1, keepdims=True)
+                # 40│ np.sum(np.exp(shifted), axis=1, keepdims=True)
+                v4_sum_part = add_reassoc_f64(v4_sum_part, exp_f64(shifted))
+            v4_sum_lost += rounding_error_f64(v4_sum, v4_sum_part)
+            v4_sum += v4_sum_part
+        v4_sum += v4_sum_lost
+        v4[i] = v4_sum                          # 40│ np.sum(np.exp(shifted), axis=1, keepdims=True)
+        log_sum = log_f64(v4[i])        # 40│ np.log(np.sum(np.exp(shifted), axis=1, keepdims=True))
+        v8 = 0.0
+        v23 = 0.0
+        v8_part = 0.0
+        v23_part = 0.0
+        for j in range(min(256, m)):
+            shifted = logits[i, j] - v1[i]      # 39│ logits - np.max(logits, axis=1, keepdims=True)
+            # 41│ np.sum(target * (shifted - log_sum), axis=1)
+            v8_part = add_reassoc_f64(v8_part, target[i, j] * (shifted - log_sum))
+            # 39│ np.max(logits, axis=1, keepdims=True)
+            v23_part = add_reassoc_f64(v23_part, np.float64(logits[i, j] == v1[i]))
+        v8 += v8_part
+        v23 += v23_part
+        if 256 < m:
+            v8_lost = 0.0
+            v23_lost = 0.0
+            for j_block in range(256, m, 256):
+                v8_part = 0.0
+                v23_part = 0.0
                 for j in range(j_block, min(j_block + 256, m)):
                     # 39│ logits - np.max(logits, axis=1, keepdims=True)
                     shifted = logits[i, j] - v1[i]
-                    # 40│ np.sum(np.exp(shifted), axis=1, keepdims=True)
-                    v4_sum_part = add_reassoc_f64(v4_sum_part, exp_f64(shifted))
-                v4_sum_lost += rounding_error_f64(v4_sum, v4_sum_part)
-                v4_sum += v4_sum_part
-            v4_sum += v4_sum_lost
-            v4_sum_strip[i - i_strip] = v4_sum
-        for i in range(i_strip, i_stop):
-            v4[i] = v4_sum_strip[i - i_strip]   # 40│ np.sum(np.exp(shifted), axis=1, keepdims=True)
-            log_sum = log_f64(v4[i])    # 40│ np.log(np.sum(np.exp(shifted), axis=1, keepdims=True))
-            log_sum_strip[i - i_strip] = log_sum
-        for i in range(i_strip, i_stop):
-            v8 = 0.0
-            v23 = 0.0
-            v8_part = 0.0
-            v23_part = 0.0
-            for j in range(min(256, m)):
-                shifted = logits[i, j] - v1[i]  # 39│ logits - np.max(logits, axis=1, keepdims=True)
-                v8_part = add_reassoc_f64(        # 41│ np.sum(target * (shifted - log_sum), axis=1)
-                    v8_part,
-                    target[i, j] * (shifted - log_sum_strip[i - i_strip]),
-                )
-                # 39│ np.max(logits, axis=1, keepdims=True)
-                v23_part = add_reassoc_f64(v23_part, np.float64(logits[i, j] == v1[i]))
-            v8 += v8_part
-            v23 += v23_part
-            if 256 < m:
-                v8_lost = 0.0
-                v23_lost = 0.0
-                for j_block in range(256, m, 256):
-                    v8_part = 0.0
-                    v23_part = 0.0
-                    for j in range(j_block, min(j_block + 256, m)):
-                        # 39│ logits - np.max(logits, axis=1, keepdims=True)
-                        shifted = logits[i, j] - v1[i]
-                        # 41│ np.sum(target * (shifted - log_sum), axis=1)
-                        v8_part = add_reassoc_f64(
-                            v8_part,
-                            target[i, j] * (shifted - log_sum_strip[i - i_strip]),
-                        )
-                        # 39│ np.max(logits, axis=1, keepdims=True)
-                        v23_part = add_reassoc_f64(v23_part, np.float64(logits[i, j] == v1[i]))
-                    v8_lost += rounding_error_f64(v8, v8_part)
-                    v8 += v8_part
-                    v23_lost += rounding_error_f64(v23, v23_part)
-                    v23 += v23_part
-                v8 += v8_lost
-                v23 += v23_lost
-            v9_lost += rounding_error_f64(v9, v8)
-            v9 += v8                     # 41│ np.mean(np.sum(target * (shifted - log_sum), axis=1))
-            v24[i] = 1.0 / v23                           # 39│ np.max(logits, axis=1, keepdims=True)
+                    # 41│ np.sum(target * (shifted - log_sum), axis=1)
+                    v8_part = add_reassoc_f64(v8_part, target[i, j] * (shifted - log_sum))
+                    # 39│ np.max(logits, axis=1, keepdims=True)
+                    v23_part = add_reassoc_f64(v23_part, np.float64(logits[i, j] == v1[i]))
+                v8_lost += rounding_error_f64(v8, v8_part)
+                v8 += v8_part
+                v23_lost += rounding_error_f64(v23, v23_part)
+                v23 += v23_part
+            v8 += v8_lost
+            v23 += v23_lost
+        v9_lost += rounding_error_f64(v9, v8)
+        v9 += v8                         # 41│ np.mean(np.sum(target * (shifted - log_sum), axis=1))
+        v24[i] = 1.0 / v23                              # 39│ np.max(logits, axis=1, keepdims=True)
     v9 += v9_lost
     v10 = v9 / n                         # 41│ np.mean(np.sum(target * (shifted - log_sum), axis=1))
     y = -v10                            # 41│ -np.mean(np.sum(target * (shifted - log_sum), axis=1))
