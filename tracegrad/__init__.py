@@ -28,7 +28,8 @@ from tracegrad.ops import PUBLIC
 from tracegrad.transforms import grad, jvp, value_and_grad, vjp
 
 if _TYPE_CHECKING:
-    from tracegrad import autograd
+    from tracegrad import autograd, checkpoint_policies
+    from tracegrad.checkpointing import checkpoint, checkpoint_name
     from tracegrad.control import cond, fori_loop, map, scan, switch, while_loop
     from tracegrad.custom import custom_jvp, custom_vjp
     from tracegrad.eager.creation import as_tensor, from_numpy, rand, randn, tensor
@@ -42,6 +43,7 @@ if _TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _LATER = {
+    "tracegrad.checkpointing": ("checkpoint", "checkpoint_name"),
     "tracegrad.control": ("cond", "fori_loop", "map", "scan", "switch", "while_loop"),
     "tracegrad.custom": ("custom_jvp", "custom_vjp"),
     "tracegrad.eager.creation": ("as_tensor", "from_numpy", "rand", "randn", "tensor"),
@@ -53,6 +55,8 @@ _LATER = {
     "tracegrad.promise": ("ShapeDtype",),
 }
 """What loads when it is first asked for: `import tracegrad` stays quick."""
+
+_MODULES = ("autograd", "checkpoint_policies")
 
 _HOME = {name: module for module, names in _LATER.items() for name in names}
 
@@ -68,8 +72,8 @@ for _name, _value in PUBLIC.items():
 
 
 def __getattr__(name: str) -> _Any:
-    if name == "autograd":
-        return _import_module("tracegrad.autograd")
+    if name in _MODULES:
+        return _import_module(f"tracegrad.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'tracegrad' has no attribute {name!r}")
     globals()[name] = value = getattr(_import_module(_HOME[name]), name)
@@ -77,7 +81,7 @@ def __getattr__(name: str) -> _Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME, "autograd"})
+    return sorted({*globals(), *_HOME, *_MODULES})
 
 
 __all__ = [
@@ -92,6 +96,9 @@ __all__ = [
     "UnsupportedError",
     "as_tensor",
     "autograd",
+    "checkpoint",
+    "checkpoint_name",
+    "checkpoint_policies",
     "cond",
     "custom_jvp",
     "custom_vjp",

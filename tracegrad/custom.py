@@ -14,7 +14,8 @@ from typing import Any
 
 from tracegrad.autodiff.derived import as_traced, name_of
 from tracegrad.autodiff.traced import transpose_linear
-from tracegrad.control.body import node_in, trace_body, zeros
+from tracegrad.control.body import zeros
+from tracegrad.control.whole import whole
 from tracegrad.errors import NotDifferentiableError
 from tracegrad.function import Function
 from tracegrad.leaves import leaves_of
@@ -50,17 +51,9 @@ class Custom:
     def _traced(self, *args: Any) -> Any:
         trace = current_trace()
         assert trace is not None
-        leaves, tree = leaves_of(args)
-        given = [as_traced(trace, leaf) for leaf in leaves]
-        named = [(trace.names.get(x.node, "") or f"x{k}", x.type) for k, x in enumerate(given)]
-
-        def run(inner: list[Traced]) -> Any:
-            return self.fun(*unflatten(tree, iter(inner)))
-
-        body = trace_body(trace, self.name, named, run)
-        operands = (*(node_in(trace, x) for x in given), *body.captured)
-        rule = self.rule(tree, body.tree)
-        node = trace.record(CALL, operands, {"body": body.graph, "rule": rule})
+        call = whole(trace, self.name, self.fun, (args, {}))
+        body, rule = call.body, self.rule(call.tree.children[0], call.body.tree)  # type: ignore[union-attr]
+        node = trace.record(CALL, call.operands, {"body": body.graph, "rule": rule})
         results = [
             Traced(trace, trace.record(PROJECT, (node,), {"index": index}))
             for index in range(len(body.graph.outputs))

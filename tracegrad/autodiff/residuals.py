@@ -11,7 +11,7 @@ min-cut of A. Chen et al., functorch 2022, with the cost of recomputation as fur
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tracegrad.autodiff import traced
@@ -19,6 +19,7 @@ from tracegrad.autodiff.mincut import INFINITE, Network
 from tracegrad.ir.dims import Guard, symbols
 from tracegrad.ir.graph import Graph, Node, attr_sizes, reachable, rebuild
 from tracegrad.ir.types import ArrayType
+from tracegrad.ops.barrier import BARRIER
 from tracegrad.ops.constant import BOUND, Input
 from tracegrad.ops.reduction import Reduction
 from tracegrad.passes.cost import compute_cost, keep_cost
@@ -60,6 +61,9 @@ class Cut:
     missing: tuple[bool, ...]
     """For each wanted argument whether the outputs do not depend on it (its cotangent is zero)."""
     recomputed: tuple[Node, ...]
+    """What the cut found cheaper to compute again."""
+    repeated: tuple[Node, ...] = ()
+    """What a checkpoint has the backward compute again: its nodes behind the barriers."""
 
 
 def joint_graph(graph: Graph, extents: dict[str, int], wanted: Sequence[bool]) -> Graph:
@@ -120,9 +124,25 @@ def cut(joint: Graph, arguments: int, outputs: int, wanted: Sequence[bool]) -> C
     backward = _backward(joint, cts, kept, gradients)
     seeds = tuple(number for number, node in enumerate(results) if node.type.is_float)
     missing = tuple(not name for name in joint.output_names)
-    return Cut(
-        forward, backward, outputs, seeds, residuals, tuple(wanted), missing, tuple(recomputed)
-    )
+    repeated = tuple(_repeated(joint, behind))
+    again = tuple(recomputed)
+    return Cut(forward, backward, outputs, seeds, residuals, tuple(wanted), missing, again, repeated)
+
+
+def _repeated(joint: Graph, behind: set[Node]) -> Iterator[Node]:
+    """The nodes that compute behind a barrier what another computes before it."""
+    twins: dict[Node, Node] = {}
+    known: dict[tuple, Node] = {}
+    for node in joint.nodes:
+        if node.op is BARRIER:
+            twins[node] = twins.get(node.inputs[0], node.inputs[0])
+            continue
+        key = (node.op, tuple(twins.get(x, x) for x in node.inputs), node.attrs)
+        if node not in behind:
+            known[key] = node
+        elif key in known and node.op.name not in UNNAMED:
+            twins[node] = known[key]
+            yield node
 
 
 def _depends_on(graph: Graph, sources: set[Node]) -> set[Node]:

@@ -108,7 +108,7 @@ def dump_forward(cut: Cut, graph: Graph, title: str) -> Dump:
 
 
 def dump_backward(cut: Cut, graph: Graph, title: str) -> Dump:
-    remarks = {node.name: "recomputed" for node in cut.recomputed}
+    remarks = {node.name: "recomputed" for node in (*cut.recomputed, *cut.repeated)}
     for node in graph.nodes:
         uses = _uses(cut, node.name.removeprefix("d_"))
         if node.op.name == "add" and node.name.startswith("d_") and uses > 1:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tracegrad.autodiff.residuals import Cut, Residual
@@ -22,6 +22,7 @@ from tracegrad.inspect.memory import peak
 from tracegrad.inspect.subject import Subject, operations
 from tracegrad.ir.dims import Size, evaluate
 from tracegrad.ir.graph import Node
+from tracegrad.ir.types import ArrayType, TupleType
 from tracegrad.ops.reduction import Reduction
 from tracegrad.passes.cost import FLOPS_PER_BYTE
 from tracegrad.passes.plan import is_view
@@ -29,6 +30,7 @@ from tracegrad.tracing.naming import UNNAMED
 from tracegrad.version import Version
 
 UNITS = ("kB", "MB", "GB", "TB")
+FLOPS = ("kflop", "Mflop", "Gflop", "Tflop")
 INDENT = 21
 """Where texts start, after the program's name and the label."""
 
@@ -134,6 +136,14 @@ def readable(count: float) -> str:
     return f"{count / 1000**power:.3g} {UNITS[power - 1]}"
 
 
+def counted(flops: float) -> str:
+    """`1,200 flops`, `4.2 Mflop`."""
+    if flops < 10_000:
+        return f"{flops:,.0f} flops"
+    power = min(int(math.log10(flops) // 3), len(FLOPS))
+    return f"{flops / 1000**power:.3g} {FLOPS[power - 1]}"
+
+
 def _compiled(program: Program) -> str:
     built = program.__dict__.get("built")
     if built is None:
@@ -146,6 +156,7 @@ def _residuals(subject: Subject) -> Iterator[str]:
     cut = subject.split.cut
     rows = [_residual_row(cut, residual, subject) for residual in cut.residuals]
     rows += [_recomputed_row(node, subject) for node in cut.recomputed]
+    rows += [_repeated_row(node, subject) for node in cut.repeated]
     if not rows:
         yield "residuals  none: the backward needs nothing of the forward"
         return
@@ -154,6 +165,28 @@ def _residuals(subject: Subject) -> Iterator[str]:
     for row in rows:
         cells = "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False))
         yield f"  {cells}  {row[4]}".rstrip()
+    yield f"  in sum: {_trade(cut, subject)}"
+
+
+def _trade(cut: Cut, subject: Subject) -> str:
+    """`512 kB kept; 4.2 Mflop again, instead of keeping 1.5 MB`."""
+    extents = subject.sizes("forward")
+    kept = [residual.type for residual in cut.residuals if residual.origin == "kept"]
+    again = (*cut.recomputed, *cut.repeated)
+    size, saved = _bytes(kept, extents), _bytes([node.type for node in again], extents)
+    if not again:
+        return f"{readable(size)} kept; nothing is computed again"
+    flops = sum(_flops(node, extents) for node in again)
+    return f"{readable(size)} kept; {counted(flops)} again, instead of keeping {readable(saved)}"
+
+
+def _bytes(types: Iterable[ArrayType], extents: dict[str, int]) -> int:
+    return sum(evaluate(bytes_of(t), extents) for t in types if not isinstance(t, TupleType))
+
+
+def _flops(node: Node, extents: dict[str, int]) -> float:
+    weight, steps = node.op.work(node)
+    return weight * evaluate(steps, extents)
 
 
 Cells = tuple[str, str, str, str, str]
@@ -176,6 +209,11 @@ def _recomputed_row(node: Node, subject: Subject) -> Cells:
     if not node.type.rank:
         reason = "computed again: a scalar"
     return node.name, str(node.type), "", reason, _origin(node, subject)
+
+
+def _repeated_row(node: Node, subject: Subject) -> Cells:
+    again = counted(_flops(node, subject.sizes("forward")))
+    return node.name, str(node.type), "", f"checkpoint: {again} again", _origin(node, subject)
 
 
 def _origin(node: Node, subject: Subject) -> str:

@@ -50,6 +50,8 @@ class Op:
     """The kernel only checks the operands; its result is one of them."""
     conditional = False
     """Whether its element reads operands under a condition (`read(k, index, True)`)."""
+    inlined = False
+    """A call that one node stands for until derivatives are taken; then its body takes its place."""
     overwrites: int | None = None
     """The operand whose memory the result may take over: the kernel writes into a part of it."""
 

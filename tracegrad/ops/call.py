@@ -33,6 +33,7 @@ class CallOp(Op):
 
     name = "call"
     stored = (-1,)
+    inlined = True
 
     def infer(self, *types: ArrayType, body: Graph, rule: Rule) -> ArrayType:
         return TupleType.of(tuple(output.type for output in body.outputs))

@@ -1,5 +1,5 @@
-"""Expansion: calls that were kept whole for their derivative rules become the nodes of their
-bodies.
+"""Expansion: calls that were kept whole for their derivatives become the nodes of their bodies;
+names that were given for a policy go.
 """
 
 from __future__ import annotations
@@ -7,13 +7,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tracegrad.ir.graph import Graph, Node, map_bodies, next_serial
-from tracegrad.ops.call import CALL
+from tracegrad.ops.barrier import NAMED
 from tracegrad.ops.project import PROJECT
 
 
 def expand(graph: Graph) -> Graph:
     """`graph` without calls, in its bodies too."""
-    if not any(node.op is CALL or _has_bodies(node) for node in graph.nodes):
+    if not any(_is_changed(node) for node in graph.nodes):
         return graph
     new: dict[Node, Node] = dict(zip(graph.inputs, graph.inputs, strict=True))
     results: dict[Node, list[Node]] = {}
@@ -22,8 +22,9 @@ def expand(graph: Graph) -> Graph:
     return replace(graph, outputs=tuple(new[node] for node in graph.outputs))
 
 
-def _has_bodies(node: Node) -> bool:
-    return map_bodies(node.attrs, expand) != node.attrs
+def _is_changed(node: Node) -> bool:
+    changed = node.op.inlined or node.op is NAMED
+    return changed or map_bodies(node.attrs, expand) != node.attrs
 
 
 def _expanded(node: Node, new: dict[Node, Node], results: dict[Node, list[Node]]) -> None:
@@ -32,7 +33,10 @@ def _expanded(node: Node, new: dict[Node, Node], results: dict[Node, list[Node]]
         new[node] = made
         return
     operands = tuple(new[operand] for operand in node.inputs)
-    if node.op is not CALL:
+    if node.op is NAMED:
+        (new[node],) = operands
+        return
+    if not node.op.inlined:
         attrs = map_bodies(node.attrs, expand)
         new[node] = replace(node, inputs=operands, attrs=attrs, serial=next_serial())
         return

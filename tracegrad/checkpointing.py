@@ -1,0 +1,255 @@
+"""`checkpoint`: a part of a program whose values are computed again for the backward, not kept.
+
+    y = checkpoint(f)(x)      ->      y = f(x) and nothing else is kept
+    backward:                         x1 = barrier(x, d_y);  d_x = the backward of f at x1, with
+                                      what it needs of f computed again, as late as it is needed
+
+The call is one node until derivatives have been taken. Its backward is such a node again, so that
+second derivatives do not keep anything either. A policy names values that may be kept: the forward
+hands them over, and the backward starts from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, overload
+
+from tracegrad.autodiff import forward, reverse
+from tracegrad.autodiff.derived import as_traced, name_of
+from tracegrad.autodiff.traced import TracedLinearizer
+from tracegrad.checkpoint_policies import Policy, Value, as_policy
+from tracegrad.control.body import node_in, trace_body, zeros
+from tracegrad.control.whole import Whole, whole
+from tracegrad.function import Function
+from tracegrad.ir.graph import Graph, Node
+from tracegrad.ir.interpret import interpret
+from tracegrad.ir.op import Array, Op
+from tracegrad.ir.types import ArrayType, TupleType
+from tracegrad.ops.barrier import BARRIER, NAMED
+from tracegrad.ops.op import as_operand, bind, register
+from tracegrad.ops.project import PROJECT
+from tracegrad.tracing.array import Traced
+from tracegrad.tracing.naming import UNNAMED
+from tracegrad.tracing.trace import Trace, current_trace
+from tracegrad.tree import unflatten
+
+Tangents = Sequence[Array | None]
+
+
+class Checkpoint(Op):
+    """`(*results, *saved) = body(*inputs)`: the backward gets the inputs and the `saved` values."""
+
+    name = "checkpoint"
+    stored = (-1,)
+    inlined = True
+
+    def infer(self, *types: ArrayType, body: Graph, results: int) -> ArrayType:
+        return TupleType.of(tuple(output.type for output in body.outputs))
+
+    def reference(self, *arrays: Any, body: Graph, results: int) -> Any:
+        return tuple(interpret(body, arrays))
+
+    def jvp(self, tangents: Tangents, out: Any, *inputs: Array, body: Graph, results: int) -> Any:
+        """The body and its tangents, as a checkpoint again."""
+        trace, moving = _current(), [t is not None for t in tangents]
+        given = [*inputs, *(t for t in tangents if t is not None)]
+
+        def run(values: list[Traced]) -> list[Any]:
+            inner = _current()
+            again = Again(inner, body, values[: len(inputs)], {})
+            seeds = dict(zip(_where(body.inputs, moving), values[len(inputs) :], strict=True))
+            found = forward.tangents(body.outputs, seeds, again.value, TracedLinearizer(inner))
+            return [_or_zero(t, y) for t, y in zip(found, body.outputs, strict=True)]
+
+        return record(trace, f"{body.name}_jvp", given, run)
+
+    def vjp(
+        self,
+        wanted: Sequence[bool],
+        cts: Tangents,
+        out: Any,
+        *inputs: Array,
+        body: Graph,
+        results: int,
+    ) -> list[Any]:
+        """The backward of the body behind a barrier, as a checkpoint again."""
+        trace, kept = _current(), body.outputs[results:]
+        seeded = [(y, ct) for y, ct in zip(body.outputs, cts, strict=True) if ct is not None]
+        after = seeded[0][1]
+        saved = [_part(out, results + number) for number in range(len(kept))]
+        behind = [_behind(x, after) for x in (*inputs, *saved)]
+
+        def run(values: list[Traced]) -> list[Any]:
+            inner, rest = _current(), iter(values)
+            arguments = [next(rest) for _ in inputs]
+            again = Again(inner, body, arguments, dict(zip(kept, rest, strict=False)))
+            seeds = values[len(behind) :]
+            wrt = _where(body.inputs, wanted)
+            found = again.backward([y for y, _ in seeded], seeds, wrt)
+            return [_or_zero(d, x) for d, x in zip(found, wrt, strict=True)]
+
+        given = [*behind, *(ct for _, ct in seeded)]
+        found = iter(record(trace, f"{body.name}_backward", given, run))
+        return [next(found) if want else None for want in wanted]
+
+
+CHECKPOINT = register(Checkpoint())
+
+
+class Again:
+    """The values of a body computed once more in `trace`, each where it is first asked for."""
+
+    def __init__(
+        self, trace: Trace, body: Graph, given: Sequence[Traced], saved: dict[Node, Traced]
+    ) -> None:
+        self.trace = trace
+        self._made = {**dict(zip(body.inputs, given, strict=True)), **saved}
+
+    def value(self, node: Node) -> Traced:
+        """What stands for a node of the body."""
+        stack = [node]
+        while stack:
+            wanted = stack[-1]
+            waiting = [x for x in wanted.inputs if wanted not in self._made and x not in self._made]
+            stack.extend(waiting)
+            if not waiting:
+                stack.pop()
+                if wanted not in self._made:
+                    self._made[wanted] = self._computed(wanted)
+        return self._made[node]
+
+    def _computed(self, node: Node) -> Traced:
+        trace = self.trace
+        operands = tuple(node_in(trace, self._made[x]) for x in node.inputs)
+        made = trace.builder.node(node.op, operands, node.attrs, "", node.source)
+        if node.name:
+            trace.names.setdefault(made, node.name)
+        return Traced(trace, made)
+
+    def backward(
+        self, outputs: Sequence[Node], cts: Sequence[Traced], wrt: Sequence[Node]
+    ) -> list[Any]:
+        """The cotangents of `wrt`, named after what they belong to."""
+        trace, saved = self.trace, self.trace.attributed
+
+        def observe(node: Node, ct: Any) -> Any:
+            if not isinstance(ct, list):
+                trace.cotangents.setdefault(ct.node, ("d_", node))
+            trace.attributed = node.source
+            return ct
+
+        try:
+            linear = TracedLinearizer(trace)
+            return reverse.cotangents(outputs, cts, wrt, self.value, linear, observe)
+        finally:
+            trace.attributed = saved
+
+
+def record(
+    trace: Trace, name: str, given: Sequence[Any], run: Callable[[list[Traced]], list[Any]]
+) -> list[Traced]:
+    """A checkpoint node for `run` on these values, none of its own values saved."""
+    operands = [as_traced(trace, x) for x in given]
+    named = [(x._trace.names.get(x.node, "") or f"x{k}", x.type) for k, x in enumerate(operands)]
+    body = trace_body(trace, name, named, run)
+    nodes = (*(node_in(trace, x) for x in operands), *body.captured)
+    return results_of(trace, nodes, body.graph, len(body.graph.outputs))
+
+
+def results_of(trace: Trace, nodes: Sequence[Node], body: Graph, results: int) -> list[Traced]:
+    node = trace.record(CHECKPOINT, tuple(nodes), {"body": body, "results": results})
+    return [
+        Traced(trace, trace.record(PROJECT, (node,), {"index": index})) for index in range(results)
+    ]
+
+
+def _current() -> Trace:
+    trace = current_trace()
+    assert trace is not None
+    return trace
+
+
+def _where(nodes: Sequence[Node], wanted: Sequence[bool]) -> list[Node]:
+    return [node for node, want in zip(nodes, wanted, strict=True) if want]
+
+
+def _part(out: Traced, index: int) -> Traced:
+    owner = out._trace
+    return Traced(owner, owner.record(PROJECT, (out.node,), {"index": index}))
+
+
+def _behind(x: Traced, after: Array) -> Traced:
+    """`x` as the backward sees it; constants are what they are."""
+    return x if x.node.op.name in UNNAMED else bind(BARRIER, x, after)
+
+
+def _or_zero(derivative: Any, node: Node) -> Any:
+    return zeros(node.type) if derivative is None else derivative
+
+
+@overload
+def checkpoint(fun: Callable[..., Any], *, policy: Any = None) -> Function: ...
+@overload
+def checkpoint(*, policy: Any = None) -> Callable[[Callable[..., Any]], Function]: ...
+def checkpoint(fun: Callable[..., Any] | None = None, *, policy: Any = None) -> Any:
+    """`fun`, whose intermediate values are computed again for a derivative instead of being kept.
+
+    Arguments and results are pytrees; works as a decorator, with or without options, and inside of
+    loops and branches. `policy` says which values may be kept all the same: one of
+    `tg.checkpoint_policies`, or a function of a `Value` (its operation, name, shape and dtype) that
+    returns a bool. Without one nothing but the arguments is kept.
+
+    >>> layer = tg.checkpoint(lambda h, w: np.tanh(h @ w))
+    """
+    if fun is None:
+        return partial(checkpoint, policy=policy)
+    chosen = as_policy(policy)
+    return checkpointed(fun, lambda _, body: [n for n in candidates(body) if chosen(value_of(n))])
+
+
+def checkpointed(
+    fun: Callable[..., Any], choose: Callable[[Trace, Graph], Iterable[Node] | None]
+) -> Function:
+    """`fun` as a checkpoint that keeps those values of its body that `choose` picks; None: it is
+    no checkpoint."""
+
+    def kept_whole(*args: Any, **kwargs: Any) -> Any:
+        trace = _current()
+        call = whole(trace, name_of(fun), fun, (args, kwargs))
+        saved = choose(trace, call.body.graph)
+        return fun(*args, **kwargs) if saved is None else _recorded(trace, call, saved)
+
+    kept_whole.__wrapped__ = getattr(fun, "python", fun)  # type: ignore[attr-defined]
+    return Function(kept_whole, name_of(fun))
+
+
+def _recorded(trace: Trace, call: Whole, saved: Iterable[Node]) -> Any:
+    body = call.body.graph
+    results = len(body.outputs)
+    outputs = (*body.outputs, *(node for node in saved if node not in body.outputs))
+    graph = Graph(body.name, body.inputs, outputs)
+    return unflatten(call.body.tree, iter(results_of(trace, call.operands, graph, results)))
+
+
+def candidates(body: Graph) -> list[Node]:
+    """The values of a body that could be kept: what it computes, without tuples and constants."""
+    inner = body.nodes[len(body.inputs) :]
+    return [n for n in inner if n.op.name not in UNNAMED and not isinstance(n.type, TupleType)]
+
+
+def value_of(node: Node) -> Value:
+    label = node.attributes["label"] if node.op is NAMED else node.name
+    name = "" if "%" in label else label
+    return Value(node.op.name, name, node.type.shape, node.type.dtype)
+
+
+def checkpoint_name(x: Any, name: str) -> Any:
+    """`x`, under a name that `save_only_these_names` and other policies know it by.
+
+    A value assigned to a variable of the checkpointed function has that variable's name without it.
+    """
+    return bind(NAMED, as_operand(x), label=name)
+
+
+__all__ = ["Policy", "checkpoint", "checkpoint_name", "checkpointed"]
