@@ -48,6 +48,7 @@ LAYERS = (
         "tracegrad.primitive",
         "tracegrad.checkpointing",
     ),
+    ("tracegrad.budget",),
     ("tracegrad.jacobians", "tracegrad.mapping"),
     ("tracegrad.eager", "tracegrad.eager.tensor", "tracegrad.autograd"),
     ("tracegrad",),

@@ -16,6 +16,7 @@ from typing import Any as _Any
 
 from tracegrad.errors import (
     CompileError,
+    MemoryBudgetError,
     NotDifferentiableError,
     ShapeError,
     TraceError,
@@ -29,6 +30,7 @@ from tracegrad.transforms import grad, jvp, value_and_grad, vjp
 
 if _TYPE_CHECKING:
     from tracegrad import autograd, checkpoint_policies
+    from tracegrad.budget import minimize_memory
     from tracegrad.checkpointing import checkpoint, checkpoint_name
     from tracegrad.control import cond, fori_loop, map, scan, switch, while_loop
     from tracegrad.custom import custom_jvp, custom_vjp
@@ -43,6 +45,7 @@ if _TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _LATER = {
+    "tracegrad.budget": ("minimize_memory",),
     "tracegrad.checkpointing": ("checkpoint", "checkpoint_name"),
     "tracegrad.control": ("cond", "fori_loop", "map", "scan", "switch", "while_loop"),
     "tracegrad.custom": ("custom_jvp", "custom_vjp"),
@@ -87,6 +90,7 @@ def __dir__() -> list[str]:
 __all__ = [
     "CompileError",
     "Function",
+    "MemoryBudgetError",
     "NotDifferentiableError",
     "ShapeDtype",
     "ShapeError",
@@ -114,6 +118,7 @@ __all__ = [
     "jacrev",
     "jvp",
     "map",
+    "minimize_memory",
     "no_grad",
     "primitive",
     "rand",

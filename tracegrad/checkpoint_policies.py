@@ -61,7 +61,7 @@ def save_anything_except_these_names(*names: str) -> Policy:
 
 def save_from_both_policies(first: Policy, second: Policy) -> Policy:
     """What either policy would keep may be kept."""
-    return lambda value: first(value) or second(value)
+    return lambda value: bool(first(value) or second(value))
 
 
 def as_policy(policy: Any) -> Policy:

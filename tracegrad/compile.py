@@ -18,6 +18,7 @@ from tracegrad.ir.dims import Assumptions, assuming
 from tracegrad.ir.graph import Graph, rebuild
 from tracegrad.later import Later
 from tracegrad.passes.expand import expand
+from tracegrad.passes.opened import opened
 from tracegrad.passes.simplify import simplify
 from tracegrad.tracing.naming import name_nodes
 
@@ -78,9 +79,10 @@ class Program:
     def stages(self) -> tuple[Stage, ...]:
         return optimise(self.graph)
 
-    @property
+    @cached_property
     def final(self) -> Graph:
-        return self.stages[-1].graph
+        """What is lowered: after all passes, without the barriers that kept values apart."""
+        return opened(self.stages[-1].graph)
 
     @cached_property
     def module(self) -> Any:

@@ -35,6 +35,12 @@ class NotDifferentiableError(TracegradError, TypeError):
     __module__ = "tracegrad"
 
 
+class MemoryBudgetError(TracegradError, ValueError):
+    """No choice of kept values fits a budget of memory."""
+
+    __module__ = "tracegrad"
+
+
 class UnsupportedError(TracegradError, TypeError):
     """A function or argument outside of what tracegrad knows."""
 

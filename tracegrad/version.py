@@ -76,7 +76,8 @@ class Version:
         if key not in self.splits:
             joint = joint_graph(self.graph, self.extents, key)
             program = Program(joint, f"{joint.name}_joint")
-            found = cut(program.final, len(self.graph.inputs), len(self.graph.outputs), key)
+            named = program.stages[-1].graph
+            found = cut(named, len(self.graph.inputs), len(self.graph.outputs), key)
             self.splits[key] = Split(
                 program,
                 found,

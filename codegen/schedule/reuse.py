@@ -24,6 +24,10 @@ from codegen.schedule.collapse import known_shapes
 from codegen.schedule.dependence import Access, accesses, aliases, used
 from codegen.traverse import Body, arrays, defined, statements, variables
 
+IDLE = 12
+"""Top-level statements that an array may lie dead before it is handed on. After more of them it is
+freed instead: while it waits it counts for the peak of memory."""
+
 
 @dataclass(eq=False)
 class Piece:
@@ -32,6 +36,7 @@ class Piece:
     shape: tuple[Expr, ...]
     dtype: np.dtype
     names: list[str]
+    donated: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,7 @@ def spans_of(function: Function) -> Spans:
 def donated(function: Function) -> list[Piece]:
     shapes = known_shapes(function)
     return [
-        Piece(shapes[parameter.name], parameter.dtype, [parameter.name])
+        Piece(shapes[parameter.name], parameter.dtype, [parameter.name], donated=True)
         for parameter in function.parameters
         if parameter.donated and parameter.rank and parameter.name in shapes
     ]
@@ -132,6 +137,7 @@ def dead_piece(alloc: Alloc, pool: Iterable[Piece], body: Body, spans: Spans) ->
         (when(piece, spans), piece)
         for piece in pool
         if (piece.shape, piece.dtype) == (alloc.shape, alloc.dtype)
+        and (piece.donated or first - when(piece, spans) <= IDLE)
         and is_dead(piece, alloc.array, first, body, spans)
     ]
     return max(found, key=lambda pair: pair[0])[1] if found else None

@@ -18,12 +18,12 @@ from tracegrad.autodiff import traced
 from tracegrad.autodiff.mincut import INFINITE, Network
 from tracegrad.ir.dims import Guard, symbols
 from tracegrad.ir.graph import Graph, Node, attr_sizes, reachable, rebuild
-from tracegrad.ir.types import ArrayType
+from tracegrad.ir.types import ArrayType, TupleType
 from tracegrad.ops.barrier import BARRIER
 from tracegrad.ops.constant import BOUND, Input
 from tracegrad.ops.reduction import Reduction
 from tracegrad.passes.cost import compute_cost, keep_cost
-from tracegrad.passes.plan import is_view
+from tracegrad.passes.plan import is_view, plan
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.naming import UNNAMED
 from tracegrad.tracing.trace import Trace, tracing
@@ -80,13 +80,9 @@ def joint_graph(graph: Graph, extents: dict[str, int], wanted: Sequence[bool]) -
 
 def joint_body(outer: Trace, body: Graph, wanted: Sequence[bool]) -> Graph:
     """The same for a body inside `outer`, whose sizes and assumptions it shares."""
-    known = outer.assumptions.known
-    guards = tuple(guard.substitute(known) for guard in outer.assumptions.guards)
-    body = rebuild(replace(body, guards=guards), None, known)
-    trace = Trace.resume(body, outer.assumptions.hints)
-    trace.assumptions = outer.assumptions
+    trace, body = _resumed(outer, body)
     outputs, found = differentiate(trace, body, wanted)
-    return replace(trace.finish_body(outputs), guards=guards, output_names=found)
+    return replace(trace.finish_body(outputs), guards=body.guards, output_names=found)
 
 
 def differentiate(
@@ -126,7 +122,9 @@ def cut(joint: Graph, arguments: int, outputs: int, wanted: Sequence[bool]) -> C
     missing = tuple(not name for name in joint.output_names)
     repeated = tuple(_repeated(joint, behind))
     again = tuple(recomputed)
-    return Cut(forward, backward, outputs, seeds, residuals, tuple(wanted), missing, again, repeated)
+    return Cut(
+        forward, backward, outputs, seeds, residuals, tuple(wanted), missing, again, repeated
+    )
 
 
 def _repeated(joint: Graph, behind: set[Node]) -> Iterator[Node]:
@@ -143,6 +141,52 @@ def _repeated(joint: Graph, behind: set[Node]) -> Iterator[Node]:
         elif key in known and node.op.name not in UNNAMED:
             twins[node] = known[key]
             yield node
+
+
+def kept_by_position(
+    outer: Trace, body: Graph, wanted: Sequence[bool]
+) -> Iterator[tuple[int, ArrayType]]:
+    """What the backward of a body inside `outer` would have kept, split off by the cut or in one
+    program with its forward: the types of the values, and the positions in `body.nodes` where they
+    are computed. Residuals of a loop count where the loop is.
+    """
+    trace, again = _resumed(outer, body)
+    outputs, _ = differentiate(trace, again, wanted)
+    joint = Graph(body.name, tuple(trace.inputs), tuple(outputs))
+    arguments, results = len(body.inputs), len(body.outputs)
+    inputs, gradients = joint.inputs[:arguments], joint.outputs[results:]
+    behind, needed = _depends_on(joint, set(joint.inputs[arguments:])), reachable(gradients)
+    order = [node for node in joint.nodes if node in needed]
+    free = {*inputs, *again.outputs}
+    kept, _ = _choose(order, behind, _crossing(order, behind, gradients), free)
+    kept = dict.fromkeys((*kept, *_stored_across(joint, behind)))
+    positions = {node: number for number, node in enumerate(again.nodes)}
+    loops = {new: positions[old] for old, new in trace.superseded.items()}
+    for node in kept:
+        place = positions.get(node, loops.get(node.inputs[0]) if node.inputs else None)
+        if node not in free and place is not None and not isinstance(node.type, TupleType):
+            yield place, node.type
+
+
+def _stored_across(joint: Graph, behind: set[Node]) -> Iterator[Node]:
+    """The forward's values that one program would store and read again in the backward."""
+    stored = plan(joint).stored
+    read: set[Node] = set()
+    for node in reversed(joint.nodes):
+        if node in behind or (node in read and node not in stored):
+            read.update(node.inputs)
+        if node in read and node in stored and node not in behind and node.op.name not in UNNAMED:
+            yield node
+
+
+def _resumed(outer: Trace, body: Graph) -> tuple[Trace, Graph]:
+    """A trace that goes on where a body inside `outer` ended, and the body in its sizes."""
+    known = outer.assumptions.known
+    guards = tuple(guard.substitute(known) for guard in outer.assumptions.guards)
+    body = rebuild(replace(body, guards=guards), None, known)
+    trace = Trace.resume(body, outer.assumptions.hints)
+    trace.assumptions = outer.assumptions
+    return trace, body
 
 
 def _depends_on(graph: Graph, sources: set[Node]) -> set[Node]:

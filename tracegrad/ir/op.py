@@ -51,7 +51,7 @@ class Op:
     conditional = False
     """Whether its element reads operands under a condition (`read(k, index, True)`)."""
     inlined = False
-    """A call that one node stands for until derivatives are taken; then its body takes its place."""
+    """A call that one node stands for until derivatives are taken; then its body's nodes do."""
     overwrites: int | None = None
     """The operand whose memory the result may take over: the kernel writes into a part of it."""
 

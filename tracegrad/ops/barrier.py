@@ -1,6 +1,7 @@
 """Values that keep apart: a barrier, behind which everything is computed again, and names.
 
-    forward:  h = tanh(x)        backward:  x1 = barrier(x, d_y);  h1 = tanh(x1);  d_x = d_y * (1 - h1**2)
+    forward:   h = tanh(x)
+    backward:  x1 = barrier(x, d_y);  h1 = tanh(x1);  d_x = d_y * (1 - h1**2)
 
 Equal operations of equal operands are one node; `tanh(x1)` is not `tanh(x)`, and since the barrier
 has the cotangent for an operand, it belongs to the backward. It costs nothing: it is no
