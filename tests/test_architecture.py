@@ -40,6 +40,7 @@ LAYERS = (
     ("tracegrad.entry",),
     ("tracegrad.version",),
     ("tracegrad.inspect",),
+    ("tracegrad.pyflow",),
     ("tracegrad.function",),
     ("tracegrad.promise", "tracegrad.checkpoint_policies"),
     (

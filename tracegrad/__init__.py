@@ -26,6 +26,7 @@ from tracegrad.errors import (
 from tracegrad.function import Function, trace
 from tracegrad.later import Later as _Later
 from tracegrad.ops import PUBLIC
+from tracegrad.pyflow.range import Range as range
 from tracegrad.transforms import grad, jvp, value_and_grad, vjp
 
 if _TYPE_CHECKING:
@@ -123,6 +124,7 @@ __all__ = [
     "primitive",
     "rand",
     "randn",
+    "range",
     "scan",
     "set_grad_enabled",
     "switch",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, update_wrapper
+from functools import cached_property, partial, update_wrapper
 from inspect import Parameter, Signature
 from types import MethodType
 from typing import Any
@@ -25,6 +25,7 @@ from tracegrad.ir.graph import Node
 from tracegrad.ir.interpret import fits
 from tracegrad.leaves import argument, is_leaf, kind, leaves_of, normalised
 from tracegrad.ops.operators import ArrayMethods
+from tracegrad.pyflow.build import rewritten
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.operands import operand_rows
 from tracegrad.tracing.source import definition, point_at, raised_at
@@ -49,14 +50,21 @@ class Function(Inspectable):
     __call__: Callable[..., Any]
 
     def __init__(
-        self, python: Callable[..., Any], name: str = "", signature: Signature | None = None
+        self,
+        python: Callable[..., Any],
+        name: str = "",
+        signature: Signature | None = None,
+        *,
+        python_control_flow: bool = False,
     ) -> None:
         if not callable(python):
             raise TypeError(f"only functions can be traced: this is {python!r}")
         update_wrapper(self, python)
         self.__dict__.pop("grad", None)  # of a traced function that is traced again
         self.__dict__.pop("value_and_grad", None)
+        self.__dict__.pop("program", None)
         self.python = python
+        self.python_control_flow = python_control_flow
         self.name = name or name_of(python)
         self._signature = signature_of(python)
         self._calls = signature or signature_of(python, follow_wrapped=False)
@@ -75,8 +83,17 @@ class Function(Inspectable):
         if instance is None:
             return self
         if instance not in self._bound:
-            self._bound[instance] = Function(MethodType(self.python, instance), self.name)
+            self._bound[instance] = Function(
+                MethodType(self.python, instance),
+                self.name,
+                python_control_flow=self.python_control_flow,
+            )
         return self._bound[instance]
+
+    @cached_property
+    def program(self) -> Callable[..., Any]:
+        """What a trace runs: the function, its control flow rewritten where it asks for that."""
+        return rewritten(self.python, self.python_control_flow)
 
     def _missed(self, *args: Any, **kwargs: Any) -> Any:
         """A call that no entry takes."""
@@ -84,7 +101,7 @@ class Function(Inspectable):
         leaves, tree = leaves_of((args, kwargs))
         kinds = [type(value) for value in leaves if isinstance(value, ArrayMethods)]
         if Traced in kinds:
-            return self.python(*args, **kwargs)
+            return self.program(*args, **kwargs)
         if kinds:
             return kinds[0].call(self, leaves, tree)  # type: ignore[attr-defined]
         version, values = self.version_of(leaves, tree)
@@ -196,7 +213,7 @@ class Function(Inspectable):
             ]
             args, kwargs = unflatten(tree, iter(leaves))
             try:
-                outputs, output_tree = self._outputs(trace, self.python(*args, **kwargs))
+                outputs, output_tree = self._outputs(trace, self.program(*args, **kwargs))
             except (TracegradError, ValueError) as error:
                 cause = error if isinstance(error, TracegradError) else error.__cause__
                 if not isinstance(cause, TracegradError):
@@ -272,6 +289,21 @@ def signature_of(python: Callable[..., Any], follow_wrapped: bool = True) -> Sig
         return Signature([Parameter(name, kind) for name, kind in kinds.items()])
 
 
-def trace(function: Callable[..., Any]) -> Function:
-    """Decorate a function of arrays: it is traced at its first call and runs compiled."""
-    return Function(function)
+def trace(function: Callable[..., Any] | None = None, *, python_control_flow: bool = False) -> Any:
+    """Decorate a function of arrays: it is traced at its first call and runs compiled.
+
+    With `python_control_flow=True`, `if`, `while`, `for`, `and`, `or`, `not` and conditional
+    expressions on traced values become branches and loops of the compiled code, by rewriting the
+    function's source; what is known while tracing stays Python. A `for` over `tg.range(n)` becomes
+    a loop without it. Raises TraceError where the source is needed and cannot be read.
+
+    >>> import tracegrad as tg
+    >>> @tg.trace(python_control_flow=True)
+    ... def relu(x):
+    ...     if x > 0:
+    ...         return x
+    ...     return 0.0
+    """
+    if function is None:
+        return partial(Function, python_control_flow=python_control_flow)
+    return Function(function, python_control_flow=python_control_flow)

@@ -11,7 +11,7 @@ min-cut of A. Chen et al., functorch 2022, with the cost of recomputation as fur
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 
 from tracegrad.autodiff import traced
@@ -103,14 +103,21 @@ def differentiate(
     return [*graph.outputs, *cotangents], marks
 
 
-def cut(joint: Graph, arguments: int, outputs: int, wanted: Sequence[bool]) -> Cut:
-    """Split a (simplified, named) joint graph of that many arguments and outputs."""
+def cut(
+    joint: Graph, arguments: int, outputs: int, wanted: Sequence[bool], in_loop: bool = False
+) -> Cut:
+    """Split a (simplified, named) joint graph of that many arguments and outputs.
+
+    `in_loop`: it is a loop's body, whose steps stack what they keep; values whose extents the body
+    computes differ in size from step to step, and are computed again.
+    """
     inputs, cts = joint.inputs[:arguments], joint.inputs[arguments:]
     results, gradients = joint.outputs[:outputs], joint.outputs[outputs:]
     behind = _depends_on(joint, set(cts))
     needed = [node for node in joint.nodes if node in reachable(gradients)]
     crossing = _crossing(needed, behind, gradients)
-    kept, recomputed = _choose(needed, behind, crossing, {*inputs, *results})
+    ragged = _of_computed_extent(joint) if in_loop else set()
+    kept, recomputed = _choose(needed, behind, crossing, {*inputs, *results}, ragged)
     forward_extra = [node for node in kept if node not in inputs and node not in results]
     forward = replace(
         joint, name=f"{joint.name}_forward", inputs=inputs, outputs=(*results, *forward_extra)
@@ -185,7 +192,7 @@ def _resumed(outer: Trace, body: Graph) -> tuple[Trace, Graph]:
     guards = tuple(guard.substitute(known) for guard in outer.assumptions.guards)
     body = rebuild(replace(body, guards=guards), None, known)
     trace = Trace.resume(body, outer.assumptions.hints)
-    trace.assumptions = outer.assumptions
+    trace.share_sizes(outer)
     return trace, body
 
 
@@ -204,8 +211,28 @@ def _crossing(needed: Sequence[Node], behind: set[Node], gradients: Sequence[Nod
     return [node for node in needed if node in read and node not in behind]
 
 
+def _of_computed_extent(graph: Graph) -> set[Node]:
+    """The nodes among whose extents are such that the graph computes."""
+    bound = {str(node.attributes["symbol"]) for node in graph.nodes if node.op is BOUND}
+    if not bound:
+        return set()
+
+    def types(node: Node) -> tuple[ArrayType, ...]:
+        return node.type.parts if isinstance(node.type, TupleType) else (node.type,)
+
+    return {
+        node
+        for node in graph.nodes
+        if any(bound & {*symbols(size)} for type in types(node) for size in type.shape)
+    }
+
+
 def _choose(
-    needed: Sequence[Node], behind: set[Node], crossing: Sequence[Node], free: set[Node]
+    needed: Sequence[Node],
+    behind: set[Node],
+    crossing: Sequence[Node],
+    free: set[Node],
+    ragged: Set[Node] = frozenset(),
 ) -> tuple[list[Node], list[Node]]:
     """Which forward values to keep, and which to compute again from those.
 
@@ -217,8 +244,10 @@ def _choose(
     for node in values:
         computed, at_hand = ("computed", node), ("at hand", node)
         once = _only_once(node) and not (is_view(node) and node.inputs[0] in free)
-        network.edge("source", computed, INFINITE if once else compute_cost(node))
-        network.edge(computed, at_hand, 0.0 if node in free else keep_cost(node))
+        again = INFINITE if once and node not in ragged else compute_cost(node)
+        network.edge("source", computed, again)
+        keep = INFINITE if node in ragged else keep_cost(node)
+        network.edge(computed, at_hand, 0.0 if node in free else keep)
         for operand in node.inputs:
             network.edge(("at hand", operand), computed, INFINITE)
         if node in crossing:

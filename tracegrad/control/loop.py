@@ -235,7 +235,7 @@ def _closed(wanted: Sequence[bool], body: Graph, carries: int) -> list[bool]:
 def body_cut(trace: Trace, body: Graph, wanted: Sequence[bool]) -> Cut:
     """Forward and backward of a body, split by the residual cut."""
     joint = joint_body(trace, body, wanted)
-    return cut(simplify(expand(joint)), len(body.inputs), len(body.outputs), wanted)
+    return cut(simplify(expand(joint)), len(body.inputs), len(body.outputs), wanted, True)
 
 
 def _with_residuals(ran: Ran, found: Cut, superseded: Node | None) -> dict[int, Any]:

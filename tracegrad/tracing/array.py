@@ -40,7 +40,10 @@ class View:
 
     def look(self, trace: Trace) -> Node:
         """The view's present value."""
-        others = (x.node if isinstance(x, Traced) else trace.lift(x) for x in self.others)
+        others = (
+            trace.capture(x._trace, x.node) if isinstance(x, Traced) else trace.lift(x)
+            for x in self.others
+        )
         return trace.record(self.op, (self.base.node, *others), self.attrs)
 
     def put(self, value: Any) -> Traced:
@@ -68,11 +71,13 @@ class Traced(ArrayMethods):
     @property
     def node(self) -> Node:
         """The current value; a view looks again if its base was written to."""
-        if self._trace.finished:
-            raise leaked(self._trace.name)
         if self._view is not None and self._seen != self._view.base._total_version():
+            _ = self._view.base.node
+            self._trace = self._view.base._trace
             self._node = self._view.look(self._trace)
             self._seen = self._view.base._total_version()
+        if self._trace.finished:
+            raise leaked(self._trace.name)
         return self._node
 
     def _total_version(self) -> int:
@@ -112,12 +117,6 @@ class Traced(ArrayMethods):
 
     def write(self, value: Any) -> None:
         """Become `value` (of this type): an in-place write, seen by every view of this array."""
-        trace = current_trace()
-        if trace is not None and trace is not self._trace:
-            raise TraceError(
-                f"the body {trace.name} writes into an array from outside of it: carry the array "
-                "through the loop, or return the value from the branch"
-            )
         if self._view is not None:
             self._view.base.write(self._view.put(value))
             return
@@ -127,8 +126,33 @@ class Traced(ArrayMethods):
                 "must "
                 f"not change its arguments; write {self._argument} = {self._argument}.copy() first"
             )
+        trace = current_trace()
+        if trace is not None and trace is not self._trace:
+            if trace.written is None:
+                raise TraceError(
+                    f"the body {trace.name} writes into an array from outside of it: carry the "
+                    "array through the loop, or return the value from the branch"
+                )
+            trace.written(self)
         self._node = value.node
         self._version += 1
+
+    @property
+    def root(self) -> Traced:
+        """The array whose memory this is or looks at."""
+        return self if self._view is None else self._view.base.root
+
+    @property
+    def is_argument(self) -> bool:
+        """Whether it is an argument of the traced function, which must not be written to."""
+        return bool(self.root._argument)
+
+    def lend(self, trace: Trace, node: Node) -> tuple[Trace, Node]:
+        """Be `node` of another trace, a body's, that may write to it; what it was before."""
+        before = self._trace, self._node
+        self._trace, self._node = trace, node
+        self._version += 1
+        return before
 
     def _same_type(self, value: Any) -> Any:
         """`value` as an in-place write stores it: cast to this dtype, broadcast to this shape."""
@@ -231,7 +255,8 @@ class Traced(ArrayMethods):
             return bool(value)
         raise self._no_value(
             "used as a condition (if, while, and, or, not, assert)",
-            "use np.where(condition, a, b), or tg.cond for a branch",
+            "use np.where(condition, a, b), or tg.cond for a branch, or decorate the function with "
+            "@tg.trace(python_control_flow=True)",
         )
 
     def __float__(self) -> float:

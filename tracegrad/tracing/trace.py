@@ -6,7 +6,7 @@ In: argument types with the extents of this call. Out: a `Graph` whose sizes are
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -80,6 +80,8 @@ class Trace:
         self.superseded: dict[Node, Node] = {}
         self.captured: dict[Node, Node] = {}
         """A body's own inputs for values of the enclosing trace that it reads."""
+        self.written: Callable[[Any], None] | None = None
+        """What a body does with arrays from outside of it that it writes to; None: it must not."""
         self.finished = False
         self.notes: list[str] = []
         """What `explain()` is to say about the program: which loops were rolled."""
@@ -98,7 +100,13 @@ class Trace:
         trace._resumed = True
         trace.names = {node: node.name for node in graph.nodes}
         trace.notes = list(graph.notes)
+        taken = {*extents, *(name for size in _all_sizes(graph) for name in symbols(size))}
+        trace._fresh = (name for name in size_names() if name not in taken)
         return trace
+
+    def share_sizes(self, outer: Trace) -> None:
+        """Know what `outer` knows of sizes, and name new ones apart from its own."""
+        self.assumptions, self._fresh = outer.assumptions, outer._fresh
 
     def child(self, name: str) -> Trace:
         """The trace of a body (of a loop, of a branch) inside this one; sizes are shared."""

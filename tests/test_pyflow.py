@@ -1,0 +1,424 @@
+"""Python's control flow on traced values: `tg.range`, and `python_control_flow=True`."""
+
+from __future__ import annotations
+
+import linecache
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tracegrad as tg
+
+RNG = np.random.default_rng(11)
+X = RNG.uniform(0.3, 1.4, 5)
+
+
+def recurrence(x: Any) -> Any:
+    s, out = 0.0, tg.zeros(x.shape[0])
+    for i in tg.range(x.shape[0]):
+        t = np.sin(x[i])
+        s = s * 0.5 + t
+        out[i] = s
+    return np.sum(out) + s
+
+
+def backwards(x: Any) -> Any:
+    n, s = x.shape[0], x[0] * 0
+    for i in tg.range(n - 1, 0, -2):
+        s = s * x[i] + x[i - 1]
+    return s
+
+
+def vector_from_number(x: Any) -> Any:
+    s = 1
+    for i in tg.range(3):
+        s = s * x + x[i]
+    return np.sum(s)
+
+
+def nested(x: Any) -> Any:
+    total = 0.0
+    for i in tg.range(x.shape[0]):
+        row = 1.0
+        for j in tg.range(i):
+            row = row * x[j]
+        total += row * x[i]
+    return total
+
+
+def first_set_inside(x: Any) -> Any:
+    for i in tg.range(x.shape[0]):
+        last = x[i] * x[0]
+    return last * i  # pyright: ignore
+
+
+def through_a_view(x: Any) -> Any:
+    out = np.zeros_like(x)
+    middle = out[1:]
+    for i in tg.range(3):
+        middle += x[i] * x[1:]
+        out[0] += x[i]
+    return np.sum(out * out)
+
+
+def dictionary(x: Any) -> Any:
+    state = {"a": x[0], "b": 0.0}
+    other = state
+    for i in tg.range(x.shape[0]):
+        state["a"] = state["a"] * x[i]
+        state["b"] += state["a"]
+    return other["a"] * other["b"]
+
+
+def computed_bound(x: Any) -> Any:
+    s = x[0]
+    for i in tg.range(np.sum(x > 0.5)):
+        s = s + x[i] * i
+    return s
+
+
+def plain_array(x: Any) -> Any:
+    out = np.zeros(5)
+    for i in tg.range(5):
+        out[i] = x[i] ** 2
+    return np.sum(out**2)
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        recurrence, backwards, vector_from_number, nested, first_set_inside, through_a_view,
+        dictionary, computed_bound, plain_array,
+    ],
+    ids=lambda f: f.__name__,
+)  # fmt: skip
+def test_range(program: Callable[..., Any]) -> None:
+    check(tg.trace(program), program)
+
+
+def check(traced: Any, program: Callable[..., Any], x: np.ndarray = X) -> None:
+    """Value, both modes, second order, against the same program run by Python."""
+    expected = program(x)
+    np.testing.assert_allclose(traced(x), expected, rtol=1e-12)
+    step = 1e-6
+    slope = np.array(
+        [(program(x + step * d) - program(x - step * d)) / (2 * step) for d in np.eye(len(x))]
+    )
+    gradient = traced.grad(x)
+    np.testing.assert_allclose(gradient, slope, rtol=1e-6, atol=1e-7)
+    direction = np.linspace(-1, 1, len(x))
+    tangent = tg.jvp(traced, (x,), (direction,))[1]
+    np.testing.assert_allclose(tangent, gradient @ direction, rtol=1e-10, atol=1e-12)
+    second = tg.grad(lambda x: np.sum(traced.grad(x) * direction))(x)
+    expected = (traced.grad(x + 1e-5 * direction) - traced.grad(x - 1e-5 * direction)) / 2e-5
+    np.testing.assert_allclose(second, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(traced.dump(x, which="primal").function()(x), program(x), rtol=1e-12)
+
+
+def test_one_version_and_constant_source_for_all_lengths() -> None:
+    traced = tg.trace(recurrence)
+    for size in (2, 5, 900):
+        x = RNG.normal(size=size)
+        np.testing.assert_allclose(traced(x), recurrence(x), rtol=1e-12)
+    assert len(traced.versions) == 1
+
+
+def test_range_is_range_outside_of_a_trace() -> None:
+    assert list(tg.range(3)) == [0, 1, 2]
+    assert list(tg.range(5, 0, -2)) == [5, 3, 1]
+    assert len(tg.range(2, 9, 3)) == 3
+    with pytest.raises(ValueError, match="must not be zero"):
+        tg.range(1, 2, 0)
+    with pytest.raises(TypeError):
+        tg.range(1.5)
+
+
+def absolute(x: Any) -> Any:
+    if x[0] > 1:
+        return np.sum(x)
+    elif x[1] > 1 and x[2] > 0.2:  # noqa: RET505
+        y = np.sum(x) * 2
+    else:
+        y = x[0]
+    return y * x[3]
+
+
+def sides_write(x: Any) -> Any:
+    out, count = np.zeros_like(x), 0
+    for i in range(x.shape[0]):
+        if x[i] > 0.8:
+            out[i] = x[i] ** 2
+            count += 1
+        else:
+            out[i] -= x[i]
+    return np.sum(out * out) + count
+
+
+def early(x: Any) -> Any:
+    y = 1.0
+    while y < 100:
+        for i in range(x.shape[0]):
+            if x[i] < 0.1:
+                return y
+            if x[i] > 1.2:
+                continue
+            y = y + x[i] * y
+            if y > 50:
+                break
+        else:
+            y = y * 1.5
+        if not y > 3 or y > 90:
+            break
+    return y * x[0]
+
+
+def bisection(x: Any) -> Any:
+    low, high = x[0] * 0, x[0] + 3
+    for _ in range(60):
+        middle = (low + high) / 2
+        if middle * middle > x[1]:
+            high = middle
+        else:
+            low = middle
+        if high - low < 1e-14:
+            break
+    root = (low + high) / 2
+    return (root + x[1] / root) / 2  # a Newton step: bisection itself has no derivative
+
+
+def expressions(x: Any) -> Any:
+    a = x[0] if 0 < x[1] < 1 <= x[2] + 1 else -x[0]
+    b = x[3] if x[1] > 5 or not x[0] > 2 else 0.0
+    inner = lambda t: t * t if t > 0.5 else t  # noqa: E731
+    return a * b + inner(x[4])
+
+
+def rows(x: Any) -> Any:
+    total = 0.0
+    for i, (a, b) in enumerate(zip(x, x[1:])):  # noqa: B905, RUF007
+        if a < b:
+            total += i * a
+        else:
+            total = total * b
+    for a in reversed(x):
+        total = total + a * a
+    return total
+
+
+def while_with_arrays(x: Any) -> Any:
+    y, steps = x.copy(), 0
+    while np.sum(y) < 100:
+        y = y * 1.5
+        y[0] += 1
+        steps += 1
+    return np.sum(y) * steps
+
+
+def static(x: Any) -> Any:
+    total, label = 0.0, None
+    for k in range(3):
+        if k == 1:
+            continue
+        label = label or "first"
+        total = total + x[k] if label == "first" else total
+    assert label == "first"
+    return total
+
+
+PROGRAMS = [
+    absolute, sides_write, early, bisection, expressions, rows, while_with_arrays, static,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda f: f.__name__)
+def test_python_control_flow(program: Callable[..., Any]) -> None:
+    if program is bisection:
+        traced = tg.trace(program, python_control_flow=True)
+        np.testing.assert_allclose(traced(X), np.sqrt(X[1]), rtol=1e-12)
+        return
+    check(tg.trace(program, python_control_flow=True), program)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_all_paths(seed: int) -> None:
+    x = np.random.default_rng(seed).uniform(0.05, 1.6, 5)
+    for program in PROGRAMS:
+        traced = tg.trace(program, python_control_flow=True)
+        np.testing.assert_allclose(traced(x), program(x), rtol=1e-12)
+
+
+class Model:
+    def __init__(self, k: float) -> None:
+        self.__k = k
+
+    @tg.trace(python_control_flow=True)
+    def grow(self, x: Any, *, most: float = 10.0) -> Any:
+        """Doubles."""
+        while x < most:
+            x = x * self.__k
+        return x
+
+
+class Twice(Model):
+    @tg.trace(python_control_flow=True)
+    def grow(self, x: Any, *, most: float = 10.0) -> Any:
+        if x > 0:  # noqa: SIM108
+            y = super().grow(x, most=most)
+        else:
+            y = x
+        return 2 * y
+
+
+def test_methods_closures_and_defaults() -> None:
+    assert Model(2.0).grow(3.0) == 12.0
+    assert Model(2.0).grow(3.0, most=20.0) == 24.0
+    assert Twice(2.0).grow(3.0) == 24.0
+    assert Twice(2.0).grow(-3.0) == -6.0
+    scale = 3.0
+
+    @tg.trace(python_control_flow=True)
+    def scaled(x: Any, power: int = 2) -> Any:
+        return scale * x**power if x > 0 else x
+
+    assert scaled(2.0) == 12.0
+    assert scaled(2.0, power=3) == 24.0
+    assert scaled(-2.0) == -2.0
+    choose = tg.trace(lambda x: x if x > 0 else -x, python_control_flow=True)
+    assert choose(-2.0) == 2.0
+    assert tg.grad(choose)(-2.0) == -1.0
+
+
+def test_a_decorated_function() -> None:
+    def logged(f: Callable[..., Any]) -> Callable[..., Any]:
+        import_name = f.__name__
+
+        def wrapper(*args: Any) -> Any:
+            assert import_name == "inner"
+            return f(*args) + 1
+
+        wrapper.__wrapped__ = f  # type: ignore[attr-defined]
+        return wrapper
+
+    @tg.trace
+    @logged
+    def inner(x: Any) -> Any:
+        s = 0.0
+        for i in tg.range(x.shape[0]):
+            s += x[i]
+        return s
+
+    np.testing.assert_allclose(inner(X), X.sum() + 1)
+
+
+def test_notebook_cells_and_missing_source() -> None:
+    text = "def f(x):\n    if x > 0:\n        return x\n    return -2 * x\n"
+    space: dict[str, Any] = {}
+    exec(compile(text, "<ipython-input-7>", "exec"), space)
+    with pytest.raises(tg.TraceError, match="needs the source of f"):
+        tg.trace(space["f"], python_control_flow=True)(1.0)
+    linecache.cache["<ipython-input-7>"] = (len(text), None, [*text.splitlines(True)], "cell")  # type: ignore[assignment]
+    assert tg.trace(space["f"], python_control_flow=True)(-1.0) == 2.0
+
+
+def helper(x: Any) -> Any:
+    s = 0.0
+    for i in tg.range(3):
+        s = s + x[i]
+    return s
+
+
+def calls_helper(x: Any) -> Any:
+    return helper(x)
+
+
+def grows(x: Any) -> Any:
+    for _ in tg.range(3):
+        x = np.concatenate([x, x])
+    return x
+
+
+def appends(x: Any) -> Any:
+    ys: list[Any] = []
+    for i in tg.range(3):
+        ys.append(x[i])
+    return np.stack(ys)
+
+
+def breaks(x: Any) -> Any:
+    for _ in tg.range(3):
+        if x.shape[0] == 2:
+            break
+    return x
+
+
+def one_side(x: Any) -> Any:
+    if x[0] > 0:
+        t = x
+    return t
+
+
+def two_shapes(x: Any) -> Any:
+    if x[0] > 0:
+        return x
+    return x[0]
+
+
+def none_or_array(x: Any) -> Any:
+    y = None
+    if x[0] > 0:
+        y = x
+    return y
+
+
+def sets_attribute(x: Any) -> Any:
+    holder = Model(1.0)
+    while x[0] < 3:
+        holder.value = x  # type: ignore[attr-defined]
+        x = x + 1
+    return x
+
+
+def array_condition(x: Any) -> Any:
+    if x > 0:
+        x = x * 2
+    return x
+
+
+@pytest.mark.parametrize(
+    ("program", "message", "line"),
+    [
+        (calls_helper, "decorate helper with @tg.trace", "for i in tg.range(3):"),
+        (grows, "x changes from f64\\[5\\]|x changes from f64\\[10\\]", "for _ in tg.range(3):"),
+        (appends, "the list ys changes its length", "for i in tg.range(3):"),
+        (breaks, "break in a loop over tg.range", "break"),
+    ],
+    ids=lambda v: getattr(v, "__name__", None),
+)
+def test_errors_of_range(program: Callable[..., Any], message: str, line: str) -> None:
+    with pytest.raises(tg.TraceError, match=message) as caught:
+        tg.trace(program)(X)
+    assert line in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("program", "message", "line"),
+    [
+        (one_side, "t gets a value on one side", "if x[0] > 0:"),
+        (two_shapes, "returns f64\\[5\\] or f64,", "if x[0] > 0:"),
+        (none_or_array, "y is f64\\[5\\] on one side .* None on the other", "if x[0] > 0:"),
+        (sets_attribute, "holder.value is set in a while loop", "while x[0] < 3:"),
+        (array_condition, "the condition is an array, f64|bool", "if x > 0:"),
+    ],
+    ids=lambda v: getattr(v, "__name__", None),
+)
+def test_errors_of_branches(program: Callable[..., Any], message: str, line: str) -> None:
+    with pytest.raises(tg.TraceError, match=message) as caught:
+        tg.trace(program, python_control_flow=True)(X)
+    assert line in str(caught.value)
+
+
+def test_without_it_the_error_says_so() -> None:
+    with pytest.raises(tg.TraceError, match="python_control_flow=True"):
+        tg.trace(absolute)(X)

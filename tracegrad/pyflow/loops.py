@@ -1,0 +1,350 @@
+"""The loop over items or while a condition holds: its body traced, its variables carried.
+
+    for i in tg.range(n):            loop(carry (s, out),
+        s = s * x[i]         ->           body: s' = s * x[i], out' = out with s at i)
+        out[i] = s
+
+A number takes the dtype that the body gives it, `s = 0` with `s = s + x[i]`. A variable that
+changes its type otherwise, or has no value before the loop, does so in the first step, which then
+is done ahead of the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+from tracegrad.autodiff.derived import as_traced
+from tracegrad.control.body import Body, node_in, zeros
+from tracegrad.control.loop import INDEX, Span, loop
+from tracegrad.control.repeat import repeat
+from tracegrad.errors import TraceError
+from tracegrad.ir.graph import Node
+from tracegrad.ir.types import ArrayType
+from tracegrad.pyflow.branches import cast, name_results
+from tracegrad.pyflow.items import Items
+from tracegrad.pyflow.state import (
+    MISSING,
+    OWN,
+    Part,
+    Variable,
+    containers,
+    kept,
+    labelled,
+    lent,
+    put_back,
+    unified,
+    written_arrays,
+)
+from tracegrad.tracing.array import Traced
+from tracegrad.tracing.trace import Trace, current_trace, tracing
+from tracegrad.tree import LEAF, Tree, unflatten
+
+
+class Claimed(BaseException):
+    """The body writes to an array from outside of it that was not carried: it is to be."""
+
+    def __init__(self, root: Traced) -> None:
+        super().__init__()
+        self.root = root
+
+
+class NoStep(Exception):
+    """The loop is over nothing."""
+
+
+class Unsettled(Exception):
+    """The first step changes what a variable is; `error` is what to say if every step does."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+
+@dataclass
+class Carry:
+    """What passes from step to step, as it is before the first: a variable's structure, leaves."""
+
+    row: Variable
+    tree: Tree
+    labels: list[str]
+    values: list[Traced]
+    types: list[ArrayType]
+
+    def stand_ins(self, trace: Trace) -> Any:
+        """The variable in a body: its leaves are inputs."""
+        leaves = [
+            Traced(trace, trace.add_node(type, label), value._argument)
+            for label, type, value in zip(self.labels, self.types, self.values, strict=True)
+        ]
+        return unflatten(self.tree, iter(leaves))
+
+
+@dataclass
+class Step:
+    """A traced body: its trace, and what the variables hold at its end."""
+
+    trace: Trace
+    values: list[Any]
+    leaves: list[list[Node]]
+    trees: list[Tree]
+    arrays: list[Node] = field(default_factory=list)
+
+
+class Looped:
+    """One loop that is being recorded."""
+
+    def __init__(
+        self,
+        body: Part,
+        rows: Sequence[Variable],
+        changed: Sequence[Any],
+        go: Callable[[], Any] | None = None,
+    ) -> None:
+        trace = current_trace()
+        assert trace is not None
+        self.trace: Trace = trace
+        self.held = containers((body,), changed)
+        names = {row.name for row in self.held}
+        self.body, self.go = body, go
+        self.rows = [*(row for row in rows if row.name not in names), *self.held]
+        self.roots = written_arrays(trace, (body,), rows, changed)
+
+    def run_while(self) -> None:
+        """While the condition holds, known to be open."""
+        try:
+            carries, step = self._settled(None)
+        except Unsettled as unsettled:
+            raise unsettled.error from None
+        self._finish(carries, self._record_while(carries, step, None))
+
+    def run_over(self, items: Items) -> None:
+        """For all items, or until the condition does not hold."""
+        ahead = False
+        while True:
+            if isinstance(items.length, int) and items.length <= 0:
+                return
+            try:
+                carries, step = self._settled(items)
+                break
+            except NoStep:
+                return
+            except Unsettled as unsettled:
+                if ahead or not items.counted:
+                    raise unsettled.error from None
+            if items.is_empty():
+                return
+            self.body(items.at(0))
+            ahead, items = True, items.after_first()
+        if self.go is None:
+            results = self._record_counted(carries, step, items.span(self.trace))
+        else:
+            results = self._record_while(carries, step, items)
+        self._finish(carries, results)
+
+    def _settled(self, items: Items | None) -> tuple[list[Carry], Step]:
+        """The carries with types that the body keeps, and the body traced with these."""
+        carries = self._carries()
+        for _ in range(8):
+            try:
+                step = self._traced(items, carries)
+            except Claimed as claimed:
+                self.roots.append(claimed.root)
+                carries = self._carries()
+                continue
+            except NameError as error:
+                if not any(row.value is MISSING and row.name in str(error) for row in self.rows):
+                    raise
+                raise Unsettled(error) from None
+            if self._give_born(step, items):
+                carries = self._carries()
+            elif not self._widen(carries, step):
+                return carries, step
+        raise TraceError("the variables of this loop do not settle: their types keep changing")
+
+    def _carries(self) -> list[Carry]:
+        found = []
+        for row in self.rows:
+            value = row.value
+            inside = isinstance(value, Traced) and value.root in self.roots and not row.plain
+            if value is MISSING or inside:
+                continue
+            pairs, tree = labelled(row.name, value)
+            values = [as_traced(self.trace, leaf) for _, leaf in pairs]
+            types = [_definite(x.type) for x in values]
+            found.append(Carry(row, tree, [label for label, _ in pairs], values, types))
+        return found
+
+    def _traced(self, items: Items | None, carries: Sequence[Carry]) -> Step:
+        child = self.trace.child("loop")
+        with tracing(child, Traced), kept(self.rows), ExitStack() as stack:
+            index = None if items is None else Traced(child, child.add_node(INDEX, "step"))
+            self._enter(child, carries, stack)
+            if items is None:
+                self.body()
+            else:
+                self.body(items.at(index))
+            values = [row.value for row in self.rows]
+            pairs = [labelled(r.name, v) for r, v in zip(self.rows, values, strict=True)]
+            leaves = [[node_in(child, leaf) for _, leaf in found] for found, _ in pairs]
+            trees = [tree for _, tree in pairs]
+            return Step(child, values, leaves, trees, [root._node for root in self.roots])
+
+    def _enter(self, child: Trace, carries: Sequence[Carry], stack: ExitStack) -> None:
+        """Stand-ins for the variables and the arrays that the body writes to."""
+        for carry in carries:
+            carry.row.value = carry.stand_ins(child)
+        nodes = [
+            child.add_node(root.node.type, self.trace.names.get(root.node, "array"))
+            for root in self.roots
+        ]
+        stack.enter_context(lent(self.roots, child, nodes))
+        child.written = _claim
+
+    def _give_born(self, step: Step, items: Items | None) -> bool:
+        """Values for variables that the body sets first and that are needed behind the loop."""
+        born = [
+            (row, leaves, tree)
+            for row, value, leaves, tree in zip(
+                self.rows, step.values, step.leaves, step.trees, strict=True
+            )
+            if row.value is MISSING and value is not MISSING and row.behind
+        ]
+        for row, leaves, tree in born:
+            if row.name.startswith(OWN):
+                pass
+            elif items is not None and items.is_empty():
+                raise NoStep
+            elif items is None or not items.counted:
+                raise TraceError(
+                    f"line {row.line}: {row.name} is first set in a loop that may take no step, "
+                    "and used behind it: give it a value before the loop"
+                )
+            nothing = [zeros_of(node.type) for node in leaves]
+            row.value = unflatten(tree, iter(nothing))
+        return bool(born)
+
+    def _widen(self, carries: Sequence[Carry], step: Step) -> bool:
+        """Give numbers the types that the body makes of them; whether any changed."""
+        changed = False
+        place = {id(row): number for number, row in enumerate(self.rows)}
+        for carry in carries:
+            number = place[id(carry.row)]
+            if step.values[number] is MISSING or step.trees[number] != carry.tree:
+                after = step.values[number]
+                raise Unsettled(_changes(carry.row, carry.row.value, after))
+            for k, node in enumerate(step.leaves[number]):
+                type = settled(carry.types[k], _definite(node.type))
+                if type is None:
+                    a, b = (str(t.in_figures()) for t in (carry.types[k], node.type))
+                    raise Unsettled(_changes(carry.row, a, b))
+                changed |= type != carry.types[k]
+                carry.types[k] = type
+        return changed
+
+    def _outputs(self, carries: Sequence[Carry], step: Step) -> list[Node]:
+        place = {id(row): number for number, row in enumerate(self.rows)}
+        found = [
+            cast(step.trace, node, type)
+            for carry in carries
+            for node, type in zip(step.leaves[place[id(carry.row)]], carry.types, strict=True)
+        ]
+        return [*found, *step.arrays]
+
+    def _initial(self, carries: Sequence[Carry]) -> list[Traced]:
+        nodes = [
+            cast(self.trace, node_in(self.trace, value), type)
+            for carry in carries
+            for value, type in zip(carry.values, carry.types, strict=True)
+        ]
+        nodes += [node_in(self.trace, root) for root in self.roots]
+        return [Traced(self.trace, node) for node in nodes]
+
+    def _record_counted(self, carries: Sequence[Carry], step: Step, span: Span) -> list[Traced]:
+        outputs = self._outputs(carries, step)
+        body = Body(step.trace.finish_body(outputs), tuple(step.trace.captured), LEAF)
+        return loop(body, self._initial(carries), [], span)
+
+    def _record_while(
+        self, carries: Sequence[Carry], step: Step, items: Items | None
+    ) -> list[Traced]:
+        """A loop with a condition; over items it counts them in a carry of its own."""
+        outputs, initial = self._outputs(carries, step), self._initial(carries)
+        if items is not None:
+            index = step.trace.inputs[0]
+            with tracing(step.trace, Traced):
+                step.trace.finished = False
+                outputs.insert(0, node_in(step.trace, Traced(step.trace, index) + 1))
+            initial.insert(0, as_traced(self.trace, INDEX.dtype.type(0)))
+        body = Body(step.trace.finish_body(outputs), tuple(step.trace.captured), LEAF)
+        condition = self._condition(carries, items)
+        results = repeat(self.trace, condition, body, initial)[:-1]
+        return results if items is None else results[1:]
+
+    def _condition(self, carries: Sequence[Carry], items: Items | None) -> Body:
+        child = self.trace.child("condition")
+        with tracing(child, Traced), kept(self.rows), ExitStack() as stack:
+            index = None if items is None else Traced(child, child.add_node(INDEX, "step"))
+            self._enter(child, carries, stack)
+            go: Any = True if self.go is None else self.go()
+            if items is not None:
+                more = index < items.length  # type: ignore[operator]
+                go = more if go is True else more & go
+            node = node_in(child, go)
+        return Body(child.finish_body([node]), tuple(child.captured), LEAF)
+
+    def _finish(self, carries: Sequence[Carry], results: Sequence[Traced]) -> None:
+        """Variables and arrays as they are behind the loop."""
+        labels = [label for carry in carries for label in carry.labels]
+        labels += [self.trace.names.get(root.node, "") for root in self.roots]
+        name_results(self.trace, results, labels)
+        rest = iter(results)
+        for carry in carries:
+            after = unflatten(carry.tree, rest)
+            if carry.row in self.held:
+                put_back(carry.row, carry.row.value, after)
+            elif carry.labels:
+                carry.row.value = after
+        for root, result in zip(self.roots, rest, strict=True):
+            root.write(result)
+
+
+def _claim(root: Traced) -> None:
+    raise Claimed(root)
+
+
+def zeros_of(type: ArrayType) -> Traced:
+    """Zeros of any type in the current trace."""
+    trace = current_trace()
+    assert trace is not None
+    return Traced(trace, cast(trace, zeros(type).node, type))
+
+
+def _definite(type: ArrayType) -> ArrayType:
+    """Truth values are no numbers: True is of type bool and of no other."""
+    return ArrayType(type.dtype, type.shape) if type.dtype == bool else type
+
+
+def settled(before: ArrayType, after: ArrayType) -> ArrayType | None:
+    """The type that a carry is to have; None if it changes."""
+    if before.weak:
+        return unified(before, after)
+    same = unified(before, after)
+    return before if same is not None and same.dtype == before.dtype else None
+
+
+def _changes(row: Variable, before: Any, after: Any) -> TraceError:
+    a, b = (x if isinstance(x, str) else _kind(x) for x in (before, after))
+    return TraceError(
+        f"line {row.line}: {row.name} changes from {a} to {b} in a loop on traced values, where "
+        "every step must keep structure, shape and dtype; give it what the body makes of it "
+        "before the loop, or cast it with .astype"
+    )
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, Traced):
+        return str(value._node.type.in_figures())
+    return repr(value) if value is None else type(value).__name__

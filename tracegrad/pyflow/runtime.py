@@ -1,0 +1,150 @@
+"""What rewritten functions call: each decides whether Python goes on, or a node is recorded.
+
+tg__.if_(test, then, else_, ...)     a plain test: one of both is called; a traced one: a branch
+tg__.while_, tg__.for_               Python's loop, or one of the compiled code
+tg__.and_, or_, not_, choose         expressions
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tracegrad.errors import TraceError
+from tracegrad.ops.op import PUBLIC, type_of
+from tracegrad.pyflow.branches import choose_between, chosen_value
+from tracegrad.pyflow.items import Items, items_of
+from tracegrad.pyflow.loops import Looped
+from tracegrad.pyflow.state import Part, Variable, containers, refuse_side_effects, variables
+from tracegrad.tracing.array import Traced
+
+Rows = Sequence[tuple[Any, ...]]
+
+
+def is_open(test: Any) -> bool:
+    """Whether a condition is not known while tracing."""
+    return isinstance(test, Traced) and test._of_sizes() is None
+
+
+def condition(test: Any) -> Traced:
+    """A traced condition as a boolean scalar. Raises TraceError for arrays."""
+    type = type_of(test)
+    if type.rank:
+        raise TraceError(
+            f"the condition is an array, {type}: use np.all or np.any, or np.where to choose "
+            "element by element"
+        )
+    return test if type.dtype == bool else test != 0
+
+
+def if_(test: Any, then: Part, otherwise: Part, state: Rows, changed: Rows, refused: Rows) -> None:
+    if not is_open(test):
+        (then if test else otherwise)()
+        return
+    refuse_side_effects("an if", (then, otherwise), refused)
+    parts = then, otherwise
+    rows, held = variables(parts, state), containers(parts, changed)
+    choose_between(condition(test), then, otherwise, rows, held)
+
+
+def while_(test: Part, body: Part, state: Rows, changed: Rows, refused: Rows) -> None:
+    """The first steps run in Python for as long as the condition is known."""
+    while True:
+        go = test()
+        if is_open(go):
+            break
+        if not go:
+            return
+        body()
+    condition(go)
+    refuse_side_effects("a while loop", (body,), refused)
+    loop = Looped(body, variables((body,), state), changed, lambda: condition(test()))
+    loop.run_while()
+
+
+def for_(
+    over: Any,
+    body: Part,
+    stop: Callable[[], Any] | None,
+    state: Rows,
+    changed: Rows,
+    refused: Rows,
+) -> None:
+    items = items_of(over)
+    if items is None:
+        items = _in_python(over, body, stop, state, changed, refused)
+    if items is None:
+        return
+    refuse_side_effects("a for loop", (body,), refused)
+    go = None if stop is None else lambda: not_(stop())
+    Looped(body, variables((body,), state), changed, go).run_over(items)
+
+
+def _in_python(
+    over: Any, body: Part, stop: Callable[[], Any] | None, state: Rows, changed: Rows, refused: Rows
+) -> Items | None:
+    """The loop in Python; where a traced condition may end it, the items that are left to do."""
+    rest = iter(over)
+    done = 0
+    for item in rest:
+        body(item)
+        done += 1
+        ended = False if stop is None else stop()
+        if not is_open(ended):
+            if ended:
+                return None
+            continue
+        if isinstance(over, builtins.range):
+            return items_of(over[done:], always=True)
+        assert stop is not None
+        for later in rest:
+            _guarded(later, body, stop, state, changed, refused)
+        return None
+    return None
+
+
+def _guarded(
+    item: Any, body: Part, stop: Callable[[], Any], state: Rows, changed: Rows, refused: Rows
+) -> None:
+    """A step of an unrolled loop, unless it has ended."""
+    rows = [
+        Variable(row.name, row.line, row.plain, True, row.read, row.cell)
+        for row in variables((body,), state)
+    ]
+    refuse_side_effects("a for loop", (body,), refused)
+    held = containers((body,), changed)
+    choose_between(condition(not_(stop())), lambda: body(item), lambda: None, rows, held)
+
+
+def truth(test: Any) -> Any:
+    """A further part of `and` and `or`: a traced boolean, or Python's."""
+    return condition(test) if is_open(test) else bool(test)
+
+
+def and_(a: Any, b: Callable[[], Any]) -> Any:
+    return (
+        chosen_value(condition(a), lambda: truth(b()), lambda: False) if is_open(a) else a and b()
+    )
+
+
+def or_(a: Any, b: Callable[[], Any]) -> Any:
+    if not is_open(a):
+        return a or b()
+    return chosen_value(condition(a), lambda: True, lambda: truth(b()))
+
+
+def not_(a: Any) -> Any:
+    return PUBLIC["logical_not"](condition(a)) if is_open(a) else not a
+
+
+def choose(test: Any, then: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
+    if not is_open(test):
+        return then() if test else otherwise()
+    return chosen_value(condition(test), then, otherwise)
+
+
+def over(function: Any, *arguments: Any) -> Any:
+    """`range`, `enumerate`, `zip`, `reversed` where they are Python's and get traced values."""
+    found = Items.of_call(function, arguments)
+    return function(*arguments) if found is None else found
