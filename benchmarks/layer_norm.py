@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
-from peers import jax_entry, our_entry, torch_entry
+from by_hand import hand_entry, kernel, vector_math
+from peers import compiled_torch_entry, jax_entry, our_entry, torch_entry
 from runner import NUMPY, Entry, Workload, generator, main
 
 import tracegrad as tg
@@ -57,6 +58,64 @@ def by_numpy(x: Any, gain: Any, bias: Any, w: Any, targets: Any) -> Any:
     return value, *gradients
 
 
+def hand_written(dtype: Any) -> Any:
+    exp, log = vector_math(dtype, "exp", "log")
+    zero, one, eps = dtype(0), dtype(1), dtype(EPS)
+
+    @kernel
+    def by_hand(x, gain, bias, w, targets):
+        (n, m), classes = x.shape, w.shape[1]
+        hidden = np.empty_like(x)
+        mean, inverse = np.empty(n, x.dtype), np.empty(n, x.dtype)
+        for i in range(n):
+            total = zero
+            for j in range(m):
+                total += x[i, j]
+            mean[i] = total / dtype(m)
+            total = zero
+            for j in range(m):
+                total += (x[i, j] - mean[i]) ** 2
+            inverse[i] = one / np.sqrt(total / dtype(m) + eps)
+            for j in range(m):
+                hidden[i, j] = (x[i, j] - mean[i]) * inverse[i] * gain[j] + bias[j]
+        scores = np.empty((n, classes), x.dtype)
+        np.dot(hidden, w, scores)
+        value, share = zero, one / dtype(n)
+        for i in range(n):
+            largest = scores[i, 0]
+            for j in range(classes):
+                largest = max(largest, scores[i, j])
+            total, met, mass = zero, zero, zero
+            for j in range(classes):
+                z = scores[i, j] - largest
+                mass += targets[i, j]
+                met += targets[i, j] * z
+                scores[i, j] = exp(z)
+                total += scores[i, j]
+            value -= met - mass * log(total)
+            for j in range(classes):
+                scores[i, j] = (scores[i, j] * (mass / total) - targets[i, j]) * share
+        d_x, d_w = np.empty_like(x), np.empty_like(w)
+        np.dot(scores, w.T, d_x)
+        np.dot(hidden.T, scores, d_w)
+        d_gain, d_bias = np.zeros_like(gain), np.zeros_like(bias)
+        for i in range(n):
+            first, second = zero, zero
+            for j in range(m):
+                z = (x[i, j] - mean[i]) * inverse[i]
+                d_gain[j] += d_x[i, j] * z
+                d_bias[j] += d_x[i, j]
+                first += d_x[i, j] * gain[j]
+                second += d_x[i, j] * gain[j] * z
+            first, second = first / dtype(m), second / dtype(m)
+            for j in range(m):
+                z = (x[i, j] - mean[i]) * inverse[i]
+                d_x[i, j] = (d_x[i, j] * gain[j] - first - z * second) * inverse[i]
+        return value * share, d_x, d_gain, d_bias, d_w
+
+    return by_hand
+
+
 def workloads() -> Iterator[Workload]:
     for n, m, classes in SIZES:
         rng = generator()
@@ -71,9 +130,11 @@ def workloads() -> Iterator[Workload]:
             by_numpy,
             (
                 our_entry(loss, wanted),
+                hand_entry(hand_written(np.float32)),
                 Entry("NumPy by hand", NUMPY, by_numpy),
                 jax_entry(jax_loss, wanted),
                 torch_entry(torch_loss, wanted),
+                compiled_torch_entry(torch_loss, wanted),
             ),
         )
 

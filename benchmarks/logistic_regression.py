@@ -1,7 +1,7 @@
 """Logistic regression, mean negative log-likelihood of labels -1 and 1, gradient by the weights.
 
-By hand the matrix is read once: a row's margin, then that row's share of the gradient while the row
-is in cache. Libraries that keep product and transposed product apart read it twice.
+By hand the matrix is read once: the margins of some rows, then their share of the gradient while
+the rows are in cache. Libraries that keep product and transposed product apart read it twice.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import jax.numpy as jnp
 import numba
 import numpy as np
 import torch
+from by_hand import kernel, vector_math
 from peers import autograd_entry, jax_entry, our_entry, torch_entry
-from runner import BY_HAND, NUMPY, Entry, Workload, generator, main
+from runner import BY_HAND, NUMPY, Entry, Workload, cpu_count, generator, main
 
 SIZES = ((100, 10), (1_000, 50), (10_000, 100), (100_000, 200))
 PARALLEL_FROM = 20_000
@@ -32,20 +33,30 @@ def by_numpy(w: np.ndarray, x: np.ndarray, labels: np.ndarray) -> Any:
     return np.mean(np.logaddexp(0, -margins)), slope @ x
 
 
-@numba.njit(error_model="numpy", nogil=True, fastmath={"reassoc", "nsz", "contract"})
+exp, log1p = vector_math(np.float64, "exp", "log1p")
+
+
+@kernel
 def rows(start, stop, w, x, labels, gradient):
-    """Sum of losses and of gradients over some rows."""
-    total = 0.0
-    for i in range(start, stop):
-        product = 0.0
-        for j in range(w.size):
-            product += x[i, j] * w[j]
-        margin = labels[i] * product
-        decay = np.exp(-abs(margin))
-        total += max(-margin, 0.0) + np.log1p(decay)
-        slope = -labels[i] * (decay if margin > 0 else 1.0) / (1.0 + decay)
-        for j in range(w.size):
-            gradient[j] += slope * x[i, j]
+    """Sum of losses and of gradients over some rows, in blocks that stay in cache: products, then
+    vector math, then the rows again."""
+    total, slopes = 0.0, np.empty(128)
+    for first in range(start, stop, 128):
+        count = min(128, stop - first)
+        for i in range(count):
+            product = 0.0
+            for j in range(w.size):
+                product += x[first + i, j] * w[j]
+            slopes[i] = product
+        for i in range(count):
+            label = labels[first + i]
+            margin = label * slopes[i]
+            decay = exp(-abs(margin))
+            total += max(-margin, 0.0) + log1p(decay)
+            slopes[i] = -label * (decay if margin > 0 else 1.0) / (1.0 + decay)
+        for i in range(count):
+            for j in range(w.size):
+                gradient[j] += slopes[i] * x[first + i, j]
     return total
 
 
@@ -73,7 +84,8 @@ def workloads() -> Iterator[Workload]:
         x = rng.normal(size=(n, m))
         w = rng.normal(size=m) / m**0.5
         labels = np.where(rng.random(n) < 0.5, 1.0, -1.0)
-        hand = by_hand_parallel if x.size >= PARALLEL_FROM else by_hand
+        parallel = x.size >= PARALLEL_FROM and cpu_count() > 1
+        hand = by_hand_parallel if parallel else by_hand
         yield Workload(
             f"logistic regression {n}x{m} float64",
             (w, x, labels),

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
-from peers import jax_entry, our_entry, torch_entry
+from by_hand import hand_entry, kernel, vector_math
+from peers import compiled_torch_entry, jax_entry, our_entry, torch_entry
 from runner import NUMPY, Entry, Workload, generator, main
 
 import tracegrad as tg
@@ -52,6 +53,67 @@ def by_numpy(w1: Any, b1: Any, w2: Any, b2: Any, w3: Any, b3: Any, x: Any, targe
     return value, x.T @ d1, biases[0], first.T @ d2, biases[1], second.T @ d3, biases[2]
 
 
+def hand_written(dtype: Any) -> Any:
+    exp, log = vector_math(dtype, "exp", "log")
+    zero, one = dtype(0), dtype(1)
+
+    @kernel
+    def activate(hidden, bias):
+        for i in range(hidden.shape[0]):
+            for j in range(hidden.shape[1]):
+                hidden[i, j] = max(hidden[i, j] + bias[j], zero)
+
+    @kernel
+    def back(d_hidden, hidden):
+        """The gradient where the unit was active, in place, and its sum over the batch."""
+        d_bias = np.zeros(hidden.shape[1], hidden.dtype)
+        for i in range(hidden.shape[0]):
+            for j in range(hidden.shape[1]):
+                d_hidden[i, j] = d_hidden[i, j] if hidden[i, j] > zero else zero
+                d_bias[j] += d_hidden[i, j]
+        return d_bias
+
+    @kernel
+    def by_hand(w1, b1, w2, b2, w3, b3, x, targets):
+        n, classes = targets.shape
+        first, second = np.empty((n, b1.size), x.dtype), np.empty((n, b2.size), x.dtype)
+        scores, d_b3 = np.empty_like(targets), np.zeros_like(b3)
+        np.dot(x, w1, first)
+        activate(first, b1)
+        np.dot(first, w2, second)
+        activate(second, b2)
+        np.dot(second, w3, scores)
+        value, share = zero, one / dtype(n)
+        for i in range(n):
+            largest = dtype(-np.inf)
+            for j in range(classes):
+                scores[i, j] += b3[j]
+                largest = max(largest, scores[i, j])
+            total, met, mass = zero, zero, zero
+            for j in range(classes):
+                z = scores[i, j] - largest
+                mass += targets[i, j]
+                met += targets[i, j] * z
+                scores[i, j] = exp(z)
+                total += scores[i, j]
+            value -= met - mass * log(total)
+            for j in range(classes):
+                scores[i, j] = (scores[i, j] * (mass / total) - targets[i, j]) * share
+                d_b3[j] += scores[i, j]
+        d_w1, d_w2, d_w3 = np.empty_like(w1), np.empty_like(w2), np.empty_like(w3)
+        d_first, d_second = np.empty_like(first), np.empty_like(second)
+        np.dot(second.T, scores, d_w3)
+        np.dot(scores, w3.T, d_second)
+        d_b2 = back(d_second, second)
+        np.dot(first.T, d_second, d_w2)
+        np.dot(d_second, w2.T, d_first)
+        d_b1 = back(d_first, first)
+        np.dot(x.T, d_first, d_w1)
+        return value * share, d_w1, d_b1, d_w2, d_b2, d_w3, d_b3
+
+    return by_hand
+
+
 def workloads() -> Iterator[Workload]:
     for batch in BATCHES:
         rng = generator()
@@ -69,9 +131,11 @@ def workloads() -> Iterator[Workload]:
             by_numpy,
             (
                 our_entry(loss, wanted),
+                hand_entry(hand_written(np.float32)),
                 Entry("NumPy by hand", NUMPY, by_numpy),
                 jax_entry(jax_loss, wanted),
                 torch_entry(torch_loss, wanted),
+                compiled_torch_entry(torch_loss, wanted),
             ),
         )
 

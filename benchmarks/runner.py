@@ -19,7 +19,9 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -65,6 +67,8 @@ class Entry:
     name: str
     library: Library
     function: Call
+    optional: bool = False
+    """Left out with a note where its first call fails: the library may be missing."""
 
 
 @dataclass(frozen=True)
@@ -173,13 +177,21 @@ def resident(status: Path, field: str) -> int:
     return int(line.split()[1]) * 1024
 
 
-def measure(workload: Workload, rounds: int, numpy: bool) -> list[Result]:
-    """First calls, checks, memory, then `rounds` rounds in which all entries take turns."""
+def measure(workload: Workload, rounds: int, numpy: bool, chosen: str = "") -> list[Result]:
+    """First calls, checks, memory, then `rounds` rounds in which all entries take turns; `chosen`:
+    words, the entries whose names contain one."""
     results, calls = [], []
-    for entry in workload.entries:
+    words = chosen.split(",")
+    for entry in (e for e in workload.entries if any(word in e.name for word in words)):
         call = caller(entry, workload.arguments, numpy)
         start = time.perf_counter()
-        found = call()
+        try:
+            found = call()
+        except Exception as error:
+            if not entry.optional:
+                raise
+            print(f"{entry.name} is left out: {str(error).splitlines()[0]}\n")
+            continue
         seconds = time.perf_counter() - start
         error = check(workload, entry, found)
         results.append(Result(entry.name, seconds, error, peak_memory(call), entry.library.peer))
@@ -248,6 +260,52 @@ def limit_threads(threads: int) -> None:
     )
 
 
+def compare_threads(options: argparse.Namespace) -> None:
+    """Run this script once for each number of CPUs and print one table per workload."""
+    given = [str(number) for number in options.threads]
+    rest = sys.argv[:]
+    at = rest.index("--threads")
+    del rest[at : at + 1 + len(given)]
+    runs = []
+    with tempfile.TemporaryDirectory() as folder:
+        for number in given:
+            path = Path(folder, f"{number}.json")
+            command = [sys.executable, *rest, "--threads", number, "--json", str(path)]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            runs.append(json.loads(path.read_text()))
+    figures = {key: value for key, value in runs[0]["machine"].items() if key != "cpus used"}
+    print("  ".join(f"{key} {value}" for key, value in figures.items()), end="\n\n")
+    for records in zip(*(run["workloads"] for run in runs), strict=True):
+        print(thread_table(given, records), flush=True)
+    if options.json:
+        options.json.write_text(json.dumps(dict(zip(given, runs, strict=True)), indent=1))
+
+
+def thread_table(given: Sequence[str], records: Sequence[dict[str, Any]]) -> str:
+    """One workload: the median and its ratio to the best peer's for each number of CPUs."""
+    heads = [f"us, {number} CPU | / best peer" for number in given]
+    lines = [
+        f"### {records[0]['workload']}\n",
+        f"| implementation | {' | '.join(heads)} | first call s | peak MB |",
+        "|---|" + "---:|" * (2 * len(given) + 2),
+    ]
+    medians = [{r["name"]: statistics.median(r["rounds"]) for r in x["results"]} for x in records]
+    peers = [
+        [m[r["name"]] for r in x["results"] if r["peer"]]
+        for m, x in zip(medians, records, strict=True)
+    ]
+    for result in records[0]["results"]:
+        name, memory = result["name"], result["memory"]
+        cells = []
+        for found, others in zip(medians, peers, strict=True):
+            time = found.get(name)
+            cells.append("" if time is None else f"{time * 1e6:.2f}")
+            cells.append(f"{time / min(others):.2f}" if time and others else "")
+        peak = "" if memory is None else f"{memory / 2**20:.1f}"
+        lines.append(f"| {name} | {' | '.join(cells)} | {result['first_call']:.2f} | {peak} |")
+    return "\n".join(lines) + "\n"
+
+
 def generator() -> np.random.Generator:
     return np.random.default_rng(SEED)
 
@@ -255,18 +313,24 @@ def generator() -> np.random.Generator:
 def main(workloads: Iterable[Workload]) -> None:
     """The command line of every benchmark file."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--threads", type=int, default=0, help="CPUs to use; default: all")
+    parser.add_argument(
+        "--threads", type=int, nargs="+", default=[0], help="CPUs to use, several: a column each"
+    )
+    parser.add_argument("--with", dest="chosen", default="", help="implementations: jax,tracegrad")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--numpy", action="store_true", help="NumPy arrays in and out for everyone")
     parser.add_argument("--only", default="", help="workloads whose name contains this")
     parser.add_argument("--json", type=Path, help="write every round's time here")
     options = parser.parse_args()
-    limit_threads(options.threads)
+    if len(options.threads) > 1:
+        compare_threads(options)
+        return
+    limit_threads(options.threads[0])
     print("  ".join(f"{key} {value}" for key, value in machine().items()), end="\n\n")
     records = []
     for workload in workloads:
         if options.only in workload.name:
-            results = measure(workload, options.rounds, options.numpy)
+            results = measure(workload, options.rounds, options.numpy, options.chosen)
             print(table(workload, results), flush=True)
             records.append({"workload": workload.name, "results": [asdict(r) for r in results]})
     if options.json:

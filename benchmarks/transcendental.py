@@ -5,7 +5,6 @@ Memory is touched once if the chain is fused; what is left is the speed of the v
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,8 +13,9 @@ import jax.numpy as jnp
 import numba
 import numpy as np
 import torch
-from peers import autograd_entry, jax_entry, our_entry, torch_entry
-from runner import BY_HAND, NUMPY, Entry, Workload, generator, main
+from by_hand import hand_entry, kernel, vector_math
+from peers import autograd_entry, compiled_torch_entry, jax_entry, our_entry, torch_entry
+from runner import NUMPY, Entry, Workload, cpu_count, generator, main
 
 SIZES = (1_000, 1_000_000, 20_000_000)
 PARALLEL_FROM = 20_000
@@ -42,53 +42,70 @@ def by_numpy(x: np.ndarray) -> Any:
     return np.sum(root * g), b / root * d_b * g + root * g * (1 - g)
 
 
-@numba.njit(error_model="numpy", nogil=True, fastmath={"reassoc", "nsz", "contract"})
-def part(x, gradient, start, stop):
-    total = 0.0
-    for i in range(start, stop):
-        v = x[i]
-        t, e, s, c = math.tanh(v), math.exp(-v * v), math.sin(3.0 * v), math.cos(3.0 * v)
-        a = t + e
-        b = s * a + math.log1p(a * a)
-        root, g = math.sqrt(b * b + 1.0), 1.0 / (1.0 + math.exp(-v))
-        d_a = 1.0 - t * t - 2.0 * v * e
-        d_b = 3.0 * c * a + s * d_a + 2.0 * a / (1.0 + a * a) * d_a
-        total += root * g
-        gradient[i] = b / root * d_b * g + root * g * (1.0 - g)
-    return total
+def part(dtype: Any) -> Any:
+    """Value and gradient over a range of elements, in one loop."""
+    exp, tanh, sin, cos, log1p = vector_math(dtype, "exp", "tanh", "sin", "cos", "log1p")
+    zero, one, two, three = (dtype(v) for v in (0, 1, 2, 3))
+
+    @kernel
+    def chain_part(x, gradient, start, stop):
+        total = zero
+        for i in range(start, stop):
+            v = x[i]
+            t, e, s, c = tanh(v), exp(-v * v), sin(three * v), cos(three * v)
+            a = t + e
+            b = s * a + log1p(a * a)
+            root, g = np.sqrt(b * b + one), one / (one + exp(-v))
+            d_a = one - t * t - two * v * e
+            d_b = three * c * a + s * d_a + two * a / (one + a * a) * d_a
+            total += root * g
+            gradient[i] = b / root * d_b * g + root * g * (one - g)
+        return total
+
+    return chain_part
 
 
-@numba.njit(error_model="numpy", nogil=True)
-def by_hand(x):
-    gradient = np.empty_like(x)
-    return part(x, gradient, 0, x.size), gradient
+def by_hand(dtype: Any) -> Any:
+    chain_part = part(dtype)
+
+    @numba.njit(error_model="numpy", nogil=True)
+    def whole(x):
+        gradient = np.empty_like(x)
+        return chain_part(x, gradient, 0, x.size), gradient
+
+    return whole
 
 
-@numba.njit(error_model="numpy", parallel=True)
-def by_hand_parallel(x):
-    gradient = np.empty_like(x)
-    parts = numba.get_num_threads()
-    totals = np.zeros(parts)
-    for k in numba.prange(parts):
-        totals[k] = part(x, gradient, k * x.size // parts, (k + 1) * x.size // parts)
-    return totals.sum(), gradient
+def by_hand_parallel(dtype: Any) -> Any:
+    chain_part = part(dtype)
+
+    @numba.njit(error_model="numpy", parallel=True)
+    def whole(x):
+        gradient = np.empty_like(x)
+        parts = numba.get_num_threads()
+        totals = np.zeros(parts, x.dtype)
+        for k in numba.prange(parts):
+            totals[k] = chain_part(x, gradient, k * x.size // parts, (k + 1) * x.size // parts)
+        return totals.sum(), gradient
+
+    return whole
 
 
 def workloads() -> Iterator[Workload]:
     for dtype in (np.float64, np.float32):
         for n in SIZES:
             x = generator().normal(size=n).astype(dtype)
-            entries = [
+            hand = by_hand_parallel if n >= PARALLEL_FROM and cpu_count() > 1 else by_hand
+            entries = (
                 our_entry(chain(np)),
+                hand_entry(hand(dtype)),
                 Entry("NumPy by hand", NUMPY, by_numpy),
                 jax_entry(chain(jnp)),
                 torch_entry(chain(torch)),
+                compiled_torch_entry(chain(torch)),
                 autograd_entry(chain(anp)),
-            ]
-            if dtype is np.float64:
-                hand = by_hand_parallel if n >= PARALLEL_FROM else by_hand
-                entries.insert(1, Entry("numba by hand (libm)", BY_HAND, hand))
-            yield Workload(f"transcendental chain n={n} {x.dtype}", (x,), by_numpy, tuple(entries))
+            )
+            yield Workload(f"transcendental chain n={n} {x.dtype}", (x,), by_numpy, entries)
 
 
 if __name__ == "__main__":
