@@ -26,6 +26,7 @@ from numba.core import ir, types
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, CompileResult
 from numba.core.compiler_machinery import FunctionPass, PassManager, register_pass
+from numba.core.registry import CPUDispatcher
 from numba.core.runtime.nrt import rtsys
 from numba.core.typed_passes import (
     IRLegalization,
@@ -40,8 +41,9 @@ from numba.core.untyped_passes import (
     TranslateByteCode,
 )
 
+from codegen import threads
 from codegen.interleave import Lowering
-from codegen.library import blas
+from codegen.library import blas, versions
 from codegen.shortcuts import Shortcuts
 
 
@@ -162,6 +164,15 @@ def relocatable(dispatcher: Any) -> bool:
     return not any(r.library.has_dynamic_globals for r in dispatcher.overloads.values())
 
 
+def address(dispatcher: Any, given: tuple[types.Type, ...], result: str) -> int:
+    """Where the compiled code of a dispatcher lies, if it takes these types and returns the one of
+    that name, else 0."""
+    (found,) = dispatcher.overloads.values()
+    if (found.signature.args, found.signature.return_type) != (given, versions.result_type(result)):
+        return 0
+    return found.library.get_pointer_to_function(found.fndesc.llvm_func_name)
+
+
 def thaw(dispatcher: Any, data: list[Any]) -> None:
     """Give a dispatcher the compiled code that `frozen` took from one.
 
@@ -188,6 +199,8 @@ def resolve_externals(context: Any, bitcode: bytes) -> None:
     for name in names:
         if name.startswith(blas.SYMBOL):
             blas.register(name.removeprefix(blas.SYMBOL))
+        elif name.startswith(threads.SYMBOL):
+            threads.register(name.removeprefix(threads.SYMBOL))
     if unknown(context, names):
         context.refresh()
     if missing := unknown(context, names):
@@ -197,3 +210,64 @@ def resolve_externals(context: Any, bitcode: bytes) -> None:
 def unknown(context: Any, names: set[str]) -> set[str]:
     engine = context.codegen()._engine
     return {n for n in names if not llvm.address_of_symbol(n) and not engine.is_symbol_defined(n)}
+
+
+class KernelLibrary(Library):
+    """Code that is only ever part of another function's: it is optimised and made into machine code
+    there."""
+
+    def _optimize_final_module(self) -> None:
+        for function in self._final_module.functions:
+            if not function.is_declaration and self.marker in function.name:
+                function.add_function_attribute("noinline")
+
+    def _finalize_final_module(self) -> None:
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+
+@register_pass(mutates_CFG=False, analysis_only=True)
+class OwnKernelLibrary(FunctionPass):
+    """Make the library of a kernel, and leave out what only calls from Python need."""
+
+    _name = "codegen_own_kernel_library"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def run_pass(self, state: Any) -> bool:
+        state.library = KernelLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
+        state.library.marker = state.func_id.func.__module__
+        state.flags.no_compile = True
+        state.flags.no_cpython_wrapper = True
+        return False
+
+
+class KernelCompiler(CompilerBase):
+    """The pipeline for the bodies of parallel loops."""
+
+    def define_pipelines(self) -> list[PassManager]:
+        passes = PassManager("codegen_kernel")
+        for step in PASSES:
+            step = OwnKernelLibrary if step is OwnLibrary else step
+            passes.add_pass(step, step.__name__)
+        passes.finalize()
+        return [passes]
+
+
+class Kernel(CPUDispatcher):
+    """A compiled function that only other compiled functions call."""
+
+    def add_overload(self, cres: Any) -> None:
+        key = object()  # stands where the function that Python calls would be
+        cres = cres._replace(entry_point=key)
+        self.targetctx.insert_user_function(key, cres.fndesc, [cres.library])
+        self.overloads[tuple(cres.signature.args)] = cres
+
+
+def kernel(function: Any, boundscheck: bool) -> Any:
+    """A dispatcher for a function that only other functions of its module call."""
+    if boundscheck:
+        return dispatcher(function, boundscheck)
+    options: dict[str, Any] = {"error_model": "numpy", "nogil": True, "nopython": True}
+    return Kernel(function, targetoptions=options, pipeline_class=KernelCompiler)

@@ -62,11 +62,11 @@ class Accumulate:
 
 @dataclass(frozen=True)
 class For:
-    """`for var in range(start, stop, step)`. `parallel` is the scheduler's to set.
+    """`for var in range(start, stop, step)`.
 
     `sequential` says that iterations depend on each other (a cumulative sum, a scan): such a loop
-    is neither reordered, fused with another at its own level, collapsed nor made parallel. `most`:
-    an upper bound of the number of iterations, where one is known.
+    is neither reordered, fused with another at its own level, collapsed nor run on several threads.
+    `most`: an upper bound of the number of iterations, where one is known.
     """
 
     var: Var
@@ -75,7 +75,6 @@ class For:
     start: Expr = ZERO
     step: int | Expr = 1
     sequential: bool = False
-    parallel: bool = False
     comment: str = ""
     most: int | None = None
 
@@ -99,7 +98,8 @@ class While:
 class Alloc:
     """A new C-contiguous array; `fill` None leaves it uninitialised.
 
-    `temporary` arrays never leave the function: the scheduler may shrink or drop them.
+    `temporary` arrays never leave the function: the scheduler may shrink or drop them. What is in a
+    `scratch` array does not outlive one iteration of the loops that use it.
     """
 
     array: str
@@ -108,6 +108,7 @@ class Alloc:
     fill: bool | int | float | None = None
     temporary: bool = True
     comment: str = ""
+    scratch: bool = False
 
 
 @dataclass(frozen=True)
@@ -175,6 +176,34 @@ class ForeignCall:
 
 
 @dataclass(frozen=True)
+class Launch:
+    """`kernel(block, start, stop, *args)` for `blocks` blocks of `step` iterations out of `total`,
+    on several threads; what it returns goes to the element `block` of the arrays `sums`.
+    """
+
+    kernel: str
+    total: Expr
+    step: Expr
+    blocks: Expr
+    block: Var
+    sums: tuple[str, ...]
+    args: tuple[str | Expr, ...]
+    comment: str = ""
+
+
+@dataclass(frozen=True)
+class Forward:
+    """Where `condition` holds the whole call goes to the version of the function with threads."""
+
+    condition: Expr
+    name: str
+    """Of the variable that holds its address."""
+    returns: tuple[tuple[np.dtype, int], ...]
+    """Type and rank of each result."""
+    args: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Check:
     """Raise `error(message)` unless `condition` holds.
 
@@ -214,6 +243,8 @@ Statement = (
     | View
     | LibraryCall
     | ForeignCall
+    | Launch
+    | Forward
     | Check
     | Return
     | Comment
@@ -249,6 +280,8 @@ class Function:
     sizes: tuple[tuple[str, str, int], ...] = field(default=())
     """Set on entry: `(name, parameter, axis)` prints as `name = parameter.shape[axis]`."""
     into: bool = False
+    kernel: bool = False
+    """Whether it is the body of a parallel loop, called by other functions of the module only."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import platform
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache as memoized
 from importlib.metadata import version
@@ -39,9 +39,10 @@ from codegen import (
     vecmath,
 )
 from codegen.errors import CompileError
-from codegen.loops import Function, Module, Parameter
+from codegen.loops import Forward, Function, Module, Parameter
 from codegen.progress import progress
-from codegen.schedule import optimize
+from codegen.schedule import scheduled
+from codegen.threads import offer
 
 _LOCK = threading.RLock()
 """numba's compiler is not safe against itself: one compilation at a time."""
@@ -68,17 +69,20 @@ SETTINGS = (
 @dataclass(frozen=True)
 class Options:
     """`boundscheck` compiles every index check in, for debugging; without `disk` nothing is read
-    from the disk cache or kept there."""
+    from the disk cache or kept there; `threads` makes the version for large arrays, to which the
+    other one hands on calls."""
 
     boundscheck: bool = False
     disk: bool = True
+    threads: bool = False
 
 
 @dataclass(frozen=True)
 class Built:
     """The compiled functions by name, their text, its file, `hit` or why not, seconds by stage.
 
-    `given`: for each function the numbers of the results that are its last parameters.
+    `given`: for each function the numbers of the results that are its last parameters; `large`: how
+    to have the version for large arrays, if there is one.
     """
 
     functions: dict[str, Any]
@@ -87,6 +91,7 @@ class Built:
     cache: str = ""
     timings: dict[str, float] = field(default_factory=dict)
     given: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    large: Callable[[], Built] | None = None
 
 
 def argument_type(parameter: Parameter) -> numba.types.Type:
@@ -120,7 +125,7 @@ def surroundings() -> tuple[tuple[str, str], ...]:
 def key(module: Module, text: str) -> cache.Key:
     """Everything on which the compiled code of a module depends."""
     given = source.foreign_names(module)
-    signatures = [(function.name, str(signature(function))) for function in module.functions]
+    signatures = [(f.name, str(signature(f))) for f in module.functions if not f.kernel]
     settings = [(name, str(vars(config).get(name))) for name in SETTINGS]
     parts = (
         ("text", text),
@@ -129,7 +134,7 @@ def key(module: Module, text: str) -> cache.Key:
         *((f"foreign {f.name}", foreign.dependencies(f.function).digest) for f in given),
         *surroundings(),
     )
-    return cache.Key(module.functions[0].name, parts)
+    return cache.Key(module.functions[-1].name, parts)
 
 
 def loaded(name: str, text: str, path: Path, given: Mapping[str, Any] | None = None) -> ModuleType:
@@ -145,19 +150,14 @@ def loaded(name: str, text: str, path: Path, given: Mapping[str, Any] | None = N
     return module
 
 
-def scheduled(module: Module) -> Module:
-    """The module with every function's loops in their final order."""
-    return replace(module, functions=tuple(optimize(f) for f in module.functions))
-
-
-def print_module(module: Module) -> str:
+def print_module(module: Module, threads: bool = False) -> str:
     """The text of the module that `build` compiles."""
-    return source.print_module(scheduled(module))
+    return source.print_module(scheduled(module, threads))
 
 
 def export_source(module: Module) -> str:
     """The text of a module that imports only numpy and numba; runs with NUMBA_DISABLE_JIT=1 too."""
-    return source.print_module(scheduled(module), source.Options(standalone=True))
+    return source.print_module(scheduled(module, None), source.Options(standalone=True))
 
 
 def build(module: Module, *, options: Options = Options()) -> Built:
@@ -166,13 +166,36 @@ def build(module: Module, *, options: Options = Options()) -> Built:
     Raises CompileError, which carries the text, if numba refuses it.
     """
     start = time.perf_counter()
-    ordered = scheduled(module)
+    # Bounds are checked in one version only: in the one on whose lines one can put a finger.
+    threads = None if options.boundscheck else options.threads
+    ordered = scheduled(module, threads)
     text = source.print_module(ordered, source.Options(boundscheck=options.boundscheck))
     printed = time.perf_counter()
     with _LOCK:
         built = _built(ordered, text, options)
     stages = {"print": printed - start, "compile": time.perf_counter() - printed}
-    return replace(built, timings=stages, given={f.name: given(f) for f in ordered.functions})
+    built = replace(built, timings=stages, given={f.name: given(f) for f in ordered.functions})
+    if not (places := forwards(ordered)):
+        return built
+    large = memoized(lambda: build(module, options=replace(options, threads=True)))
+    small = signature(ordered.functions[-1])
+    offer(built.path.stem, lambda: _address(large(), small, places[0]))
+    return replace(built, large=large)
+
+
+def forwards(module: Module) -> list[Forward]:
+    """The places where functions hand calls on to their versions with threads."""
+    return [s for f in module.functions for s in f.body if isinstance(s, Forward)]
+
+
+def _address(large: Built, given: tuple[numba.types.Type, ...], forward: Forward) -> int:
+    """Where the version with threads lies. Raises CompileError if it takes or returns something
+    else than the one that hands on to it."""
+    (function,) = large.functions.values()
+    found = compiler.address(function, given, source.returned(forward.returns))
+    if not found:
+        raise CompileError("the version with threads has other types", large.source)
+    return found
 
 
 def _built(module: Module, text: str, options: Options) -> Built:
@@ -182,7 +205,7 @@ def _built(module: Module, text: str, options: Options) -> Built:
     path = cache.directory() / found.stem / f"{found.stem}.py"
     space = loaded(found.stem, text, path, given)
     if vars(config)["DISABLE_JIT"]:
-        functions = {f.name: getattr(space, f.name) for f in module.functions}
+        functions = {f.name: getattr(space, f.name) for f in module.functions if not f.kernel}
         return Built(functions, text, path, "not compiled: NUMBA_DISABLE_JIT is set")
     if opaque := [name for d in reached for name in d.opaque]:
         state = f"miss: a foreign function reads {', '.join(opaque)}, which has no key"
@@ -202,7 +225,7 @@ def _built(module: Module, text: str, options: Options) -> Built:
             state = f"miss: the entry cannot be loaded ({error})"
             cache.discard(path.parent)
             functions = _dispatchers(module, space, options)
-    with progress(module.functions[0].name, text.count("\n")):
+    with progress(module.functions[-1].name, text.count("\n")):
         _compile(module, functions, text)
     if options.disk and not all(d.certain for d in reached):
         state += "; not kept: a foreign function was compiled before its globals were looked at"
@@ -215,14 +238,19 @@ def _dispatchers(module: Module, space: ModuleType, options: Options) -> dict[st
     """Dispatchers without code, in the module too (where its text made plain ones)."""
     functions: dict[str, Any] = {}
     for function in module.functions:
-        plain = getattr(space, function.name)
-        functions[function.name] = compiler.dispatcher(plain.py_func, options.boundscheck)
-        setattr(space, function.name, functions[function.name])
+        plain = getattr(space, function.name).py_func
+        make = compiler.kernel if function.kernel else compiler.dispatcher
+        made = make(plain, options.boundscheck)
+        setattr(space, function.name, made)
+        if not function.kernel:
+            functions[function.name] = made
     return functions
 
 
 def _compile(module: Module, functions: dict[str, Any], text: str) -> None:
     for function in module.functions:
+        if function.kernel:
+            continue  # compiled for the types with which it is called
         try:
             functions[function.name].compile(signature(function))
         except NumbaError as error:

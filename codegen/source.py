@@ -13,7 +13,7 @@ from __future__ import annotations
 import builtins
 import keyword
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -32,9 +32,11 @@ from codegen.loops import (
     Check,
     Comment,
     For,
+    Forward,
     ForeignCall,
     Function,
     If,
+    Launch,
     LibraryCall,
     Module,
     Result,
@@ -121,6 +123,10 @@ class Printer:
                 parts = [arg if isinstance(arg, str) else self.write(arg) for arg in args]
                 target = f"{status.name} = " if status is not None else ""
                 return [Line(f"{pad}{target}{name}({', '.join([*parts, *outs])})", comment)]
+            case Launch():
+                return self.launch(statement, indent)
+            case Forward():
+                return self.forward(statement, indent)
             case ForeignCall():
                 return list(self.foreign_call(statement, pad))
             case Check(condition, error, message, comment):
@@ -206,6 +212,33 @@ class Printer:
         head = f"{' ' * indent}for {loop.var.name} in range({limits}):"
         return [Line(head, loop.comment), *self.suite(loop.body, indent)]
 
+    def launch(self, launch: Launch, indent: int) -> list[Line]:
+        """`parallel(kernel, total, step, (sums,), (arguments,))`."""
+        name = self.resolve(Imported("codegen.library", "parallel"))
+        parts = [arg if isinstance(arg, str) else self.write(arg) for arg in launch.args]
+        given = [launch.kernel, self.write(launch.total), self.write(launch.step)]
+        given += [row(launch.sums), row(parts)]
+        return [
+            Line(text, launch.comment if not number else "")
+            for number, text in enumerate(called(f"{' ' * indent}{name}", given))
+        ]
+
+    def forward(self, forward: Forward, indent: int) -> list[Line]:
+        """`return call_version(threaded, types, arguments)`, if that version can be had."""
+        found, call = (
+            self.resolve(Imported("codegen.library", name))
+            for name in ("threads_version", "call_version")
+        )
+        pad, address = " " * indent, forward.name
+        test = self.lines("if ", forward.condition, ":", indent, "")
+        given = [address, _quoted(returned(forward.returns)), row(forward.args)]
+        return [
+            *test,
+            Line(f"{pad}    {address} = {found}()", "where loops run on several threads"),
+            Line(f"{pad}    if {address}:"),
+            *map(Line, called(f"{pad}        return {call}", given)),
+        ]
+
     def branch(self, branch: If, indent: int, word: str) -> list[Line]:
         head = self.lines(word, scalar.truth(branch.condition), ":", indent, branch.comment)
         then = [*head, *self.suite(branch.then, indent)]
@@ -239,6 +272,37 @@ class Printer:
     def shape(self, shape: tuple[Expr, ...]) -> str:
         parts = ", ".join(self.write(extent) for extent in shape)
         return parts if len(shape) == 1 else f"({parts})"
+
+
+def row(parts: Sequence[str]) -> str:
+    """A tuple of names."""
+    return f"({parts[0]},)" if len(parts) == 1 else f"({', '.join(parts)})"
+
+
+def called(head: str, given: Sequence[str]) -> list[str]:
+    """`head(given)`, with each argument in lines of its own if it is too long for one."""
+    line = f"{head}({', '.join(given)})"
+    if len(line) <= WIDTH:
+        return [line]
+    pad = " " * (len(head) - len(head.lstrip()))
+    return [f"{head}(", *(text for part in given for text in part_lines(part, pad)), f"{pad})"]
+
+
+def part_lines(part: str, pad: str) -> list[str]:
+    """One argument and a comma, a long one in several lines (a string as strings side by side)."""
+    pieces = textwrap.wrap(part, WIDTH - len(pad) - 8, break_long_words=False)
+    if part.startswith('"'):
+        last = len(pieces) - 1
+        opened = ['"' + piece if number else piece for number, piece in enumerate(pieces)]
+        pieces = [p if number == last else p + ' "' for number, p in enumerate(opened)]
+    indents = [f"{pad}    ", *[f"{pad}     "] * (len(pieces) - 1)]
+    lines = [f"{indent}{piece}" for indent, piece in zip(indents, pieces, strict=True)]
+    return [*lines[:-1], f"{lines[-1]},"]
+
+
+def returned(types: Sequence[tuple[np.dtype, int]]) -> str:
+    """The types of results: `float64, float64[2]` for a number and a matrix."""
+    return ", ".join(f"{dtype.name}[{rank}]" if rank else dtype.name for dtype, rank in types)
 
 
 def library_function(name: str) -> Imported:

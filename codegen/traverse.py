@@ -17,9 +17,11 @@ from codegen.loops import (
     Check,
     Comment,
     For,
+    Forward,
     ForeignCall,
     Function,
     If,
+    Launch,
     LibraryCall,
     Module,
     Return,
@@ -43,8 +45,10 @@ def expressions(statement: Statement) -> tuple[Expr, ...]:
             return (*(index or ()), value)
         case For(start=start, stop=stop, step=step):
             return (start, stop) if isinstance(step, int) else (start, stop, step)
-        case If(condition) | While(condition) | Check(condition):
+        case If(condition) | While(condition) | Check(condition) | Forward(condition):
             return (condition,)
+        case Launch(total=total, step=step, args=values):
+            return (total, step, *(value for value in values if not isinstance(value, str)))
         case Alloc(shape=shape):
             return shape
         case View(shape=shape, at=at):

@@ -40,6 +40,7 @@ if _TYPE_CHECKING:
     from tracegrad.eager.tensor import Tensor
     from tracegrad.jacobians import hessian, hvp, jacfwd, jacobian, jacrev
     from tracegrad.mapping import vmap
+    from tracegrad.threads import get_num_threads, set_num_threads
     from tracegrad.primitive import primitive
     from tracegrad.promise import ShapeDtype
 
@@ -55,6 +56,7 @@ _LATER = {
     "tracegrad.jacobians": ("hessian", "hvp", "jacfwd", "jacobian", "jacrev"),
     "tracegrad.mapping": ("vmap",),
     "tracegrad.eager.tensor": ("Tensor",),
+    "tracegrad.threads": ("get_num_threads", "set_num_threads"),
     "tracegrad.primitive": ("primitive",),
     "tracegrad.promise": ("ShapeDtype",),
 }
@@ -110,6 +112,7 @@ __all__ = [
     "enable_grad",
     "fori_loop",
     "from_numpy",
+    "get_num_threads",
     "grad",
     "hessian",
     "hvp",
@@ -127,6 +130,7 @@ __all__ = [
     "range",
     "scan",
     "set_grad_enabled",
+    "set_num_threads",
     "switch",
     "tensor",
     "trace",

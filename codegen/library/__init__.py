@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Iterable
 from typing import Any
 
+from codegen import threads
 from codegen.library import (
     blas,
     extremes,
@@ -19,12 +20,18 @@ from codegen.library import (
     products,
     results,
     sums,
+    versions,
+)
+from codegen.library import (
+    parallel as launching,
 )
 from codegen.library.extremes import running_max, running_min
 from codegen.library.lapack import cholesky, eigh, lu_factor, lu_solve, solve_triangular
+from codegen.library.parallel import parallel
 from codegen.library.products import batched_dot, dot
 from codegen.library.results import readonly, received, received_number
 from codegen.library.sums import rounding_error_f32, rounding_error_f64
+from codegen.library.versions import call_version, threads_version
 
 FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "dot": (portable.fill_dot, portable.compiled_fill_dot, portable.dot),
@@ -48,11 +55,13 @@ HEADER = {portable: ("from numba import types", "from numba.extending import ove
 
 __all__ = [
     "batched_dot",
+    "call_version",
     "cholesky",
     "dot",
     "eigh",
     "lu_factor",
     "lu_solve",
+    "parallel",
     "readonly",
     "received",
     "received_number",
@@ -61,6 +70,7 @@ __all__ = [
     "running_max",
     "running_min",
     "solve_triangular",
+    "threads_version",
 ]
 
 
@@ -80,6 +90,5 @@ def standalone_source(names: Iterable[str]) -> str:
 
 def fingerprint() -> str:
     """All the text of this package that compiled code may contain."""
-    return "".join(
-        inspect.getsource(module) for module in (blas, extremes, lapack, products, results, sums)
-    )
+    parts = (blas, extremes, lapack, launching, products, results, sums, threads, versions)
+    return "".join(inspect.getsource(module) for module in parts)

@@ -17,6 +17,8 @@ from types import ModuleType
 import scipy
 from llvmlite import binding as llvm
 
+from codegen import threads
+
 SYMBOL = "codegen_blas_"
 
 
@@ -29,6 +31,7 @@ def extension(name: str) -> ModuleType:
         raise ImportError(f"no {name} in {folder}")
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
+    threads.blas_loaded()
     return module
 
 

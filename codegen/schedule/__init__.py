@@ -7,8 +7,10 @@ nests, smaller temporaries and sums that are fast and accurate. Each pass is a p
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
+from codegen.expr import Expr
 from codegen.loops import Function, Module
 from codegen.schedule.collapse import collapse
 from codegen.schedule.contraction import contract
@@ -16,6 +18,7 @@ from codegen.schedule.copies import unify
 from codegen.schedule.fusion import fuse
 from codegen.schedule.given import given_results
 from codegen.schedule.invariants import hoist
+from codegen.schedule.parallel import forwarding, threaded, thresholds
 from codegen.schedule.registers import promote
 from codegen.schedule.reuse import reuse, reused
 from codegen.schedule.strips import stripped
@@ -25,7 +28,16 @@ from codegen.schedule.tidy import tidy
 STRUCTURE = (tidy, fuse, contract, unify, tidy, reuse)
 """The passes that settle which loop nests there are, what lives inside them and in whose memory."""
 
-PASSES = (*STRUCTURE, hoist, stripped, collapse, promote, accurate, given_results)
+LOOPS = (hoist, stripped, collapse)
+"""Those that make the loops what the processor likes."""
+
+BEFORE_THREADS = (hoist, collapse)
+"""What is done to loops before some of them go to several threads; these are cut into strips then."""
+
+INNER = (promote, accurate)
+"""Those that make what is in the loops fast."""
+
+PASSES = (*STRUCTURE, *LOOPS, *INNER, given_results)
 
 
 def structure(function: Function) -> Function:
@@ -40,6 +52,31 @@ def optimize(function: Function) -> Function:
     for step in PASSES:
         function = step(function)
     return function
+
+
+def scheduled(module: Module, threads: bool | None = False) -> Module:
+    """The module with every function's loops in their final order: for large arrays, on several
+    threads (True), for small ones, handing on large ones (False), or for all on one (None).
+    """
+    module = each(module, *STRUCTURE)
+    if threads:
+        split = threaded(each(module, *BEFORE_THREADS))
+        return each(split, stripped, *INNER, given_results)
+    limits = thresholds(each(module, *BEFORE_THREADS)) if threads is False else {}
+    module = each(module, *LOOPS, *INNER, given_results)
+    return forwarding(module, limits) if limits else module
+
+
+def thread_limits(module: Module) -> dict[Expr, int]:
+    """The steps that loops of the module take which may run on several threads, and from how many
+    on they do: `n * m` and 42000."""
+    return thresholds(each(module, *STRUCTURE, *BEFORE_THREADS))
+
+
+def each(module: Module, *steps: Callable[[Function], Function]) -> Module:
+    for step in steps:
+        module = replace(module, functions=tuple(map(step, module.functions)))
+    return module
 
 
 def donating(module: Module, numbers: frozenset[int]) -> Module:

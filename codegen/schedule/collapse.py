@@ -136,7 +136,7 @@ def plain(body: Body) -> bool:
 
 def fits(nest: list[For], shapes: dict[str, Shape]) -> bool:
     """Whether the loop variables occur only as the last indices of arrays of these extents."""
-    if any(level.sequential or level.parallel for level in nest):
+    if any(level.sequential for level in nest):
         return False
     if any(level.step != 1 or level.start != ZERO for level in nest):
         return False

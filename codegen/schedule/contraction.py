@@ -185,7 +185,7 @@ def hoisted(body: Body, scope: Scope) -> Body:
     found: list[Statement] = []
     for statement in body:
         statement = map_blocks(statement, lambda block: hoisted(block, scope))
-        if isinstance(statement, For) and not statement.parallel:
+        if isinstance(statement, For):
             out, statement = freed(statement, scope)
             found += out
         found.append(statement)
@@ -203,7 +203,7 @@ def freed(loop: For, scope: Scope) -> tuple[list[Alloc], For]:
             case Alloc(shape=shape, temporary=True) if not any(
                 (variables(e) | arrays(e)) & changing for e in shape
             ):
-                out.append(replace(statement, fill=None))
+                out.append(replace(statement, fill=None, scratch=True))
                 if statement.fill is not None:
                     rest.append(filled(statement, scope))
             case _:

@@ -19,9 +19,11 @@ from codegen.loops import (
     Assign,
     Check,
     For,
+    Forward,
     ForeignCall,
     Function,
     If,
+    Launch,
     LibraryCall,
     Return,
     Statement,
@@ -83,6 +85,10 @@ def used(statement: Statement) -> set[str]:
             found.add(name)
         case LibraryCall(args=values, outs=outs) | ForeignCall(args=values, outs=outs):
             found |= {value for value in values if isinstance(value, str)} | set(outs)
+        case Launch(args=values, sums=outs):
+            found |= {value for value in values if isinstance(value, str)} | set(outs)
+        case Forward(args=values):
+            found |= set(values)
         case Return(values):
             found |= {value for value in values if isinstance(value, str)}
     return found
@@ -133,6 +139,8 @@ def accesses(statement: Statement, roots: dict[str, str]) -> Iterator[Access]:
                 case LibraryCall(args=values, outs=outs) | ForeignCall(args=values, outs=outs):
                     yield from (access(v, None, False) for v in values if isinstance(v, str))
                     yield from (access(out, None, True) for out in outs)
+                case Launch(args=values):
+                    yield from (access(v, None, True) for v in values if isinstance(v, str))
                 case Return(values):
                     yield from (access(v, None, False) for v in values if isinstance(v, str))
 
@@ -150,7 +158,7 @@ def effects(statement: Statement, roots: dict[str, str], live: Names) -> Effects
         local=frozenset(writes - reads - live),
         accesses=tuple(accesses(statement, roots)),
         raises=any(isinstance(part, Check) for part in parts),
-        returns=any(isinstance(part, Return | While) for part in parts),
+        returns=any(isinstance(part, Return | While | Forward) for part in parts),
     )
 
 
@@ -178,7 +186,7 @@ def fusible(
     a: For, b: For, first: Effects, second: Effects, temporaries: Names = frozenset()
 ) -> bool:
     """Whether the iterations of `b` may run right after those of `a` with the same number."""
-    if (a.start, a.stop, a.step, a.parallel) != (b.start, b.stop, b.step, b.parallel):
+    if (a.start, a.stop, a.step) != (b.start, b.stop, b.step):
         return False
     if a.sequential or b.sequential or first.returns or first.raises or second.returns:
         return False

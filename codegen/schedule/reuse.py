@@ -122,10 +122,10 @@ def steady_names(function: Function, named: Counter[str]) -> set[str]:
 
 
 def lasting(alloc: Alloc, named: Counter[str], steady: set[str]) -> bool:
-    """Whether the name stands for this array alone, and its extents are the same everywhere."""
-    return named[alloc.array] == 1 and all(
-        variables(extent) <= steady and not arrays(extent) for extent in alloc.shape
-    )
+    """Whether the name stands for this array alone, and its extents are the same everywhere. What
+    is for one iteration at a time each thread has for itself."""
+    steadily = all(variables(extent) <= steady and not arrays(extent) for extent in alloc.shape)
+    return named[alloc.array] == 1 and steadily and not alloc.scratch
 
 
 def dead_piece(alloc: Alloc, pool: Iterable[Piece], body: Body, spans: Spans) -> Piece | None:

@@ -81,7 +81,7 @@ def cut(body: Body, scope: Scope, live: Names) -> Body:
 def parts(loop: For, scope: Scope, live: Names) -> list[Body] | None:
     """The pieces into which the body may be cut, if that is worth it."""
     kinds = Assign | Accumulate | Store | For | Comment
-    if loop.sequential or loop.parallel or loop.step != 1:
+    if loop.sequential or loop.step != 1:
         return None
     if not all(isinstance(s, kinds) for s in statements(loop.body)):
         return None

@@ -1,7 +1,7 @@
 import numpy as np
 from numba import njit
 
-from codegen.library import rounding_error_f64
+from codegen.library import call_version, rounding_error_f64, threads_version
 from codegen.vecmath import add_reassoc_f64, exp_f64, log_f64
 
 
@@ -11,6 +11,14 @@ def cross_entropy_backward(d_y, logits, target, v1, v4, v24):
     d_logits: f64[n, m], d_target: f64[n, m]
     """
     n, m = logits.shape
+    if n * m >= 12000:
+        threaded = threads_version()                            # where loops run on several threads
+        if threaded:
+            return call_version(
+                threaded,
+                "float64[2], float64[2]",
+                (d_y, logits, target, v1, v4, v24),
+            )
     if m == 0:
         raise ValueError("cross_entropy_backward: compiled for m != 0")
     if target.shape[0] != n:

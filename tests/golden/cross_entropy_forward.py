@@ -1,7 +1,7 @@
 import numpy as np
 from numba import njit
 
-from codegen.library import rounding_error_f64, running_max
+from codegen.library import call_version, rounding_error_f64, running_max, threads_version
 from codegen.vecmath import add_reassoc_f64, exp_f64, log_f64
 
 
@@ -9,6 +9,14 @@ from codegen.vecmath import add_reassoc_f64, exp_f64, log_f64
 def cross_entropy_forward(logits, target):
     """logits: f64[n, m], target: f64[n, m]  ->  y: f64, v1: f64[n], v4: f64[n], v24: f64[n]"""
     n, m = logits.shape
+    if n * m >= 17000:
+        threaded = threads_version()                    # where loops run on several threads
+        if threaded:
+            return call_version(
+                threaded,
+                "float64, float64[1], float64[1], float64[1]",
+                (logits, target),
+            )
     if m == 0:
         raise ValueError("cross_entropy_forward: compiled for m != 0")
     if target.shape[0] != n:

@@ -1,7 +1,7 @@
 import numpy as np
 from numba import njit
 
-from codegen.library import rounding_error_f64
+from codegen.library import call_version, rounding_error_f64, threads_version
 from codegen.vecmath import add_reassoc_f64
 
 
@@ -9,6 +9,10 @@ from codegen.vecmath import add_reassoc_f64
 def loss_forward(x):
     """x: f64[n, m]  ->  y: f64"""
     n, m = x.shape
+    if n * m >= 91000:
+        threaded = threads_version()                           # where loops run on several threads
+        if threaded:
+            return call_version(threaded, "float64", (x,))
     v4 = 0.0
     x_flat = x.reshape(n * m)
     v4_lost = 0.0

@@ -15,6 +15,7 @@ from tracegrad.compile import Program
 from tracegrad.errors import NotDifferentiableError
 from tracegrad.inspect.dump import preformatted
 from tracegrad.inspect.subject import Subject
+from tracegrad.inspect.threads import is_large
 from tracegrad.ir.graph import Graph
 from tracegrad.tree import unflatten
 from tracegrad.version import Version
@@ -37,7 +38,11 @@ class GeneratedSource(str):
 
 
 def generated_source(subject: Subject, which: str | None) -> GeneratedSource:
-    built = subject.program(subject.choice(which)).built
+    kind = subject.choice(which)
+    program = subject.program(kind)
+    built = program.built
+    if built.large is not None and is_large(program, subject.sizes(kind)):
+        built = built.large()
     source = GeneratedSource(f"# {built.path}\n{built.source}")
     source.path = built.path
     return source

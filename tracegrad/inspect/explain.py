@@ -20,6 +20,7 @@ from tracegrad.inspect.dump import HEADER_WIDTH, NO_BREAK, bytes_of, position, p
 from tracegrad.inspect.kernels import Layout
 from tracegrad.inspect.memory import peak
 from tracegrad.inspect.subject import Subject, operations
+from tracegrad.inspect.threads import threads_text
 from tracegrad.ir.dims import Size, evaluate
 from tracegrad.ir.graph import Node
 from tracegrad.ir.types import ArrayType, TupleType
@@ -106,6 +107,7 @@ def _program(subject: Subject, kind: str, program: Program) -> Iterator[str]:
         yield from labelled("", "" if number else "kernels", kernel_text(layout, kernel))
     if not layout.kernels:
         yield from labelled("", "kernels", "none: scalars only")
+    yield from labelled("", "threads", threads_text(program, subject.sizes(kind)))
     yield from labelled("", "memory", _memory(layout, subject.sizes(kind)))
     yield from labelled("", "compiled", _compiled(program))
 

@@ -48,9 +48,8 @@ def computed(statement: loops.Statement) -> Iterator[tuple[str, str]]:
 
 def remarks(statement: loops.Statement) -> set[str]:
     """The comments of the statement and of those inside it."""
-    return {
-        part.comment for part in statements((statement,)) if not isinstance(part, loops.Comment)
-    }
+    silent = loops.Comment | loops.Forward
+    return {p.comment for p in statements((statement,)) if not isinstance(p, silent)}
 
 
 def innermost(statement: loops.Statement) -> list[tuple[loops.For, ...]]:

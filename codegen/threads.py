@@ -1,0 +1,224 @@
+"""How many threads parallel loops and BLAS use, and the pool behind them.
+
+In: a number, from the environment or by `use(n)`. Out: cells that compiled code looks into: the
+address of the function that runs blocks (null for one thread), and whether the present thread is
+one that Python knows.
+
+    use(2); present()      # 2: parallel loops on two threads, NumPy's and SciPy's BLAS too
+
+The pool starts at the first loop that is large enough; in a forked child, which has none of its
+parent's threads, it starts anew.
+"""
+
+from __future__ import annotations
+
+import _thread
+import ctypes
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy
+from llvmlite import binding as llvm
+
+from codegen.pool import MOST, RUN, Pool, address
+
+SYMBOL = "codegen_threads_"
+VARIABLES = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS")
+"""Environment variables that say how many threads to use, the first one that is set."""
+
+
+def available() -> int:
+    """The CPUs this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def default() -> int:
+    for name in VARIABLES:
+        first = os.environ.get(name, "").split(",")[0].strip()
+        if first.isdigit() and int(first) > 0:
+            return int(first)
+    return available()
+
+
+class State:
+    """The number of threads and the pool, of this process; `chosen` once somebody has set it."""
+
+    def __init__(self) -> None:
+        self.count = default()
+        self.chosen = False
+        self.pool: Pool | None = None
+        self.lock = threading.Lock()
+        self.cell = ctypes.c_void_p()
+        self.first = RUN(self.start)
+        self.follow()
+
+    def follow(self) -> None:
+        """What compiled code calls: nothing, what starts the pool, or the pool."""
+        if self.count == 1 or ctypes.sizeof(ctypes.c_void_p) != 8:
+            self.cell.value = None
+        elif self.pool is None:
+            self.cell.value = address(self.first)
+        else:
+            self.pool.grow(min(self.count - 1, MOST))
+            self.cell.value = self.pool.run
+
+    def start(self, task: int, data: int, count: int, library: int) -> None:
+        """Start the pool, then do what it does."""
+        with self.lock:
+            if self.pool is None:
+                self.pool = Pool(scipy_blas())
+            self.follow()
+        run = self.cell.value
+        (RUN(run) if run else alone)(task, data, count, library)
+
+    def forget(self) -> None:
+        """In a forked child: the parent's threads are not here, nor is who held the lock."""
+        self.pool, self.lock = None, threading.Lock()
+        VERSIONS.lock = threading.RLock()
+        self.follow()
+
+
+def alone(task: int, data: int, count: int, library: int) -> None:
+    function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(task)
+    for block in range(count):
+        function(data, block)
+
+
+STATE = State()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=STATE.forget)
+
+
+VERSION = "version_"
+NONE = -1
+"""In the cell of a function that has no version with threads."""
+
+FIND = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)
+
+
+class Versions:
+    """For each compiled module a cell with the address of its version with threads: 0 before
+    anybody asked for it. `make` is what compiles it."""
+
+    def __init__(self) -> None:
+        self.cells: dict[str, ctypes.c_int64] = {}
+        self.make: dict[str, Callable[[], int]] = {}
+        self.find = FIND(self.found)
+        self.lock = threading.RLock()
+
+    def cell(self, module: str) -> ctypes.c_int64:
+        return self.cells.setdefault(module, ctypes.c_int64(0))
+
+    def found(self, place: int) -> int:
+        """What compiled code calls that finds a 0 in its cell, which lies at `place`."""
+        module = next(name for name, cell in self.cells.items() if ctypes.addressof(cell) == place)
+        cell = self.cells[module]
+        try:
+            with self.lock:
+                if not cell.value:
+                    cell.value = self.make[module]() if module in self.make else NONE
+        except KeyboardInterrupt:
+            _thread.interrupt_main()  # goes on in this version, and stops where Python is back
+            return 0
+        return cell.value
+
+
+VERSIONS = Versions()
+
+
+def register(name: str) -> str:
+    """Make one of our cells or functions known to LLVM; its symbol."""
+    symbol = SYMBOL + name
+    if not llvm.address_of_symbol(symbol):
+        llvm.add_symbol(symbol, place(name))
+    return symbol
+
+
+def place(name: str) -> int:
+    if name.startswith(VERSION):
+        return ctypes.addressof(VERSIONS.cell(name.removeprefix(VERSION)))
+    match name:
+        case "run":
+            return ctypes.addressof(STATE.cell)
+        case "python":
+            return address(ctypes.pythonapi.PyGILState_GetThisThreadState)
+        case "find":
+            return address(VERSIONS.find)
+    raise LookupError(f"compiled code knows nothing called {name}")
+
+
+def register_version(module: str) -> str:
+    return register(VERSION + module)
+
+
+def offer(module: str, make: Callable[[], int]) -> None:
+    """`make` gives the address of the module's version with threads when it is first needed."""
+    VERSIONS.make[module] = make
+
+
+def present() -> int:
+    return STATE.count
+
+
+def use(count: int) -> None:
+    """Use so many threads in parallel loops and in BLAS."""
+    with STATE.lock:
+        STATE.count, STATE.chosen = count, True
+        STATE.follow()
+    limit_blas()
+
+
+def blas_loaded() -> None:
+    """To be called once SciPy's BLAS is there: it uses as many threads as was asked for, and the
+    pool learns how to make it use one."""
+    if STATE.chosen:
+        limit_blas()
+    with STATE.lock:
+        if STATE.pool is not None:
+            STATE.pool.use_blas(scipy_blas())
+
+
+def limit_blas() -> None:
+    for library in blas_libraries():
+        if (set_count := function(library, "set_num_threads")) is not None:
+            set_count(ctypes.c_int(STATE.count))
+
+
+def blas_libraries() -> Iterator[ctypes.CDLL]:
+    """The OpenBLAS of NumPy's and of SciPy's wheel, where they are loaded."""
+    packages = Path(numpy.__file__).parents[1]
+    for folder in ("numpy.libs", "scipy.libs", "numpy/.dylibs", "scipy/.dylibs"):
+        for path in (packages / folder).glob("*openblas*"):
+            if (library := loaded(path)) is not None:
+                yield library
+
+
+def loaded(path: Path) -> ctypes.CDLL | None:
+    """A shared library if this process has it already."""
+    try:
+        return ctypes.CDLL(str(path), mode=getattr(os, "RTLD_NOLOAD", 0) | ctypes.DEFAULT_MODE)
+    except OSError:
+        return None
+
+
+def function(library: ctypes.CDLL, name: str) -> Any:
+    """`openblas_get_num_threads` and the like, under the name that this build gives it."""
+    for prefix in ("scipy_", ""):
+        for suffix in ("64_", "", "_64"):
+            if hasattr(library, symbol := f"{prefix}openblas_{name}{suffix}"):
+                return getattr(library, symbol)
+    return None
+
+
+def scipy_blas() -> tuple[int, int]:
+    """The addresses of SciPy's `get_num_threads` and `set_num_threads`, zeros if there are none."""
+    for library in blas_libraries():
+        get, put = (function(library, f"{verb}_num_threads") for verb in ("get", "set"))
+        if "scipy.libs" in library._name and get is not None and put is not None:
+            return address(get), address(put)
+    return 0, 0
