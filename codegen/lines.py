@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from codegen.layout import WIDTH
@@ -57,3 +58,29 @@ def docstring(doc: str) -> list[str]:
     if len(body) == 1 and len(body[0]) <= WIDTH - 10:
         return [f'    """{body[0]}"""']
     return [f'    """{body[0]}', *(f"    {line}".rstrip() for line in body[1:]), '    """']
+
+
+def row(parts: Sequence[str]) -> str:
+    """A tuple of names."""
+    return f"({parts[0]},)" if len(parts) == 1 else f"({', '.join(parts)})"
+
+
+def called(head: str, given: Sequence[str]) -> list[str]:
+    """`head(given)`, with each argument in lines of its own if it is too long for one."""
+    line = f"{head}({', '.join(given)})"
+    if len(line) <= WIDTH:
+        return [line]
+    pad = " " * (len(head) - len(head.lstrip()))
+    return [f"{head}(", *(text for part in given for text in part_lines(part, pad)), f"{pad})"]
+
+
+def part_lines(part: str, pad: str) -> list[str]:
+    """One argument and a comma, a long one in several lines (a string as strings side by side)."""
+    pieces = textwrap.wrap(part, WIDTH - len(pad) - 8, break_long_words=False)
+    if part.startswith('"'):
+        last = len(pieces) - 1
+        opened = ['"' + piece if number else piece for number, piece in enumerate(pieces)]
+        pieces = [p if number == last else p + ' "' for number, p in enumerate(opened)]
+    indents = [f"{pad}    ", *[f"{pad}     "] * (len(pieces) - 1)]
+    lines = [f"{indent}{piece}" for indent, piece in zip(indents, pieces, strict=True)]
+    return [*lines[:-1], f"{lines[-1]},"]

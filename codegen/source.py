@@ -24,7 +24,7 @@ from codegen.errors import CodegenError
 from codegen.expr import Call, Const, Expr, Load, Var
 from codegen.foreign import Foreign
 from codegen.layout import WIDTH
-from codegen.lines import Line, aligned, docstring, wrapped
+from codegen.lines import Line, aligned, called, docstring, row, wrapped
 from codegen.loops import (
     Accumulate,
     Alloc,
@@ -272,32 +272,6 @@ class Printer:
     def shape(self, shape: tuple[Expr, ...]) -> str:
         parts = ", ".join(self.write(extent) for extent in shape)
         return parts if len(shape) == 1 else f"({parts})"
-
-
-def row(parts: Sequence[str]) -> str:
-    """A tuple of names."""
-    return f"({parts[0]},)" if len(parts) == 1 else f"({', '.join(parts)})"
-
-
-def called(head: str, given: Sequence[str]) -> list[str]:
-    """`head(given)`, with each argument in lines of its own if it is too long for one."""
-    line = f"{head}({', '.join(given)})"
-    if len(line) <= WIDTH:
-        return [line]
-    pad = " " * (len(head) - len(head.lstrip()))
-    return [f"{head}(", *(text for part in given for text in part_lines(part, pad)), f"{pad})"]
-
-
-def part_lines(part: str, pad: str) -> list[str]:
-    """One argument and a comma, a long one in several lines (a string as strings side by side)."""
-    pieces = textwrap.wrap(part, WIDTH - len(pad) - 8, break_long_words=False)
-    if part.startswith('"'):
-        last = len(pieces) - 1
-        opened = ['"' + piece if number else piece for number, piece in enumerate(pieces)]
-        pieces = [p if number == last else p + ' "' for number, p in enumerate(opened)]
-    indents = [f"{pad}    ", *[f"{pad}     "] * (len(pieces) - 1)]
-    lines = [f"{indent}{piece}" for indent, piece in zip(indents, pieces, strict=True)]
-    return [*lines[:-1], f"{lines[-1]},"]
 
 
 def returned(types: Sequence[tuple[np.dtype, int]]) -> str:

@@ -39,10 +39,12 @@ def plain_parallel(kernel: Any, total: int, step: int, sums: Any, arguments: Any
 def typed_parallel(
     typing_context: Any, kernel: Any, total: Any, step: Any, sums: Any, arguments: Any
 ) -> Any:
-    if not (isinstance(kernel, types.Dispatcher) and isinstance(arguments, types.BaseTuple)):
+    if not (
+        isinstance(kernel, types.Dispatcher) and isinstance(arguments, types.Tuple | types.UniTuple)
+    ):
         raise TypingError(f"parallel needs a compiled function and a tuple, not {kernel}")
     index = (types.int64, types.int64, types.int64)
-    given = tuple(arguments)  # of a tuple's type, its parts
+    given: tuple[Any, ...] = tuple(arguments)  # the types of its parts
     called = kernel.get_call_type(typing_context, (*index, *given), {})
     signature = types.void(kernel, types.int64, types.int64, sums, arguments)
 

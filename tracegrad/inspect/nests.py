@@ -48,8 +48,8 @@ def computed(statement: loops.Statement) -> Iterator[tuple[str, str]]:
 
 def remarks(statement: loops.Statement) -> set[str]:
     """The comments of the statement and of those inside it."""
-    silent = loops.Comment | loops.Forward
-    return {p.comment for p in statements((statement,)) if not isinstance(p, silent)}
+    parts = statements((statement,))
+    return {p.comment for p in parts if not isinstance(p, loops.Comment | loops.Forward)}
 
 
 def innermost(statement: loops.Statement) -> list[tuple[loops.For, ...]]:
