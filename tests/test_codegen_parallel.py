@@ -31,7 +31,7 @@ from codegen.loops import (
     View,
 )
 from codegen.schedule import worth
-from codegen.schedule.parallel import forwarding, threaded
+from codegen.schedule.parallel import threaded
 from codegen.traverse import statements
 from tests.test_codegen_schedule import STAND_INS, Writer, arguments, execute
 
@@ -182,7 +182,8 @@ def test_inside_a_loop_whose_order_matters_the_inner_one_is_split() -> None:
 
 def test_the_test_at_the_start_is_about_sizes() -> None:
     total = For(AT, N, (For(J, M, (Accumulate("s", None, "add", load("w", AT, J), F8),)),))
-    (small,) = forwarding(Module((function(total, out=(Var("s", F8), "y")),))).functions
+    module = Module((function(total, out=(Var("s", F8), "y")),))
+    (small,) = schedule.scheduled(module).functions
     forward = small.body[0]
     assert isinstance(forward, Forward)
     assert forward.returns == ((F8, 0), (F8, 1)) and forward.args == ("x", "w")

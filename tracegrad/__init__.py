@@ -40,9 +40,9 @@ if _TYPE_CHECKING:
     from tracegrad.eager.tensor import Tensor
     from tracegrad.jacobians import hessian, hvp, jacfwd, jacobian, jacrev
     from tracegrad.mapping import vmap
-    from tracegrad.threads import get_num_threads, set_num_threads
     from tracegrad.primitive import primitive
     from tracegrad.promise import ShapeDtype
+    from tracegrad.threads import get_num_threads, set_num_threads
 
 __version__ = "0.1.0"
 

@@ -32,7 +32,7 @@ LOOPS = (hoist, stripped, collapse)
 """Those that make the loops what the processor likes."""
 
 BEFORE_THREADS = (hoist, collapse)
-"""What is done to loops before some of them go to several threads; these are cut into strips then."""
+"""What is done to loops before some of them go to several threads (and into strips there)."""
 
 INNER = (promote, accurate)
 """Those that make what is in the loops fast."""
