@@ -37,6 +37,7 @@ LAYERS = (
     ),
     ("tracegrad.compile",),
     ("tracegrad.run",),
+    ("tracegrad.out",),
     ("tracegrad.entry",),
     ("tracegrad.version",),
     ("tracegrad.inspect",),

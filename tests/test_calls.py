@@ -339,7 +339,7 @@ def test_a_function_traced_twice_is_a_function_of_its_own() -> None:
     assert g.grad is not f.grad
 
 
-def weighted(x: Any, w: Any, n: int = 2) -> Any:
+def weighted(x: Any, w: Any, n: Any = 2) -> Any:
     return {"loss": np.sum(w * x**n), "norm": np.sum(x * x)}
 
 
@@ -369,7 +369,8 @@ def test_tensors_take_an_entry_of_their_own(long_road: LongRoad) -> None:
 def test_gradients_of_a_call_and_of_what_is_around_it() -> None:
     f = tg.trace(lambda x, s: np.sum(s * x * x))
     for step in range(3):
-        x, s = tg.tensor(B, requires_grad=True), tg.tensor(2.0, requires_grad=True)
+        x: Any = tg.tensor(B, requires_grad=True)
+        s: Any = tg.tensor(2.0, requires_grad=True)
         f(x, s).backward()
         np.testing.assert_allclose(x.grad.numpy(), 4 * B, rtol=1e-15)
         assert s.grad.numpy().shape == ()
@@ -386,7 +387,7 @@ def test_gradients_of_a_call_and_of_what_is_around_it() -> None:
 
 def test_what_a_short_backward_refuses() -> None:
     f = tg.trace(lambda x: np.sum(np.exp(x)))
-    x = tg.tensor(B, requires_grad=True)
+    x: Any = tg.tensor(B, requires_grad=True)
     y = f(x)
     y.backward(retain_graph=True)
     y.backward()
@@ -405,7 +406,7 @@ def test_what_a_short_backward_refuses() -> None:
 
 def test_non_contiguous_tensors() -> None:
     f = tg.trace(lambda x: np.sum(x * np.array([1.0, 2.0])))
-    x = tg.tensor(W, requires_grad=True)
+    x: Any = tg.tensor(W, requires_grad=True)
     for _ in range(2):
         x.grad = None
         f(x.T).backward()

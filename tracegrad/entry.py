@@ -53,6 +53,8 @@ class Call:
     """The parameters of a function as the text of its `def`, and of a call with the same values."""
 
     signature: Signature
+    outs: Sequence[str]
+    """Further parameters for arrays that take the results: `out`, of gradients `grad_out` too."""
 
     def parameters(self, absent: str) -> str:
         found, kinds = [], []
@@ -65,7 +67,9 @@ class Call:
             found.append(f"{star}{parameter.name}{default}")
         if Parameter.POSITIONAL_ONLY in kinds and set(kinds) == {Parameter.POSITIONAL_ONLY}:
             found.append("/")
-        return ", ".join(found)
+        if self.outs and not {Parameter.VAR_POSITIONAL, Parameter.KEYWORD_ONLY} & set(kinds):
+            found.append("*")
+        return ", ".join([*found, *(f"{out}=None" for out in self.outs)])
 
     @staticmethod
     def _separate(found: list[str], kinds: list[Any], kind: Any) -> None:
@@ -85,17 +89,31 @@ class Call:
             Parameter.KEYWORD_ONLY: "{0}={0}",
         }
         parameters = self.signature.parameters.values()
-        return ", ".join(written.get(p.kind, "{0}").format(p.name) for p in parameters)
+        found = [written.get(p.kind, "{0}").format(p.name) for p in parameters]
+        named = [f"{out}={out}" for out in self.outs]
+        if found and found[-1].startswith("**"):
+            return ", ".join([*found[:-1], *named, found[-1]])
+        return ", ".join([*found, *named])
+
+
+@dataclass(frozen=True)
+class Entrance:
+    """What the entries of one structure of arguments have in common."""
+
+    name: str
+    signature: Signature
+    arguments: Sequence[tuple[str, Tree]]
+    """The parameters for which something was given, with its structure."""
+    outs: Sequence[str]
+    place: Callable[..., Any]
+    """What `outs` say of the results as a whole."""
 
 
 @dataclass
 class Entry:
     """What the entry of one version is written from."""
 
-    name: str
-    signature: Signature
-    arguments: Sequence[tuple[str, Tree]]
-    """The parameters for which something was given, with its structure."""
+    at: Entrance
     run: Run
     results: Tree
     version: Any
@@ -107,24 +125,26 @@ class Entry:
 
     def resembles(self, other: Entry) -> bool:
         """Whether only ranks and guards tell calls for this entry from those for `other`."""
-        return type(self) is type(other) and self.arguments == other.arguments
+        return type(self) is type(other) and self.at.arguments == other.at.arguments
 
     def function(
         self, other: Callable[..., Any], checked: bool, latest: Any = None
     ) -> Callable[..., Any]:
         """The entry. `other` takes calls that are not for this version; with `checked` ranks and
         guards are looked at first; a call sets the attribute `latest` of that object."""
-        parameters = self.signature.parameters
-        writer = Writer(set(parameters))
-        call = Call(self.signature)
+        parameters = self.at.signature.parameters
+        writer = Writer({*parameters, *self.at.outs})
+        call = Call(self.at.signature, self.at.outs)
         absent = writer.object("absent", ABSENT)
         miss = f"return {writer.object('other', other)}({call.arguments})"
         unpacking = Unpacking(writer, self.run.graph.inputs, miss)
-        leaves = unpacking.all(self.arguments, parameters, absent)
+        leaves = unpacking.all(self.at.arguments, parameters, absent)
         inputs = self.take(unpacking, leaves)
         sizes = Sizes(self.run.graph, inputs)
         if checked or not hasattr(self.run.function, "overloads"):
             self._check(unpacking, inputs, sizes)
+        if self.at.outs:
+            self.into(unpacking, inputs)
         writer.add("try:")
         names = self.run.write(writer, inputs, 2, sizes)
         writer.add(f"except ({writer.type(TypeError)}, {writer.type(ValueError)}):")
@@ -133,14 +153,25 @@ class Entry:
             owner, version = writer.object("owner", latest), writer.object("version", self.version)
             writer.add(f"{owner}.latest = {version}")
         writer.add(f"return {self.give(writer, leaves, inputs, names)}")
-        return writer.function(function_name(self.name), call.parameters(absent))
+        return writer.function(function_name(self.at.name), call.parameters(absent))
+
+    def into(self, unpacking: Unpacking, inputs: Sequence[str]) -> None:
+        """Calls with arrays for the results."""
+        writer = unpacking.writer
+        given = " or ".join(f"{out} is not None" for out in self.at.outs)
+        into, values = writer.object("into", self.version.into), ", ".join(inputs)
+        out = f"{writer.object('place', self.at.place)}({', '.join(self.at.outs)})"
+        writer.add(f"if {given}:")
+        writer.add(f"if not {into}.takes({values}):", indent=2)
+        writer.add(unpacking.miss, indent=3)
+        writer.add(f"return {into}({out}, {values})", indent=2)
 
     def take(self, unpacking: Unpacking, leaves: Sequence[str]) -> Sequence[str]:
         """Lines that look at the leaves; the names of the arrays and numbers in them."""
         nodes = self.run.graph.inputs
         wrong = [unpacking.wrong(name, node) for name, node in zip(leaves, nodes, strict=True)]
         if wrong:
-            unpacking.refuse(" or ".join(wrong))
+            unpacking.refuse(*wrong)
         return leaves
 
     def give(
@@ -190,8 +221,13 @@ class Unpacking:
             self.take(parameter, tree)
         return self.names
 
-    def refuse(self, condition: str) -> None:
-        self.writer.add(f"if {condition}:")
+    def refuse(self, *conditions: str) -> None:
+        """Send the call on if one of these holds."""
+        first, *others = conditions
+        if others:
+            self.writer.add("if (", f"    {first}", *(f"    or {text}" for text in others), "):")
+        else:
+            self.writer.add(f"if {first}:")
         self.writer.add(self.miss, indent=2)
 
     def wrong(self, name: str, node: Node) -> str:

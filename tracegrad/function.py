@@ -18,13 +18,14 @@ import numpy as np
 
 from tracegrad.autodiff import derived
 from tracegrad.autodiff.derived import Argnums, name_of
-from tracegrad.entry import ABSENT, Entry
-from tracegrad.errors import TracegradError
+from tracegrad.entry import ABSENT, Entrance, Entry
+from tracegrad.errors import TracegradError, UnsupportedError
 from tracegrad.inspect.methods import Inspectable
 from tracegrad.ir.graph import Node
 from tracegrad.ir.interpret import fits
 from tracegrad.leaves import argument, is_leaf, kind, leaves_of, normalised
 from tracegrad.ops.operators import ArrayMethods
+from tracegrad.out import gradient, gradient_and_aux, value_and_gradient, whole
 from tracegrad.pyflow.build import rewritten
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.operands import operand_rows
@@ -33,6 +34,8 @@ from tracegrad.tracing.trace import Trace, tracing
 from tracegrad.tree import Tree, count_leaves, flatten, statics, unflatten
 from tracegrad.version import Version
 
+OUTS = ("out", "grad_out")
+"""The parameters of a gradient function for arrays that take its results."""
 ENTRIES = 16
 """How many versions are tried, latest first, before the arguments are looked up."""
 
@@ -54,6 +57,7 @@ class Function(Inspectable):
         python: Callable[..., Any],
         name: str = "",
         signature: Signature | None = None,
+        place: Callable[..., Any] = whole,
         *,
         python_control_flow: bool = False,
     ) -> None:
@@ -69,6 +73,7 @@ class Function(Inspectable):
         self._signature = signature_of(python)
         self._calls = signature or signature_of(python, follow_wrapped=False)
         """The parameters that it is called with."""
+        self._place, self._outs = place, self._free(("out",) if place is whole else OUTS)
         self._bound: WeakKeyDictionary[Any, Function] = WeakKeyDictionary()
         self._versions: dict[Any, list[Version]] = {}
         self._entries: list[Entry] = []
@@ -97,17 +102,23 @@ class Function(Inspectable):
 
     def _missed(self, *args: Any, **kwargs: Any) -> Any:
         """A call that no entry takes."""
+        out = self._place(*(kwargs.pop(name, None) for name in self._outs)) if self._outs else None
         args, kwargs = self._bind(args, kwargs)
         leaves, tree = leaves_of((args, kwargs))
         kinds = [type(value) for value in leaves if isinstance(value, ArrayMethods)]
+        if kinds and out is not None:
+            raise UnsupportedError(
+                f"{self.name}: out= is for calls with NumPy arguments; this one has a "
+                f"{'traced array' if Traced in kinds else 'Tensor'}, whose results are new arrays"
+            )
         if Traced in kinds:
             return self.program(*args, **kwargs)
         if kinds:
             return kinds[0].call(self, leaves, tree)  # type: ignore[attr-defined]
         version, values = self.version_of(leaves, tree)
         if id(version) not in self.entered:
-            self.enter(Entry(*self.entrance(version), version.run, version.output_tree, version))
-        return version.direct(*values)
+            self.enter(Entry(self.entrance(version), version.run, version.output_tree, version))
+        return version.direct(*values) if out is None else version.into(out, *values)
 
     def _bind(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -121,13 +132,21 @@ class Function(Inspectable):
         bound.arguments = given
         return bound.args, bound.kwargs
 
-    def entrance(self, version: Version) -> tuple[str, Signature, list[tuple[str, Tree]]]:
-        """The name, the parameters, and the structure of what each of these is given."""
+    def _free(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Those that are no parameter of the user's, and cannot be meant for one."""
+        known = self._calls.parameters.values()
+        if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in known):
+            return ()
+        taken = [name for name in names if name in self._calls.parameters]
+        return () if taken else tuple(names)
+
+    def entrance(self, version: Version) -> Entrance:
+        """How calls for a version look."""
         tree = version.input_tree
         args, kwargs = unflatten(tree, iter([_Box(None)] * count_leaves(tree)))
         given = self._calls.bind(*args, **kwargs).arguments
         structures = [(name, flatten(name, value, _is_box, [])) for name, value in given.items()]
-        return self.name, self._calls, structures
+        return Entrance(self.name, self._calls, structures, self._outs, self._place)
 
     def enter(self, entry: Entry) -> None:
         """Let calls try this entry first; no change if it has been among the entries before."""
@@ -183,7 +202,9 @@ class Function(Inspectable):
 
             python = grad if what == "grad" else value_and_grad
             python.__wrapped__ = self.python  # type: ignore[attr-defined]
-            made = Function(python, f"{self.name}_{what}", self._calls)
+            alone = gradient_and_aux if has_aux else gradient
+            place = alone if what == "grad" else value_and_gradient
+            made = Function(python, f"{self.name}_{what}", self._calls, place)
             made.shows = "primal"  # what a call runs: a gradient is seldom differentiated again
             self._derived[key] = made
         return self._derived[key]

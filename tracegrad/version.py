@@ -11,6 +11,7 @@ from tracegrad.autodiff.residuals import Cut, cut, joint_graph
 from tracegrad.compile import Program
 from tracegrad.inspect.guards import guard_text
 from tracegrad.ir.graph import Graph
+from tracegrad.out import Into
 from tracegrad.run import Run, arrays, direct
 from tracegrad.tree import LEAF, Tree
 
@@ -64,6 +65,11 @@ class Version:
     def direct(self) -> Callable[..., Any]:
         """From normalised leaves to results in the structure that the function returned."""
         return direct(self.run, self.output_tree, self.graph.name)
+
+    @cached_property
+    def into(self) -> Into:
+        """From arrays for the results and normalised leaves to results."""
+        return Into(self.graph.name, self.run, self.output_tree)
 
     @cached_property
     def arrays(self) -> Callable[..., tuple[Any, ...]]:

@@ -299,7 +299,7 @@ def call(kind: type[Core], function: Function, leaves: Sequence[Any], tree: Tree
     if same and TensorEntry.key_of(version, kind, held, wanted) not in function.entered:
         entrance = function.entrance(version)
         function.enter(
-            TensorEntry(*entrance, run, version.output_tree, version, kind, held, wanted, record)
+            TensorEntry(entrance, run, version.output_tree, version, kind, held, wanted, record)
         )
     return unflatten(version.output_tree, iter(results))
 

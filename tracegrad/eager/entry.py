@@ -54,6 +54,10 @@ class TensorEntry(Entry):
     def key(self) -> Any:
         return self.key_of(self.version, self.kind, self.held, self.wanted)
 
+    def into(self, unpacking: Unpacking, inputs: Sequence[str]) -> None:
+        """What tensors do with `out` is for the long road to say."""
+        unpacking.refuse(" or ".join(f"{out} is not None" for out in self.at.outs))
+
     def take(self, unpacking: Unpacking, leaves: Sequence[str]) -> Sequence[str]:
         writer = unpacking.writer
         self.nodes = []
@@ -71,7 +75,7 @@ class TensorEntry(Entry):
             else:
                 inputs.append(leaf)
             wrong.append(unpacking.wrong(inputs[-1], node))
-        unpacking.refuse(" or ".join(wrong))
+        unpacking.refuse(*wrong)
         return inputs
 
     def _look(self, unpacking: Unpacking, leaves: Sequence[str]) -> None:

@@ -1,0 +1,180 @@
+"""Results into arrays of the caller's: `out` and `grad_out`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tracegrad as tg
+
+X = np.arange(6.0).reshape(2, 3)
+
+
+@tg.trace
+def scaled(x: Any, factor: Any = 2.0) -> Any:
+    return x * factor + 1.0
+
+
+@tg.trace
+def loss(params: Any, x: Any) -> Any:
+    return np.sum((x @ params["w"] + params["b"]) ** 2)
+
+
+PARAMS = {"w": np.array([1.0, -1.0, 2.0]), "b": np.array([0.5, 0.25])}
+
+
+def test_a_result_goes_where_it_is_told() -> None:
+    y = np.full((2, 3), np.nan)
+    for _ in range(2):
+        assert scaled(X, out=y) is y
+        np.testing.assert_array_equal(y, X * 2 + 1)
+        y[...] = 0
+    assert scaled(X, 3.0, out=(y,)) is y
+    np.testing.assert_array_equal(y, X * 3 + 1)
+
+
+def test_no_result_is_allocated() -> None:
+    x, y = np.ones((1000, 1000)), np.empty((1000, 1000))
+    scaled(x, out=y)
+    seen: list[Any] = []
+    empty = np.empty
+    try:
+        np.empty = lambda *a, **k: seen.append(a) or empty(*a, **k)  # type: ignore[assignment]
+        scaled(x, out=y)
+    finally:
+        np.empty = empty
+    assert not seen
+
+
+def test_gradients() -> None:
+    wanted = loss.grad(PARAMS, X)
+    g = {"b": np.empty(2), "w": np.empty(3)}
+    value, found = loss.value_and_grad(PARAMS, X, grad_out=g)
+    assert value == loss(PARAMS, X)
+    assert found["w"] is g["w"]
+    assert list(found) == ["w", "b"]
+    np.testing.assert_array_equal(g["w"], wanted["w"])
+    np.testing.assert_array_equal(g["b"], wanted["b"])
+    g["w"][...] = 0
+    total = np.empty(())
+    value, found = loss.value_and_grad(PARAMS, X, out=(total, {"w": g["w"], "b": None}))
+    assert value is total
+    assert total == loss(PARAMS, X)
+    assert found["b"] is not g["b"]
+    np.testing.assert_array_equal(g["w"], wanted["w"])
+    for name in ("out", "grad_out"):
+        assert loss.grad(PARAMS, X, **{name: g})["b"] is g["b"]
+
+
+def test_gradients_with_aux() -> None:
+    both = tg.value_and_grad(lambda x: (np.sum(x * x), x + 1.0), has_aux=True)
+    alone = tg.grad(lambda x: (np.sum(x * x), x + 1.0), has_aux=True)
+    g = np.empty_like(X)
+    (value, aux), found = both(X, grad_out=g)
+    assert found is g
+    assert value == np.sum(X * X)
+    found, aux = alone(X, grad_out=g)
+    assert found is g
+    np.testing.assert_array_equal(aux, X + 1)
+
+
+@pytest.mark.parametrize(
+    "out",
+    [
+        lambda x: x,
+        lambda x: x[::-1],
+        lambda x: np.lib.stride_tricks.as_strided(x, x.shape, x.strides),
+    ],
+)
+def test_an_argument_may_be_the_result(out: Any) -> None:
+    x = X.copy()
+    expected = x[::-1] * 2 + 1
+    y = out(x)
+    assert scaled(x[::-1], out=y) is y
+    np.testing.assert_array_equal(y, expected)
+
+
+def test_arrays_that_are_not_contiguous() -> None:
+    room = np.zeros((3, 4))
+    y = room[:, ::2].T
+    assert scaled(X, out=y) is y
+    np.testing.assert_array_equal(y, X * 2 + 1)
+    assert not room[:, 1::2].any()
+    fortran = np.asfortranarray(np.zeros((2, 3)))
+    scaled(np.asfortranarray(X), out=fortran)
+    np.testing.assert_array_equal(fortran, X * 2 + 1)
+
+
+def readonly() -> np.ndarray:
+    array = np.empty((2, 3))
+    array.flags.writeable = False
+    return array
+
+
+@pytest.mark.parametrize(
+    ("out", "error", "text"),
+    [
+        (np.empty(3), ValueError, r"scaled: out has shape \(3,\), the result \(2, 3\)"),
+        (np.empty((2, 3), np.float32), TypeError, "out has dtype float32, the result float64"),
+        (readonly(), ValueError, "out is read-only"),
+        ([0.0], TypeError, "out is a list: give a NumPy array"),
+    ],
+)
+def test_arrays_that_cannot_hold_the_result(out: Any, error: type, text: str) -> None:
+    for _ in range(2):
+        with pytest.raises(error, match=text):
+            scaled(X, out=out)
+
+
+def test_structures_that_are_not_the_results() -> None:
+    w = np.empty(3)
+    with pytest.raises(TypeError, match=r"out\[1\] must be a dict of w, b"):
+        loss.value_and_grad(PARAMS, X, grad_out={"w": w})
+    with pytest.raises(TypeError, match="must be a tuple of 0, 1"):
+        loss.value_and_grad(PARAMS, X, out=w)
+    with pytest.raises(TypeError, match="both out and grad_out"):
+        loss.value_and_grad(PARAMS, X, out=(None, None), grad_out={"w": w, "b": None})
+    pair = tg.trace(lambda x: (x + 1.0, x + 2.0))
+    y = np.empty((2, 3))
+    with pytest.raises(ValueError, match="share memory"):
+        pair(X, out=(y, y))
+
+
+def test_a_parameter_of_the_users_own_wins() -> None:
+    f = tg.trace(lambda x, out=None: x if out is None else x + out)
+    np.testing.assert_array_equal(f(X, out=X), 2 * X)
+    named = tg.trace(lambda x, **options: x + options["out"])
+    np.testing.assert_array_equal(named(X, out=X), 2 * X)
+    g = tg.trace(lambda x, grad_out: np.sum(x * grad_out))
+    np.testing.assert_array_equal(g.grad(X, grad_out=X), X)
+
+
+def test_tensors_and_traced_arrays_are_refused() -> None:
+    y = np.empty((2, 3))
+    with pytest.raises(tg.UnsupportedError, match="Tensor"):
+        scaled(tg.tensor(X, requires_grad=True), out=y)
+    with pytest.raises(tg.UnsupportedError, match="traced array"):
+        tg.trace(lambda x: scaled(x, out=y))(X)
+
+
+def test_sizes_that_a_version_was_not_traced_with() -> None:
+    total = tg.trace(lambda x, y: x + y)
+    for n in (1, 4, 4, 1):
+        out = np.empty((2, 4))
+        np.testing.assert_array_equal(
+            total(np.ones((2, 4)), np.ones((2, n)), out=out), 2 * np.ones((2, 4))
+        )
+
+
+def test_results_that_are_views_sums_and_filled_arrays() -> None:
+    @tg.trace
+    def several(x: Any) -> Any:
+        return np.sum(x, axis=0), np.exp(x).reshape(-1), x.T, np.zeros((2, 2)), np.max(x)
+
+    wanted = several(X)
+    out = tuple(np.full(np.shape(y), np.nan) for y in wanted)
+    for found, y, right in zip(several(X, out=out), out, wanted, strict=True):
+        assert found is y
+        np.testing.assert_array_equal(y, right)
