@@ -27,10 +27,10 @@ from tracegrad.function import Function, trace
 from tracegrad.later import Later as _Later
 from tracegrad.ops import PUBLIC
 from tracegrad.pyflow.range import Range as range
-from tracegrad.transforms import grad, jvp, value_and_grad, vjp
+from tracegrad.transforms import grad, jvp, linearize, value_and_grad, vjp
 
 if _TYPE_CHECKING:
-    from tracegrad import autograd, checkpoint_policies
+    from tracegrad import autograd, checkpoint_policies, testing
     from tracegrad.budget import minimize_memory
     from tracegrad.checkpointing import checkpoint, checkpoint_name
     from tracegrad.control import cond, fori_loop, map, scan, switch, while_loop
@@ -62,7 +62,7 @@ _LATER = {
 }
 """What loads when it is first asked for: `import tracegrad` stays quick."""
 
-_MODULES = ("autograd", "checkpoint_policies")
+_MODULES = ("autograd", "checkpoint_policies", "testing")
 
 _HOME = {name: module for module, names in _LATER.items() for name in names}
 
@@ -121,6 +121,7 @@ __all__ = [
     "jacobian",
     "jacrev",
     "jvp",
+    "linearize",
     "map",
     "minimize_memory",
     "no_grad",
@@ -133,6 +134,7 @@ __all__ = [
     "set_num_threads",
     "switch",
     "tensor",
+    "testing",
     "trace",
     "value_and_grad",
     "vjp",

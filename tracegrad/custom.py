@@ -1,15 +1,16 @@
 """Derivative rules of the user's own: `custom_vjp` and `custom_jvp`, with the signatures that JAX
 users know.
 
-@tg.custom_vjp
-def f(x): return np.sqrt(x)
-f.defvjp(lambda x: (np.sqrt(x), np.sqrt(x)), lambda s, ct: (ct / (2 * s),))
+    @tg.custom_vjp
+    def f(x): return np.sqrt(x)
+    f.defvjp(lambda x: (np.sqrt(x), np.sqrt(x)), lambda s, ct: (ct / (2 * s),))
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
-from functools import update_wrapper
+from functools import reduce, update_wrapper
 from typing import Any
 
 from tracegrad.autodiff.derived import as_traced, name_of
@@ -17,14 +18,16 @@ from tracegrad.autodiff.traced import transpose_linear
 from tracegrad.control.body import zeros
 from tracegrad.control.whole import whole
 from tracegrad.errors import NotDifferentiableError
-from tracegrad.function import Function
-from tracegrad.leaves import leaves_of
+from tracegrad.function import Function, signature_of
+from tracegrad.ir.dims import same
+from tracegrad.leaves import leaves_of, matching
 from tracegrad.ops.call import CALL, Rule
+from tracegrad.ops.op import type_of
 from tracegrad.ops.operators import ArrayMethods
 from tracegrad.ops.project import PROJECT
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.trace import current_trace
-from tracegrad.tree import Tree, unflatten
+from tracegrad.tree import Tree, count_leaves, unflatten
 
 
 class Custom:
@@ -34,16 +37,28 @@ class Custom:
         self.fun = fun
         self.name = name_of(fun)
         self.nondiff_argnums = tuple(nondiff_argnums)
+        self._signature = signature_of(fun)
         self._outside = Function(self._traced, self.name)
         update_wrapper(self, fun)
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """`fun(*args)`; inside a trace one node that keeps the rules."""
+        if kwargs:
+            args = self._positional(args, kwargs)
         if current_trace() is not None:
             return self._traced(*args)
         if any(isinstance(leaf, ArrayMethods) for leaf in leaves_of(args)[0]):
             return self._outside(*args)
         return self.fun(*args)
+
+    def _positional(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+        """The arguments as the rules take them: by position, with defaults."""
+        bound = self._signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        if bound.kwargs:
+            names = ", ".join(bound.kwargs)
+            raise TypeError(f"{self.name}: rules take arguments by position; {names} has none")
+        return bound.args
 
     def rule(self, tree: Tree, out_tree: Tree) -> Rule:
         raise NotImplementedError
@@ -60,11 +75,37 @@ class Custom:
         ]
         return unflatten(body.tree, iter(results))
 
+    def fixed(self, count: int) -> set[int]:
+        """The positions of the arguments that are constants for differentiation."""
+        return {number % count for number in self.nondiff_argnums}
+
     def _split(self, args: Sequence[Any]) -> tuple[list[Any], list[Any]]:
         """The arguments that are constants for differentiation, and the others."""
-        fixed = [args[number] for number in self.nondiff_argnums]
-        free = [arg for number, arg in enumerate(args) if number not in self.nondiff_argnums]
-        return fixed, free
+        numbers = self.fixed(len(args))
+        fixed = [args[number] for number in sorted(numbers)]
+        return fixed, [arg for number, arg in enumerate(args) if number not in numbers]
+
+    def _wrong(self, rule: str, text: str) -> NotDifferentiableError:
+        return NotDifferentiableError(f"the {rule} rule of {self.name} {text}")
+
+    def _parts(self, rule: str, tree: Tree, value: Any, what: str) -> list[Any]:
+        """The leaves of what a rule returned, in the places of `tree`."""
+        try:
+            return matching(tree, value, f"the {what}")
+        except TypeError as error:
+            raise self._wrong(rule, f"returns another structure: {error}") from None
+
+    def _fitting(self, rule: str, x: Any, derivative: Any, number: int | None) -> Any:
+        """A tangent or cotangent, which has the shape of the value that it belongs to."""
+        if derivative is None:
+            return None
+        own, got = _traced(x).type, type_of(derivative)
+        equal = own.rank == got.rank and all(map(same, own.shape, got.shape))
+        if not equal:
+            about = "the result" if number is None else f"argument {number}"
+            found, wanted = got.in_figures(), own.in_figures()
+            raise self._wrong(rule, f"returns {found} for {about}, which is {wanted}")
+        return derivative
 
 
 class CustomVjp(Custom):
@@ -84,23 +125,36 @@ class CustomVjp(Custom):
     def rule(self, tree: Tree, out_tree: Tree) -> Rule:
         fwd, bwd = self.fwd, self.bwd
         if fwd is None or bwd is None:
-            return Rule(self.name)
+            return Rule(self.name, count_leaves(tree))
 
         def vjp(inputs: Sequence[Any], cts: Sequence[Any]) -> list[Any]:
             args = unflatten(tree, iter(inputs))
-            out, residuals = fwd(*args)
-            types = [x.type for x in map(_traced, leaves_of(out)[0])]
+            answer = fwd(*args)
+            if not isinstance(answer, tuple) or len(answer) != 2:
+                raise self._wrong("fwd", "must return a pair (result, residuals)")
+            out, residuals = answer
+            types = [x.type for x in map(_traced, self._parts("fwd", out_tree, out, "result"))]
             filled = [zeros(t) if ct is None else ct for t, ct in zip(types, cts, strict=True)]
             fixed, free = self._split(args)
             found = bwd(*fixed, residuals, unflatten(out_tree, iter(filled)))
             if not isinstance(found, tuple | list) or len(found) != len(free):
-                raise NotDifferentiableError(
-                    f"the bwd rule of {self.name} must return a tuple of {len(free)} cotangents, "
-                    "one for each argument"
-                )
-            return _by_leaf(args, free, found, len(inputs))
+                count = len(found) if isinstance(found, tuple | list) else "no tuple of"
+                wanted = f"must return a tuple of {len(free)} cotangents, one for each argument"
+                raise self._wrong("bwd", f"{wanted}; it returns {count}")
+            return self._by_leaf(args, found)
 
-        return Rule(self.name, vjp=vjp)
+        return Rule(self.name, count_leaves(tree), vjp=vjp)
+
+    def _by_leaf(self, args: Sequence[Any], found: Sequence[Any]) -> list[Any]:
+        """The cotangents in the order of all leaves; None for constants and what bwd leaves out."""
+        given, result = iter(found), []
+        for number, argument in enumerate(args):
+            leaves, tree = leaves_of(argument)
+            ct = None if number in self.fixed(len(args)) else next(given)
+            parts = self._parts("bwd", tree, ct, f"cotangent of argument {number}")
+            pairs = zip(leaves, parts, strict=True)
+            result += [self._fitting("bwd", x, part, number) for x, part in pairs]
+        return result
 
 
 class CustomJvp(Custom):
@@ -116,6 +170,26 @@ class CustomJvp(Custom):
         self.jvp = rule
         return rule
 
+    def defjvps(self, *rules: Callable[..., Any] | None) -> None:
+        """A rule for each argument, `rule(tangent, result, *args) -> tangent of the result`; None
+        for an argument that the result does not move with. They add up."""
+
+        def jvp(*given: Any) -> Any:
+            *fixed, primals, tangents = given
+            if fixed:
+                raise self._wrong("jvp", "by defjvps knows no nondiff_argnums: use defjvp")
+            out = self(*primals)
+            parts = [
+                rule(t, out, *primals)
+                for rule, t in zip(rules, tangents, strict=True)
+                if rule is not None
+            ]
+            if not parts:
+                raise self._wrong("jvp", "has no part: every rule is None")
+            return out, reduce(operator.add, parts)
+
+        self.jvp = jvp
+
     def rule(self, tree: Tree, out_tree: Tree) -> Rule:
         rule = self.jvp
         if rule is None:
@@ -128,14 +202,19 @@ class CustomJvp(Custom):
             args = unflatten(tree, iter(inputs))
             filled = [
                 zeros(_traced(x).type) if t is None else t
-                for x, t in zip(inputs, tangents, strict=True)
+                for x, t in zip(inputs, tangents, strict=False)
             ]
             fixed, free = self._split(args)
             t_free = self._split(unflatten(tree, iter(filled)))[1]
-            _, tangent = rule(*fixed, tuple(free), tuple(t_free))
-            return list(leaves_of(tangent)[0])
+            answer = rule(*fixed, tuple(free), tuple(t_free))
+            if not isinstance(answer, tuple) or len(answer) != 2:
+                raise self._wrong("jvp", "must return a pair (result, tangent)")
+            out, tangent = answer
+            results = self._parts("jvp", out_tree, out, "result")
+            pairs = zip(results, self._parts("jvp", out_tree, tangent, "tangent"), strict=True)
+            return [self._fitting("jvp", y, t, None) for y, t in pairs]
 
-        return Rule(self.name, vjp=transposed(jvp), jvp=jvp)
+        return Rule(self.name, count_leaves(tree), vjp=transposed(jvp), jvp=jvp)
 
 
 def transposed(jvp: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
@@ -162,14 +241,3 @@ def _traced(value: Any) -> Traced:
     trace = current_trace()
     assert trace is not None
     return as_traced(trace, value)
-
-
-def _by_leaf(args: Any, free: Sequence[Any], found: Sequence[Any], count: int) -> list[Any]:
-    """The cotangents of the free arguments in the order of all leaves; None for the rest."""
-    by_argument = {id(argument): ct for argument, ct in zip(free, found, strict=True)}
-    result: list[Any] = []
-    for argument in args:
-        leaves, _ = leaves_of(argument)
-        ct = by_argument.get(id(argument))
-        result += [None] * len(leaves) if ct is None else leaves_of(ct)[0]
-    return result + [None] * (count - len(result))

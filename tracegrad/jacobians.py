@@ -9,15 +9,23 @@ The function itself is computed once, before the loop; the loop runs its linear 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from tracegrad.autodiff import traced
-from tracegrad.autodiff.derived import Argnums, Region, as_traced, name_of, split_aux
+from tracegrad.autodiff.derived import (
+    Argnums,
+    Region,
+    as_traced,
+    name_of,
+    positions,
+    split_aux,
+)
 from tracegrad.control.body import trace_body, zeros
 from tracegrad.control.loop import INDEX, Span, loop
 from tracegrad.errors import NotDifferentiableError
-from tracegrad.function import Function
+from tracegrad.function import Function, signature_of
 from tracegrad.ir.dims import evaluate
 from tracegrad.ir.types import ArrayType
 from tracegrad.leaves import leaves_of
@@ -26,7 +34,7 @@ from tracegrad.ops.op import PUBLIC, bind
 from tracegrad.ops.shape import RESHAPE
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.trace import current_trace
-from tracegrad.transforms import grad, jvp
+from tracegrad.transforms import grad
 from tracegrad.tree import unflatten
 
 Mode = Callable[[Region, Sequence[Traced], Sequence[Traced]], list[list[Any]]]
@@ -60,28 +68,55 @@ def jacobian(fun: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = Fals
     return _derived(fun, argnums, has_aux, cheaper)
 
 
-def hessian(fun: Callable[..., Any], argnums: Argnums = 0) -> Function:
-    """The second derivative of a scalar function: forward mode over the gradient."""
-    return jacfwd(grad(fun, argnums), argnums)
+def hessian(fun: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Function:
+    """The second derivative of a scalar function: forward mode over the gradient.
 
-
-def hvp(fun: Callable[..., Any]) -> Function:
-    """`hvp(fun)(x, v)`: the product of the Hessian at `x` with `v`, both of one structure, never
-    formed as a matrix.
+    With `has_aux`, `(hessian, aux)`.
     """
-    gradient = grad(fun)
+    return jacfwd(grad(fun, argnums, has_aux), argnums, has_aux)
 
-    def product(x: Any, v: Any) -> Any:
-        return jvp(gradient, (x,), (v,))[1]
 
+def hvp(fun: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Function:
+    """`hvp(fun)(x, v)`: the product of the Hessian at `x` with `v`, both of one structure, never
+    formed as a matrix: forward mode over the gradient.
+
+    `fun` may take more arguments; `v` comes last and is a tuple if `argnums` is one. With
+    `has_aux`, `(product, aux)`.
+    """
+    gradient = grad(fun, argnums, has_aux)
+
+    def product(*args: Any, **kwargs: Any) -> Any:
+        if len(args) < 2:
+            raise TypeError(f"hvp of {name_of(fun)}: give the arguments, then the vector v")
+        *primals, v = args
+        numbers = positions(fun, argnums, primals)
+        region = Region(gradient, numbers, primals, kwargs)
+        result, aux = split_aux(region.result, has_aux)
+        region.result = result
+        found = region.tangents((v,) if isinstance(argnums, int) else tuple(v))
+        return (found, aux) if has_aux else found
+
+    product.__signature__ = _with_vector(signature_of(fun))  # type: ignore[attr-defined]
     return Function(product, f"{name_of(fun)}_hvp")
 
 
-def _derived(fun: Callable[..., Any], argnums: Argnums, has_aux: bool, mode: Mode) -> Function:
-    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+def _with_vector(own: inspect.Signature) -> inspect.Signature:
+    """The parameters of a function, then `v`; any, where `v` cannot follow them."""
+    kind = inspect.Parameter.POSITIONAL_ONLY
+    given = list(own.parameters.values())
+    plain = all(
+        x.kind in (kind, inspect.Parameter.POSITIONAL_OR_KEYWORD) and x.default is x.empty
+        for x in given
+    )
+    if not plain or "v" in own.parameters:
+        return signature_of(lambda *args, **kwargs: None)
+    v = inspect.Parameter("v", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return inspect.Signature([*given, v])
 
+
+def _derived(fun: Callable[..., Any], argnums: Argnums, has_aux: bool, mode: Mode) -> Function:
     def derived(*args: Any, **kwargs: Any) -> Any:
-        region = Region(fun, [number % len(args) for number in numbers], args, kwargs)
+        region = Region(fun, positions(fun, argnums, args), args, kwargs)
         value, aux = split_aux(region.result, has_aux)
         leaves, tree = leaves_of(value)
         ys = [as_traced(region.trace, leaf) for leaf in leaves]

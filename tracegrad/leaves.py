@@ -9,7 +9,7 @@ import numpy as np
 from tracegrad.errors import UnsupportedError
 from tracegrad.ops.op import Bindable, SizeValue, supported_dtype
 from tracegrad.tracing.trace import Argument
-from tracegrad.tree import Tree, flatten
+from tracegrad.tree import Tree, aligned, flatten
 
 
 def is_leaf(value: Any) -> bool:
@@ -22,6 +22,11 @@ def leaves_of(value: Any) -> tuple[list[Any], Tree]:
     found: list[tuple[str, Any]] = []
     tree = flatten("", value, is_leaf, found)
     return [leaf for _, leaf in found], tree
+
+
+def matching(tree: Tree, value: Any, name: str) -> list[Any]:
+    """The leaves of `value` for those of `tree`, None where it has none (`tree.aligned`)."""
+    return aligned(tree, value, is_leaf, name)
 
 
 def normalised(name: str, value: Any) -> Any:

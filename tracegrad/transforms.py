@@ -6,11 +6,14 @@ grad(f)(x): trace f on x, run the reverse pass in the same trace, return the cot
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from tracegrad.autodiff.derived import Argnums, Region, name_of, split_aux
 from tracegrad.function import Function
 from tracegrad.leaves import leaves_of
+from tracegrad.linearized import pulling, pushing
+from tracegrad.ops.operators import ArrayMethods
 from tracegrad.tracing.trace import current_trace
 
 
@@ -35,39 +38,54 @@ def grad(fun: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -
 def vjp(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     """`(fun(*primals), pullback)`; `pullback(ct)` is the tuple of the cotangents of the primals.
 
-    `ct` has the structure of the result. With `has_aux`, `fun` returns `(value, aux)` and the
-    result is `(value, pullback, aux)`. Outside of a trace a call of the pullback computes the
-    forward part again.
+    `ct` has the structure of the result (None in it: zero). With `has_aux`, `fun` returns
+    `(value, aux)` and the result is `(value, pullback, aux)`. The function runs once: what the
+    pullback needs of it is kept. Cotangents of integer arrays are zero, those of Python ints None.
+
+    >>> y, pullback = tg.vjp(np.sin, x); (d_x,) = pullback(np.ones_like(y))
     """
-    if current_trace() is None:
-        return _vjp_outside(fun, primals, has_aux)
-    region = Region(fun, range(len(primals)), primals, {})
-    value, aux = split_aux(region.result, has_aux)
-
-    def pullback(ct: Any) -> tuple[Any, ...]:
-        return region.gradients(value, ct)
-
+    if current_trace() is None and not _tensors(primals):
+        result, pullback = pulling(as_function(fun), primals, has_aux)
+        value, aux = split_aux(result, has_aux)
+    else:
+        region = Region(fun, range(len(primals)), primals, {})
+        value, aux = split_aux(region.result, has_aux)
+        pullback = partial(region.gradients, value)
     return (value, pullback, aux) if has_aux else (value, pullback)
 
 
-def _vjp_outside(fun: Callable[..., Any], primals: tuple[Any, ...], has_aux: bool) -> Any:
-    def pulled(primals: Any, ct: Any) -> Any:
-        return vjp(fun, *primals, has_aux=has_aux)[1](ct)
+def linearize(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
+    """`(fun(*primals), linear)`; `linear(*tangents)` is the tangent of the result.
 
-    compiled = Function(pulled, f"{name_of(fun)}_vjp")
-    value, aux = split_aux(as_function(fun)(*primals), has_aux)
+    The function runs once, `linear` runs the linear part alone, compiled, from what was kept: the
+    way to many products with one Jacobian. `linear.dump()` and `linear.source()` show it. With
+    `has_aux` the result is `(value, linear, aux)`.
 
-    def pullback(ct: Any) -> Any:
-        return compiled(primals, ct)
+    >>> y, linear = tg.linearize(np.sin, x); t_y = linear(np.ones_like(x))
+    """
+    if current_trace() is None and not _tensors(primals):
+        result, linear = pushing(as_function(fun), primals, has_aux)
+        value, aux = split_aux(result, has_aux)
+    else:
+        region = Region(fun, range(len(primals)), primals, {})
+        value, aux = split_aux(region.result, has_aux)
+        region.result = value
 
-    return (value, pullback, aux) if has_aux else (value, pullback)
+        def linear(*tangents: Any) -> Any:
+            return region.tangents(tangents)
+
+    return (value, linear, aux) if has_aux else (value, linear)
+
+
+def _tensors(primals: Any) -> bool:
+    return any(isinstance(leaf, ArrayMethods) for leaf in leaves_of(primals)[0])
 
 
 def jvp(
-    fun: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]
-) -> tuple[Any, Any]:
+    fun: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False
+) -> Any:
     """`(fun(*primals), tangent)`: the directional derivative; `tangents` match `primals` in
-    structure.
+    structure, None stands for zero. With `has_aux`, `(value, tangent, aux)`.
     """
     if not isinstance(primals, tuple | list) or not isinstance(tangents, tuple | list):
         raise TypeError(
@@ -77,11 +95,14 @@ def jvp(
     if current_trace() is None:
 
         def pushed(primals: Any, tangents: Any) -> Any:
-            return jvp(fun, primals, tangents)
+            return jvp(fun, primals, tangents, has_aux)
 
         return Function(pushed, f"{name_of(fun)}_jvp")(tuple(primals), tuple(tangents))
     region = Region(fun, range(len(primals)), primals, {})
-    return region.result, region.tangents(leaves_of(tuple(tangents))[0])
+    value, aux = split_aux(region.result, has_aux)
+    region.result = value
+    tangent = region.tangents(tangents)
+    return (value, tangent, aux) if has_aux else (value, tangent)
 
 
 def as_function(fun: Callable[..., Any]) -> Function:
@@ -89,4 +110,4 @@ def as_function(fun: Callable[..., Any]) -> Function:
     return fun if isinstance(fun, Function) else Function(fun)
 
 
-__all__ = ["as_function", "grad", "jvp", "value_and_grad", "vjp"]
+__all__ = ["as_function", "grad", "jvp", "linearize", "value_and_grad", "vjp"]

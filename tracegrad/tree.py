@@ -114,6 +114,34 @@ def unflatten(tree: Tree, leaves: Iterator[Any]) -> Any:
     return tree.kind(**dict(zip(tree.keys, items, strict=True)))
 
 
+def aligned(tree: Tree, value: Any, is_leaf: Callable[[Any], bool], name: str) -> list[Any]:
+    """What `value` has in the place of each leaf of `tree`; None for a part that it leaves out.
+
+    Dictionaries go by their keys, whatever their order. Raises TypeError, saying where in `name`
+    the structures differ.
+    """
+    if value is None:
+        return [None] * count_leaves(tree)
+    match tree:
+        case Leaf():
+            if not (is_leaf(value) or isinstance(value, int)):
+                raise TypeError(f"{name} is a {type(value).__name__}, where an array is wanted")
+            return [value]
+        case Static():
+            return []
+    keys, items = (None, []) if is_leaf(value) else _parts(value)
+    given = dict(zip(keys, items, strict=True)) if keys is not None else {}
+    if keys is None or set(given) != set(tree.keys):
+        wanted = f"a {tree.kind.__name__} with {', '.join(map(repr, tree.keys)) or 'nothing'}"
+        has = f" with {', '.join(map(repr, given)) or 'nothing'}" if keys is not None else ""
+        raise TypeError(f"{name} is a {type(value).__name__}{has}, where {wanted} is wanted")
+    return [
+        leaf
+        for key, child in zip(tree.keys, tree.children, strict=True)
+        for leaf in aligned(child, given[key], is_leaf, f"{name}[{key!r}]")
+    ]
+
+
 def statics(name: str, tree: Tree) -> Iterator[str]:
     """The static values of a structure with their names: `power=2`."""
     match tree:

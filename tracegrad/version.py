@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from tracegrad.autodiff.linear import linear_graph
 from tracegrad.autodiff.residuals import Cut, cut, joint_graph
 from tracegrad.compile import Program
 from tracegrad.inspect.guards import guard_text
@@ -14,6 +15,9 @@ from tracegrad.ir.graph import Graph
 from tracegrad.out import Into
 from tracegrad.run import Run, arrays, direct
 from tracegrad.tree import LEAF, Tree
+
+LINEAR_RUNS = 100.0
+"""How often a linear map is expected to run: what it needs of the function is rather kept."""
 
 
 @dataclass
@@ -27,6 +31,16 @@ class Split:
     backward: Program
     eager: Any = None
     """The op by which a call on tensors stands in their graph."""
+
+    @cached_property
+    def start(self) -> Callable[..., tuple[Any, ...]]:
+        """From normalised leaves to the outputs and the kept values, as arrays."""
+        return arrays(Run.of(self.forward), self.forward.name)
+
+    @cached_property
+    def finish(self) -> Callable[..., tuple[Any, ...]]:
+        """From cotangents (or tangents) and residuals to what the second program returns."""
+        return arrays(Run.of(self.backward), self.backward.name)
 
     @cached_property
     def consuming(self) -> Program:
@@ -50,6 +64,7 @@ class Version:
     statics: tuple[str, ...] = ()
     """Its static arguments, `power=2`."""
     splits: dict[tuple[bool, ...], Split] = field(default_factory=dict)
+    linear: dict[tuple[bool, ...], Split] = field(default_factory=dict)
 
     @cached_property
     def primal(self) -> Program:
@@ -76,21 +91,28 @@ class Version:
         """From normalised leaves to the results as arrays."""
         return arrays(self.run, self.graph.name)
 
+    def linearized(self, wanted: Sequence[bool]) -> Split:
+        """The function with what it keeps, and the linear map of the `wanted` inputs' tangents."""
+        key = tuple(wanted)
+        if key not in self.linear:
+            joint = linear_graph(self.graph, self.extents, key)
+            self.linear[key] = self._cut(joint, key, "linear", LINEAR_RUNS)
+        return self.linear[key]
+
     def differentiated(self, wanted: Sequence[bool]) -> Split:
         """Forward and backward for the cotangents of the `wanted` inputs."""
         key = tuple(wanted)
         if key not in self.splits:
             joint = joint_graph(self.graph, self.extents, key)
-            program = Program(joint, f"{joint.name}_joint")
-            named = program.stages[-1].graph
-            found = cut(named, len(self.graph.inputs), len(self.graph.outputs), key)
-            self.splits[key] = Split(
-                program,
-                found,
-                Program(found.forward, found.forward.name),
-                Program(found.backward, found.backward.name),
-            )
+            self.splits[key] = self._cut(joint, key, "backward")
         return self.splits[key]
+
+    def _cut(self, joint: Graph, key: tuple[bool, ...], second: str, runs: float = 1.0) -> Split:
+        program = Program(joint, f"{joint.name}_joint")
+        named = program.stages[-1].graph
+        found = cut(named, len(self.graph.inputs), len(self.graph.outputs), key, runs=runs)
+        forward = Program(found.forward, found.forward.name)
+        return Split(program, found, forward, Program(found.backward, f"{joint.name}_{second}"))
 
     @property
     def guards(self) -> tuple[str, ...]:

@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 
 from tracegrad.autodiff import traced
-from tracegrad.errors import NotDifferentiableError
+from tracegrad.errors import NotDifferentiableError, ShapeError
 from tracegrad.ir.graph import next_serial
 from tracegrad.ir.types import ArrayType
-from tracegrad.leaves import leaves_of
+from tracegrad.leaves import leaves_of, matching
 from tracegrad.ops.constant import astype
-from tracegrad.ops.op import as_operand
+from tracegrad.ops.op import as_operand, type_of
 from tracegrad.ops.reduction import broadcast_to
 from tracegrad.ops.shape import COPY
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.naming import program_name
 from tracegrad.tracing.trace import Trace, current_trace
-from tracegrad.tree import Tree, unflatten
+from tracegrad.tree import Static, Tree, unflatten
 
 Argnums = int | Sequence[int]
 
@@ -70,30 +70,34 @@ class Region:
 
     def gradients(self, value: Any, ct: Any) -> tuple[Any, ...]:
         """The cotangents of the separated arguments, in their structures, from that of `value`."""
-        outputs, cts = leaves_of(value)[0], leaves_of(ct)[0]
-        if len(cts) != len(outputs):
-            raise TypeError(f"vjp: {len(outputs)} arrays in the result, {len(cts)} cotangents")
+        outputs, tree = leaves_of(value)
+        cts = matching(tree, ct, "the cotangent")
         nodes, given = [], []
         for result, d in zip(outputs, cts, strict=True):
             y = as_traced(self.trace, result)
-            if y.type.is_float:
+            if y.type.is_float and d is not None:
                 self.trace.names.setdefault(y.node, "y")
                 nodes.append(y.node)
                 given.append(self._like(d, y.type))
         found = traced.vjp(self.trace, nodes, given, [x.node for x in self.wrt])
         filled = iter([self._or_zero(x, g) for x, g in zip(self.wrt, found, strict=True)])
-        return tuple(unflatten(tree, filled) for tree in self.trees)
+        return tuple(
+            None if isinstance(tree, Static) else unflatten(tree, filled) for tree in self.trees
+        )
 
     def tangents(self, given: Sequence[Any]) -> Any:
         """The tangent of the result from those of the separated arguments, in its structure."""
-        if len(given) != len(self.wrt):
-            raise TypeError(
-                f"jvp: {len(self.wrt)} arrays among the primals, {len(given)} among the tangents"
-            )
+        if len(given) != len(self.trees):
+            raise TypeError(f"jvp: {len(self.trees)} primals, but {len(given)} tangents")
+        leaves = [
+            leaf
+            for number, (tree, tangent) in enumerate(zip(self.trees, given, strict=True))
+            for leaf in matching(tree, tangent, f"tangent {number}")
+        ]
         named = {
             x.node: self._like(t, x.type)
-            for x, t in zip(self.wrt, given, strict=True)
-            if x.type.is_float
+            for x, t in zip(self.wrt, leaves, strict=True)
+            if x.type.is_float and t is not None
         }
         leaves, tree = leaves_of(self.result)
         outputs = [as_traced(self.trace, leaf) for leaf in leaves]
@@ -102,6 +106,11 @@ class Region:
         return unflatten(tree, iter(filled))
 
     def _like(self, value: Any, type: ArrayType) -> Traced:
+        own = type_of(value)
+        if own.rank not in (0, type.rank):
+            raise ShapeError(
+                f"a tangent or cotangent {own.in_figures()} is given for {type.in_figures()}"
+            )
         return as_traced(self.trace, broadcast_to(astype(value, type.dtype), type.shape))
 
     def _or_zero(self, x: Traced, derivative: Any) -> Traced:
@@ -117,6 +126,16 @@ def value_and_grad(
     fun: Callable[..., Any], argnums: Argnums, has_aux: bool, args: tuple[Any, ...], kwargs: Any
 ) -> tuple[Any, Any]:
     """`(result, gradient)`; the gradient has the structure of the argument(s) `argnums`."""
+    numbers = positions(fun, argnums, args)
+    region = Region(fun, numbers, args, kwargs)
+    _check_arguments(fun, [args[number] for number in numbers], region)
+    y = _scalar(region.trace, split_aux(region.result, has_aux)[0], fun)
+    gradients = region.gradients(y, np.ones((), y.type.dtype)[()])
+    return region.result, gradients[0] if isinstance(argnums, int) else gradients
+
+
+def positions(fun: Any, argnums: Argnums, args: Sequence[Any]) -> tuple[int, ...]:
+    """The arguments that `argnums` means, counted from 0."""
     numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
     for number in numbers:
         if not -len(args) <= number < len(args):
@@ -124,12 +143,7 @@ def value_and_grad(
                 f"argnums={number}, but {name_of(fun)} was called with {len(args)} positional "
                 "arguments"
             )
-    numbers = tuple(number % len(args) for number in numbers)
-    region = Region(fun, numbers, args, kwargs)
-    _check_arguments(fun, [args[number] for number in numbers], region)
-    y = _scalar(region.trace, split_aux(region.result, has_aux)[0], fun)
-    gradients = region.gradients(y, np.ones((), y.type.dtype)[()])
-    return region.result, gradients[0] if isinstance(argnums, int) else gradients
+    return tuple(number % len(args) for number in numbers)
 
 
 def _check_arguments(fun: Any, arguments: Sequence[Any], region: Region) -> None:

@@ -104,12 +104,18 @@ def differentiate(
 
 
 def cut(
-    joint: Graph, arguments: int, outputs: int, wanted: Sequence[bool], in_loop: bool = False
+    joint: Graph,
+    arguments: int,
+    outputs: int,
+    wanted: Sequence[bool],
+    in_loop: bool = False,
+    runs: float = 1.0,
 ) -> Cut:
     """Split a (simplified, named) joint graph of that many arguments and outputs.
 
     `in_loop`: it is a loop's body, whose steps stack what they keep; values whose extents the body
-    computes differ in size from step to step, and are computed again.
+    computes differ in size from step to step, and are computed again. The second program shall run
+    `runs` times for each run of the first.
     """
     inputs, cts = joint.inputs[:arguments], joint.inputs[arguments:]
     results, gradients = joint.outputs[:outputs], joint.outputs[outputs:]
@@ -117,7 +123,7 @@ def cut(
     needed = [node for node in joint.nodes if node in reachable(gradients)]
     crossing = _crossing(needed, behind, gradients)
     ragged = _of_computed_extent(joint) if in_loop else set()
-    kept, recomputed = _choose(needed, behind, crossing, {*inputs, *results}, ragged)
+    kept, recomputed = _choose(needed, behind, crossing, {*inputs, *results}, ragged, runs)
     forward_extra = [node for node in kept if node not in inputs and node not in results]
     forward = replace(
         joint, name=f"{joint.name}_forward", inputs=inputs, outputs=(*results, *forward_extra)
@@ -233,6 +239,7 @@ def _choose(
     crossing: Sequence[Node],
     free: set[Node],
     ragged: Set[Node] = frozenset(),
+    runs: float = 1.0,
 ) -> tuple[list[Node], list[Node]]:
     """Which forward values to keep, and which to compute again from those.
 
@@ -244,7 +251,7 @@ def _choose(
     for node in values:
         computed, at_hand = ("computed", node), ("at hand", node)
         once = _only_once(node) and not (is_view(node) and node.inputs[0] in free)
-        again = INFINITE if once and node not in ragged else compute_cost(node)
+        again = INFINITE if once and node not in ragged else runs * compute_cost(node)
         network.edge("source", computed, again)
         keep = INFINITE if node in ragged else keep_cost(node)
         network.edge(computed, at_hand, 0.0 if node in free else keep)

@@ -22,6 +22,8 @@ class Rule:
     """The derivatives that a user gives: on flat lists of arrays, None for an absent derivative."""
 
     name: str
+    arguments: int
+    """How many of the inputs are the function's own; further ones it uses from outside."""
     vjp: Callable[[Sequence[Array], Sequence[Array | None]], list[Array | None]] | None = None
     """`(inputs, cotangents of the results) -> cotangents of the inputs`."""
     jvp: Callable[[Sequence[Array], Sequence[Array | None]], list[Array | None]] | None = None
@@ -50,7 +52,9 @@ class CallOp(Op):
                 "cannot pass through it; "
                 "define it with tg.custom_jvp, which serves both modes"
             )
-        return rule.jvp(inputs, tangents)
+        _own_alone(rule, [t is not None for t in tangents], body)
+        own = rule.arguments
+        return rule.jvp(inputs[:own], tangents[:own])
 
     def vjp(
         self,
@@ -66,7 +70,19 @@ class CallOp(Op):
                 f"{rule.name} was declared with tg.custom_vjp but has no rule yet: call "
                 f"{rule.name}.defvjp(fwd, bwd)"
             )
-        return rule.vjp(inputs, cts)
+        _own_alone(rule, wanted, body)
+        found = rule.vjp(inputs[: rule.arguments], cts)
+        return [*found, *([None] * (len(inputs) - rule.arguments))]
+
+
+def _own_alone(rule: Rule, moving: Sequence[bool], body: Graph) -> None:
+    """A rule has no derivative by what the function takes from outside of its arguments."""
+    for node, moves in zip(body.inputs[rule.arguments :], moving[rule.arguments :], strict=True):
+        if moves:
+            raise NotDifferentiableError(
+                f"{rule.name} has rules of its own, but uses {node.name} ({node.type}), which is "
+                "differentiated too, from outside: pass it as an argument"
+            )
 
 
 CALL = register(CallOp())
