@@ -36,6 +36,7 @@ LAYERS = (
         "tracegrad.inspect.table",
     ),
     ("tracegrad.compile",),
+    ("tracegrad.blocks",),
     ("tracegrad.run",),
     ("tracegrad.out",),
     ("tracegrad.entry",),

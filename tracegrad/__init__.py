@@ -14,6 +14,7 @@ from types import SimpleNamespace as _Namespace
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
+from tracegrad.blocks import set_buffer_limit
 from tracegrad.errors import (
     CompileError,
     MemoryBudgetError,
@@ -130,6 +131,7 @@ __all__ = [
     "randn",
     "range",
     "scan",
+    "set_buffer_limit",
     "set_grad_enabled",
     "set_num_threads",
     "switch",

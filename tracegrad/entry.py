@@ -10,7 +10,7 @@ allocates the results, runs the compiled code and packs what it gave. For `loss.
         if type(x) is not ndarray or x.dtype is not of_float64 and x.dtype != of_float64:
             return other(x)
         try:
-            d_x = empty(x.shape)
+            d_x = empty(x.shape) if x.size < 524288 else large(x.shape, of_float64)
             y = run(x, d_x)
         except (TypeError, ValueError):
             return other(x)

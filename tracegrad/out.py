@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from tracegrad.blocks import empty
 from tracegrad.ir.dims import evaluate
 from tracegrad.ir.interpret import extents_of, fits
 from tracegrad.run import Run
@@ -49,7 +50,7 @@ class Into:
         outputs = self.run.graph.outputs
         places = [self._place(array, values) for _, array in targets]
         given = [
-            places[number] if places[number] is not None else np.empty(shape, dtype)
+            places[number] if places[number] is not None else empty(shape, dtype)
             for number, (shape, dtype) in zip(self.run.given, self._shapes(values), strict=True)
         ]
         found = self.run.function(*values, *given)

@@ -2,10 +2,11 @@
 
 In: a program, the structure of its results. Out: a Python function from normalised arguments to
 results. The arrays that a program fills are allocated here, by NumPy, wherever their extents are
-known before it runs: that costs less than to make an array of what compiled code allocated.
+known before it runs: that costs less than to make an array of what compiled code allocated. Large
+ones lie in memory that is used again (`blocks`).
 
     def loss_value_and_grad(x):
-        d_x = empty(x.shape)
+        d_x = empty(x.shape) if x.size < 524288 else large(x.shape, of_float64)
         y = run(x, d_x)
         return (float64(y), d_x)
 """
@@ -22,8 +23,10 @@ from typing import Any
 
 import numpy as np
 
+from tracegrad.blocks import LARGE
+from tracegrad.blocks import empty as large_empty
 from tracegrad.compile import Program
-from tracegrad.ir.dims import Size, substitute, symbol, symbols
+from tracegrad.ir.dims import Size, product, substitute, symbol, symbols
 from tracegrad.ir.graph import Graph, Node
 from tracegrad.ir.types import ArrayType
 from tracegrad.tree import Leaf, Static, Tree
@@ -106,7 +109,7 @@ class Run:
         needed = [s for number, shape in shapes.items() if alike[number] is None for s in shape]
         sizes.write(writer, {letter for size in needed for letter in symbols(size)}, indent)
         for number in self.given:
-            made = allocation(writer, outputs[number].type, sizes.shape(shapes[number]))
+            made = allocation(writer, outputs[number].type, sizes)
             writer.add(f"{names[number]} = {made}", indent=indent)
         others = [name for number, name in enumerate(names) if number not in self.given]
         arguments = ", ".join([*inputs, *(names[number] for number in self.given)])
@@ -133,6 +136,11 @@ class Sizes:
             return f"{owner}.shape"
         extents = [self.text(size) for size in shape]
         return extents[0] if len(extents) == 1 else f"({', '.join(extents)})"
+
+    def number(self, shape: tuple[Size, ...]) -> str:
+        """The number of elements: `x.size`, `n*m`."""
+        owner = self.owner(shape)
+        return f"{owner}.size" if owner is not None else self.text(product(shape))
 
     def owner(self, shape: tuple[Size, ...]) -> str | None:
         """The argument whose axes these letters stand for, one for one."""
@@ -161,14 +169,17 @@ class Sizes:
             writer.add(f"{', '.join(targets)}{comma} = {self.inputs[number]}.shape", indent=indent)
 
 
-def allocation(writer: Writer, type: ArrayType, shape: str) -> str:
-    """`empty((n, m))`: a new array of this type."""
-    dtype = (
-        ""
-        if type.dtype == np.float64
-        else f", {writer.object(f'of_{type.dtype.name}', type.dtype)}"
-    )
-    return f"{writer.object('empty', np.empty)}({shape}{dtype})"
+def allocation(writer: Writer, type: ArrayType, sizes: Sizes) -> str:
+    """`empty((n, m)) if n*m < 524288 else large((n, m), of_float64)`: a new array of this type."""
+    shape, number = sizes.shape(type.shape), sizes.number(type.shape)
+    dtype = writer.object(f"of_{type.dtype.name}", type.dtype)
+    default = "" if type.dtype == np.float64 else f", {dtype}"
+    small = f"{writer.object('empty', np.empty)}({shape}{default})"
+    large = f"{writer.object('large', large_empty)}({shape}, {dtype})"
+    most = LARGE // type.dtype.itemsize
+    if number.isdigit():
+        return small if int(number) < most else large
+    return f"{small} if {number} < {most} else {large}"
 
 
 def direct(run: Run, tree: Tree, name: str) -> Callable[..., Any]:
