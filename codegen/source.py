@@ -20,6 +20,7 @@ import numpy as np
 
 from codegen import foreign, layout, library, scalar, vecmath
 from codegen.constants import constant, dtype_name
+from codegen.counters import unsigned
 from codegen.errors import CodegenError
 from codegen.expr import Call, Const, Expr, Load, Var
 from codegen.foreign import Foreign
@@ -315,6 +316,7 @@ def _sizes(function: Function) -> Iterator[str]:
 
 
 def _function(function: Function, printer: Printer, options: Options) -> list[str]:
+    function = unsigned(function) if options.standalone else function
     settings = 'error_model="numpy", nogil=True' + ", boundscheck=True" * options.boundscheck
     parameters = [parameter.name for parameter in function.parameters]
     head = f"def {function.name}({', '.join(parameters)}):"

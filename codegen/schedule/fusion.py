@@ -123,21 +123,30 @@ def units(body: Body, live: Names, scope: Scope) -> list[Unit]:
 
 
 def place(unit: Unit, clusters: list[Unit], scope: Scope) -> None:
-    """Fuse `unit` with the nearest loop that it can reach, or put it where it may stand: what is
-    only a definition as early as possible (out of the way), anything else at the end."""
+    """Fuse `unit` with the loop within reach that works on most of the same arrays, the nearest of
+    several; or put it where it may stand: what is only a definition as early as possible (out of
+    the way), anything else at the end."""
     at = len(clusters)
+    best: tuple[int, int] | None = None
     while at > 0:
         other = clusters[at - 1]
         match other.statement, unit.statement:
             case For() as a, For() as b if fusible(
                 a, b, other.effects, unit.effects, scope.temporaries
             ):
-                clusters[at - 1] = merged(other, unit, scope)
-                return
+                best = max(best or (-1, 0), (shared(other.effects, unit.effects), at - 1))
         if ordered(other.effects, unit.effects):
             break
         at -= 1
+    if best is not None:
+        clusters[best[1]] = merged(clusters[best[1]], unit, scope)
+        return
     clusters.insert(at if light(unit.statement) else len(clusters), unit)
+
+
+def shared(first: Effects, second: Effects) -> int:
+    """How many arrays both work on."""
+    return len({a.root for a in first.accesses} & {a.root for a in second.accesses})
 
 
 def light(statement: Statement) -> bool:

@@ -23,7 +23,7 @@ from tracegrad.ops.barrier import BARRIER
 from tracegrad.ops.constant import BOUND, Input
 from tracegrad.ops.reduction import Reduction
 from tracegrad.passes.cost import compute_cost, keep_cost
-from tracegrad.passes.plan import is_view, plan
+from tracegrad.passes.plan import array_operands, is_view, plan
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.naming import UNNAMED
 from tracegrad.tracing.trace import Trace, tracing
@@ -244,14 +244,19 @@ def _choose(
     """Which forward values to keep, and which to compute again from those.
 
     Every value is two vertices, computed and at hand. Cutting `computed -> at hand` keeps it;
-    cutting `source -> computed` computes it again, for which its operands must be at hand.
+    cutting `source -> computed` computes it again, for which its operands must be at hand (and
+    writes it to memory anew, if something reads it as an array there).
     """
     network = Network()
+    in_memory = {
+        node.inputs[number] for node in needed if node in behind for number in array_operands(node)
+    }
     values = [node for node in needed if node not in behind and node.op.name not in UNNAMED]
     for node in values:
         computed, at_hand = ("computed", node), ("at hand", node)
         once = _only_once(node) and not (is_view(node) and node.inputs[0] in free)
-        again = INFINITE if once and node not in ragged else runs * compute_cost(node)
+        work = compute_cost(node) + (keep_cost(node) if node in in_memory else 0.0)
+        again = INFINITE if once and node not in ragged else runs * work
         network.edge("source", computed, again)
         keep = INFINITE if node in ragged else keep_cost(node)
         network.edge(computed, at_hand, 0.0 if node in free else keep)

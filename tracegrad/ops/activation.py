@@ -42,7 +42,7 @@ class Relu(Elementwise):
 RELU = row(
     "relu",
     _relu,
-    [lambda x, y: x > 0],
+    [lambda x, y: y > 0],
     kind=Relu,
     arity=1,
     like=lambda x: np.maximum.resolve_dtypes((x, x, None))[1:],

@@ -6,14 +6,15 @@ import numpy as np
 
 from tracegrad.ops.elementwise import row
 
-BITWISE_AND = row("bitwise_and", np.bitwise_and, [None, None], infix="&", kinds="biu")
-BITWISE_OR = row("bitwise_or", np.bitwise_or, [None, None], infix="|", kinds="biu")
-BITWISE_XOR = row("bitwise_xor", np.bitwise_xor, [None, None], infix="^", kinds="biu")
+BITWISE_AND = row("bitwise_and", np.bitwise_and, [None, None], infix="&", weight=0.5, kinds="biu")
+BITWISE_OR = row("bitwise_or", np.bitwise_or, [None, None], infix="|", weight=0.5, kinds="biu")
+BITWISE_XOR = row("bitwise_xor", np.bitwise_xor, [None, None], infix="^", weight=0.5, kinds="biu")
 INVERT = row(
     "invert",
     np.invert,
     [None],
     infix="~",
+    weight=0.5,
     kinds="biu",
     also=("bitwise_invert", "bitwise_not"),
 )

@@ -11,6 +11,9 @@ from tracegrad.ir.dims import same
 from tracegrad.ops.elementwise import BOOL, Elementwise, row
 from tracegrad.ops.op import PUBLIC, as_operand, public, sample, type_of
 
+MASK = 0.25
+"""The weight of what makes and combines masks: an instruction on a register of bits."""
+
 
 class Comparison(Elementwise):
     """A relation of two numbers; a Python integer may lie outside of the other operand's dtype."""
@@ -36,7 +39,9 @@ def _holds_integer(dtype: np.dtype, value: int) -> bool:
 
 
 def _comparison(name: str, numpy: np.ufunc, symbol: str) -> Elementwise:
-    return row(name, numpy, [None, None], kind=Comparison, infix=symbol, verb="compare")
+    return row(
+        name, numpy, [None, None], kind=Comparison, infix=symbol, verb="compare", weight=MASK
+    )
 
 
 EQUAL = _comparison("equal", np.equal, "==")
@@ -46,10 +51,10 @@ LESS_EQUAL = _comparison("less_equal", np.less_equal, "<=")
 GREATER = _comparison("greater", np.greater, ">")
 GREATER_EQUAL = _comparison("greater_equal", np.greater_equal, ">=")
 
-LOGICAL_AND = row("logical_and", np.logical_and, [None, None])
-LOGICAL_OR = row("logical_or", np.logical_or, [None, None])
-LOGICAL_XOR = row("logical_xor", np.logical_xor, [None, None])
-LOGICAL_NOT = row("logical_not", np.logical_not, [None])
+LOGICAL_AND = row("logical_and", np.logical_and, [None, None], weight=MASK)
+LOGICAL_OR = row("logical_or", np.logical_or, [None, None], weight=MASK)
+LOGICAL_XOR = row("logical_xor", np.logical_xor, [None, None], weight=MASK)
+LOGICAL_NOT = row("logical_not", np.logical_not, [None], weight=MASK)
 
 
 class FloatTest(Elementwise):

@@ -71,12 +71,14 @@ def _half_at_ties(a: Array, b: Array) -> Any:
     return where(a == b, 0.5, type_of(a).dtype.type(1))
 
 
-def _larger(a: Array, b: Array) -> Masked:
-    return Masked(~(a < b), _half_at_ties(a, b))
+def _larger(a: Array, b: Array, y: Array) -> Masked:
+    """1 where `a > b` (or NaN), which is where `y > b`: with `b` a constant only the ties need more
+    than the result, which is often kept anyway."""
+    return Masked(~(y <= b) | (a == b), _half_at_ties(a, b))
 
 
-def _smaller(a: Array, b: Array) -> Masked:
-    return Masked(~(a > b), _half_at_ties(a, b))
+def _smaller(a: Array, b: Array, y: Array) -> Masked:
+    return Masked(~(y >= b) | (a == b), _half_at_ties(a, b))
 
 
 def _larger_number(a: Array, b: Array) -> Masked:
@@ -88,10 +90,8 @@ def _smaller_number(a: Array, b: Array) -> Masked:
     return Masked((a <= b) | (b != b), _half_at_ties(a, b))
 
 
-MAXIMUM = row("maximum", np.maximum, [lambda a, b, y: _larger(a, b), lambda a, b, y: _larger(b, a)])
-MINIMUM = row(
-    "minimum", np.minimum, [lambda a, b, y: _smaller(a, b), lambda a, b, y: _smaller(b, a)]
-)
+MAXIMUM = row("maximum", np.maximum, [_larger, lambda a, b, y: _larger(b, a, y)])
+MINIMUM = row("minimum", np.minimum, [_smaller, lambda a, b, y: _smaller(b, a, y)])
 FMAX = row(
     "fmax",
     np.fmax,
