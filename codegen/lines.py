@@ -66,21 +66,28 @@ def row(parts: Sequence[str]) -> str:
 
 
 def called(head: str, given: Sequence[str]) -> list[str]:
-    """`head(given)`, with each argument in lines of its own if it is too long for one."""
+    """`head(given)`, in several lines if it is too long for one."""
     line = f"{head}({', '.join(given)})"
     if len(line) <= WIDTH:
         return [line]
     pad = " " * (len(head) - len(head.lstrip()))
-    return [f"{head}(", *(text for part in given for text in part_lines(part, pad)), f"{pad})"]
+    groups: list[str] = []
+    for part in given:
+        simple = part[0] not in '("'
+        if simple and groups and groups[-1][0] not in '("':
+            groups[-1] += f", {part}"
+        else:
+            groups.append(part)
+    return [f"{head}(", *(text for part in groups for text in part_lines(part, pad)), f"{pad})"]
 
 
 def part_lines(part: str, pad: str) -> list[str]:
-    """One argument and a comma, a long one in several lines (a string as strings side by side)."""
+    """Arguments and a comma, a long one in several lines (a string as strings side by side)."""
     pieces = textwrap.wrap(part, WIDTH - len(pad) - 8, break_long_words=False)
     if part.startswith('"'):
         last = len(pieces) - 1
         opened = ['"' + piece if number else piece for number, piece in enumerate(pieces)]
         pieces = [p if number == last else p + ' "' for number, p in enumerate(opened)]
-    indents = [f"{pad}    ", *[f"{pad}     "] * (len(pieces) - 1)]
+    indents = [f"{pad}    ", *[f"{pad}    "] * (len(pieces) - 1)]
     lines = [f"{indent}{piece}" for indent, piece in zip(indents, pieces, strict=True)]
     return [*lines[:-1], f"{lines[-1]},"]

@@ -155,9 +155,11 @@ def print_module(module: Module, threads: bool = False) -> str:
     return source.print_module(scheduled(module, threads))
 
 
-def export_source(module: Module) -> str:
-    """The text of a module that imports only numpy and numba; runs with NUMBA_DISABLE_JIT=1 too."""
-    return source.print_module(scheduled(module, None), source.Options(standalone=True))
+def export_source(module: Module, threads: bool = False) -> str:
+    """The text of a module that imports only numpy and numba; runs with NUMBA_DISABLE_JIT=1 too.
+    With `threads` loops over large arrays are numba's `prange`."""
+    ordered = scheduled(module, True if threads else None)
+    return source.print_module(ordered, source.Options(standalone=True))
 
 
 def build(module: Module, *, options: Options = Options()) -> Built:

@@ -214,7 +214,9 @@ class Printer:
         return [Line(head, loop.comment), *self.suite(loop.body, indent)]
 
     def launch(self, launch: Launch, indent: int) -> list[Line]:
-        """`parallel(kernel, total, step, (sums,), (arguments,))`."""
+        """`parallel(kernel, total, step, (sums,), (arguments,))`; on its own numba's `prange`."""
+        if self.standalone:
+            return list(self.prange(launch, " " * indent))
         name = self.resolve(Imported("codegen.library", "parallel"))
         parts = [arg if isinstance(arg, str) else self.write(arg) for arg in launch.args]
         given = [launch.kernel, self.write(launch.total), self.write(launch.step)]
@@ -223,6 +225,26 @@ class Printer:
             Line(text, launch.comment if not number else "")
             for number, text in enumerate(called(f"{' ' * indent}{name}", given))
         ]
+
+    def prange(self, launch: Launch, pad: str) -> Iterator[Line]:
+        """A loop over blocks; where there is but one, starting threads is not worth it."""
+        parts = [arg if isinstance(arg, str) else self.write(arg) for arg in launch.args]
+        blocks, step, total = map(self.write, (launch.blocks, launch.step, launch.total))
+        at = f"{launch.block.name}_at"
+        while at in self.taken:
+            at += "_"
+
+        def one(indent: str, block: str, start: str, stop: str) -> Iterator[Line]:
+            targets = ", ".join(f"{array}[{block}]" for array in launch.sums)
+            head = f"{indent}{targets} = " if targets else indent
+            yield from map(Line, called(f"{head}{launch.kernel}", [block, start, stop, *parts]))
+
+        yield Line(f"{pad}if {blocks} == 1:", launch.comment)
+        yield from one(f"{pad}    ", "0", "0", total)
+        yield Line(f"{pad}else:")
+        yield Line(f"{pad}    for {at} in prange({blocks}):")
+        stop = f"min(({at} + 1) * {step}, {total})"
+        yield from one(f"{pad}        ", at, f"{at} * {step}", stop)
 
     def forward(self, forward: Forward, indent: int) -> list[Line]:
         """`return call_version(threaded, types, arguments)`, if that version can be had."""
@@ -318,6 +340,8 @@ def _sizes(function: Function) -> Iterator[str]:
 def _function(function: Function, printer: Printer, options: Options) -> list[str]:
     function = unsigned(function) if options.standalone else function
     settings = 'error_model="numpy", nogil=True' + ", boundscheck=True" * options.boundscheck
+    launches = any(isinstance(s, Launch) for s in statements(function.body))
+    settings += ", parallel=True" * (launches and options.standalone)
     parameters = [parameter.name for parameter in function.parameters]
     head = f"def {function.name}({', '.join(parameters)}):"
     if len(head) > WIDTH:
@@ -330,7 +354,7 @@ def _function(function: Function, printer: Printer, options: Options) -> list[st
 def _imports(printer: Printer, text: str, options: Options) -> list[str]:
     lines = ["from base64 import b64decode", ""] if "b64decode(" in text else []
     lines += ["import numpy as np"] if "np." in text or options.standalone else []
-    lines += ["from numba import njit"]
+    lines += ["from numba import njit" + ", prange" * ("prange(" in text)]
     if options.standalone:
         return lines
     by_module: dict[str, list[str]] = {}
@@ -397,7 +421,7 @@ def foreign_names(module: Module) -> dict[Foreign, str]:
 def _checked_names(module: Module) -> frozenset[str]:
     """All names of the module. Raises CodegenError for one that would hide Python's or ours."""
     taken = names(module)
-    hidden = {"np", "njit", "range", "min", "max", "abs", "b64decode", *ERRORS} - {"type"}
+    hidden = {"np", "njit", "range", "prange", "min", "max", "abs", "b64decode", *ERRORS} - {"type"}
     for name in taken:
         if not name.isidentifier() or keyword.iskeyword(name) or name in hidden:
             raise CodegenError(f"{name!r} cannot be used as a name in a generated module")

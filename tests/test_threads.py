@@ -163,6 +163,29 @@ def test_what_is_said_of_threads() -> None:
     assert "threaded = threads_version()" in source and "parallel(" not in source
 
 
+def test_an_exported_module_may_have_threads(tmp_path: Path) -> None:
+    f = tg.trace(logistic)
+    given = (normal(40), normal(30_000, 40), np.sign(normal(30_000)))
+    f.export(tmp_path / "exported.py", *given, threads=True)
+    text = (tmp_path / "exported.py").read_text()
+    assert "parallel=True" in text and "in prange(blocks):" in text and "codegen" not in text
+    f.export(tmp_path / "plain.py", *given)
+    assert "prange" not in (tmp_path / "plain.py").read_text()
+    np.savez(tmp_path / "given.npz", *given)
+    code = f"""
+sys.path.insert(0, {str(tmp_path)!r})
+from exported import logistic_value_and_grad
+given = [array for array in np.load({str(tmp_path / "given.npz")!r}).values()]
+value, gradient = logistic_value_and_grad(*given)
+np.savez({str(tmp_path / "found.npz")!r}, value, gradient)
+"""
+    run(code)
+    found = np.load(tmp_path / "found.npz")
+    value, gradient = f.value_and_grad(*given)
+    np.testing.assert_allclose(found["arr_0"], value, rtol=1e-13)
+    np.testing.assert_allclose(found["arr_1"], gradient, rtol=1e-11, atol=1e-16)
+
+
 PRELUDE = """
 import os, sys, threading
 import numpy as np, tracegrad as tg

@@ -30,12 +30,14 @@ from tracegrad.inspect.compiled import (
 from tracegrad.inspect.subject import Subject
 
 
-def export(path: str | os.PathLike[str], subject: Subject, function: Differentiable) -> None:
+def export(
+    path: str | os.PathLike[str], subject: Subject, function: Differentiable, threads: bool = False
+) -> None:
     """Write the module; an existing file is replaced."""
     programs = list(exported(subject, function))
     module = joined(programs, tuple(header(subject, programs)))
     try:
-        text: str = import_module("codegen.module").export_source(module)
+        text: str = import_module("codegen.module").export_source(module, threads)
     except CodegenError as error:
         raise UnsupportedError(f"{subject.name} cannot be exported: {error}") from None
     Path(path).write_text(text, encoding="utf-8")

@@ -79,9 +79,12 @@ class Inspectable:
         """The numba functions: `.primal`, `.forward`, `.backward`, `.value_and_grad`."""
         return compiling.Compiled(self._subject(args, kwargs), self)
 
-    def export(self, path: Any, *args: Any, **kwargs: Any) -> None:
-        """Write a module with forward, backward, value_and_grad; it needs numpy and numba only."""
-        exporting.export(path, self._subject(args, kwargs), self)
+    def export(self, path: Any, *args: Any, threads: bool = False, **kwargs: Any) -> None:
+        """Write a module with forward, backward, value_and_grad; it needs numpy and numba only.
+
+        `threads`: loops over large arrays are numba's `prange`; numba takes longer to compile them.
+        """
+        exporting.export(path, self._subject(args, kwargs), self, threads)
 
     def _subject(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Subject:
         latest = self._latest()
