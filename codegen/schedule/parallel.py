@@ -190,7 +190,8 @@ def launch(one: Candidate, context: Context) -> Body:
     context.kernels.append(kernel)
     args = tuple(p.name if p.rank else Var(p.name, p.dtype) for p in kernel.parameters[3:])
     call = Launch(kernel.name, total, step, count, block, tuple(sums), args, one.loop.comment)
-    combine = (For(block, count, tuple(after)),) if after else ()
+    most = worth.MOST_BLOCKS
+    combine = (For(block, count, tuple(after), most=most),) if after else ()
     return (*parts, call, *combine)
 
 
