@@ -169,7 +169,7 @@ def read(statement: Statement) -> set[str]:
 def total(name: str, loop: For, scope: Scope) -> Total:
     dtype = next(update.dtype for update in updates(loop) if update.target == name)
     part = Var(scope.named(f"{name}_part"), dtype)
-    if is_short(loop) and is_innermost(loop):
+    if is_innermost(loop) and is_short(loop):
         return Total(Var(name, dtype), part, None)
     if dtype == np.float32:
         return Total(Var(name, dtype), part, Var(scope.named(f"{name}_wide"), WIDE))
