@@ -15,7 +15,20 @@ import pytest
 
 import codegen
 from codegen import library, schedule, source
-from codegen.expr import BOOL, INT, Call, Cast, Const, Expr, Load, Var, integer, subtract
+from codegen.expr import (
+    BOOL,
+    INT,
+    Call,
+    Cast,
+    Const,
+    Expr,
+    Load,
+    Select,
+    Var,
+    add,
+    integer,
+    subtract,
+)
 from codegen.loops import (
     Accumulate,
     Alloc,
@@ -182,6 +195,50 @@ def test_passes_keep_the_meaning(chunk: int) -> None:
                 results = execute(function, arguments(seed, case))
                 for result, value in zip(results, expected[case], strict=True):
                     np.testing.assert_array_equal(result, value, err_msg=f"{seed} {step}")
+
+
+def bordered(low: int, high: int) -> Function:
+    """`y[i] = (x[i - low] if low <= i else 7.0) + (x[i + high] if i < n - high else x[0])`, and the
+    sum of y."""
+    i = Var("i")
+    here = Load("x", (subtract(i, integer(low)),), F8)
+    there = Load("x", (add(i, integer(high)),), F8)
+    late = Call("less_equal", (integer(low), i), BOOL)
+    early = Call("less", (i, subtract(N, integer(high))), BOOL)
+    left = Select(late, here, Const(7.0, F8), F8)
+    right = Select(early, there, Load("x", (integer(0),), F8), F8)
+    value = Call("add", (left, right), F8)
+    loop = For(i, N, (Store("y", (i,), value), Accumulate("s", None, "add", value, F8)))
+    body = (
+        Assign(Var("s", F8), Const(0.0, F8)),
+        Alloc("y", (N,), F8, None, temporary=False),
+        loop,
+        Return(("y", Var("s", F8))),
+    )
+    return Function("f", (Parameter("x", F8, 1),), body, "", (("n", "x", 0),))
+
+
+@pytest.mark.parametrize("low", [0, 1, 3])
+@pytest.mark.parametrize("high", [0, 1, 2])
+def test_borders_are_taken_out(low: int, high: int) -> None:
+    function = bordered(low, high)
+    fast = schedule.optimize(function)
+    middle = source.print_module(Module((fast,))).rsplit("for i in range(", 1)[1]
+    assert " if " not in middle.split("return")[0] or low == high == 0
+    for n in range(8):
+        x = np.random.default_rng(n).integers(-9, 9, n).astype(float)
+        for got, want in zip(execute(fast, [x]), execute(function, [x]), strict=True):
+            np.testing.assert_array_equal(got, want)
+
+
+def test_a_loop_that_reads_what_it_wrote_keeps_its_order() -> None:
+    i = Var("i")
+    before = Load("y", (subtract(i, integer(1)),), F8)
+    value = Select(Call("less", (i, integer(1)), BOOL), Const(1.0, F8), before, F8)
+    loop = For(i, N, (Store("y", (i,), value),))
+    body = (Alloc("y", (N,), F8, None, temporary=False), loop, Return(("y",)))
+    function = Function("f", (Parameter("x", F8, 1),), body, "", (("n", "x", 0),))
+    assert loops(schedule.optimize(function)) == 1
 
 
 def summing(dtype: str, nested: bool = False) -> Function:

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from codegen.expr import Expr
 from codegen.loops import Function, Module
+from codegen.schedule.borders import peel
 from codegen.schedule.collapse import collapse
 from codegen.schedule.contraction import contract
 from codegen.schedule.copies import unify
@@ -34,7 +35,7 @@ LOOPS = (hoist, stripped, collapse)
 BEFORE_THREADS = (hoist, collapse)
 """What is done to loops before some of them go to several threads (and into strips there)."""
 
-INNER = (promote, accurate)
+INNER = (peel, promote, accurate)
 """Those that make what is in the loops fast."""
 
 PASSES = (*STRUCTURE, *LOOPS, *INNER, given_results)
