@@ -46,6 +46,9 @@ from codegen.interleave import Lowering
 from codegen.library import blas, versions
 from codegen.shortcuts import Shortcuts
 
+UNCACHEABLE = "numba.dynamic.globals.tracegrad"
+"""A name by which numba tells code that must not be kept on disk."""
+
 
 def unsigned(index: types.Type) -> types.Type:
     """The type of an index, or tuple of indices, that is known not to be negative."""
@@ -101,6 +104,19 @@ class Library(JITCodeLibrary):
             if not function.is_declaration and self.marker not in function.name:
                 function.linkage = "internal"
         super()._optimize_final_module()
+
+    def _get_module_for_linking(self) -> Any:
+        """The module for callers, marked so that numba keeps no caller in its own disk cache.
+
+        That cache would not see when the code changes (numba #1833), and would hand its object to a
+        process that does not know the symbols in it.
+        """
+        first = self._shared_module is None
+        module = super()._get_module_for_linking()
+        if first:
+            mark = f"@{UNCACHEABLE} = weak_odr constant i8 0"
+            module.link_in(llvm.parse_assembly(mark))
+        return module
 
 
 @register_pass(mutates_CFG=False, analysis_only=True)

@@ -53,6 +53,8 @@ LAYERS = (
     ),
     ("tracegrad.budget", "tracegrad.testing"),
     ("tracegrad.jacobians", "tracegrad.mapping"),
+    ("tracegrad.njit",),
+    ("tracegrad.cfunc",),
     ("tracegrad.eager", "tracegrad.eager.tensor", "tracegrad.autograd"),
     ("tracegrad",),
     ("tracegrad.doctor", "tracegrad.__main__"),

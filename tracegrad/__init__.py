@@ -33,6 +33,7 @@ from tracegrad.transforms import grad, jvp, linearize, value_and_grad, vjp
 if _TYPE_CHECKING:
     from tracegrad import autograd, checkpoint_policies, testing
     from tracegrad.budget import minimize_memory
+    from tracegrad.cfunc import cfunc
     from tracegrad.checkpointing import checkpoint, checkpoint_name
     from tracegrad.control import cond, fori_loop, map, scan, switch, while_loop
     from tracegrad.custom import custom_jvp, custom_vjp
@@ -41,6 +42,7 @@ if _TYPE_CHECKING:
     from tracegrad.eager.tensor import Tensor
     from tracegrad.jacobians import hessian, hvp, jacfwd, jacobian, jacrev
     from tracegrad.mapping import vmap
+    from tracegrad.njit import njit_function, njit_grad, njit_value_and_grad
     from tracegrad.primitive import primitive
     from tracegrad.promise import ShapeDtype
     from tracegrad.threads import get_num_threads, set_num_threads
@@ -58,6 +60,8 @@ _LATER = {
     "tracegrad.mapping": ("vmap",),
     "tracegrad.eager.tensor": ("Tensor",),
     "tracegrad.threads": ("get_num_threads", "set_num_threads"),
+    "tracegrad.cfunc": ("cfunc",),
+    "tracegrad.njit": ("njit_function", "njit_grad", "njit_value_and_grad"),
     "tracegrad.primitive": ("primitive",),
     "tracegrad.promise": ("ShapeDtype",),
 }
@@ -104,6 +108,7 @@ __all__ = [
     "UnsupportedError",
     "as_tensor",
     "autograd",
+    "cfunc",
     "checkpoint",
     "checkpoint_name",
     "checkpoint_policies",
@@ -125,6 +130,9 @@ __all__ = [
     "linearize",
     "map",
     "minimize_memory",
+    "njit_function",
+    "njit_grad",
+    "njit_value_and_grad",
     "no_grad",
     "primitive",
     "rand",
