@@ -362,7 +362,8 @@ def helper(x):
 def f(x):
     return helper(x) * FACTOR
 g = tg.trace(tg.primitive(f))
-print(g.compiled(np.ones(2)).primal(np.ones(2))[0], "hit" if "disk cache: hit" in str(g.explain()) else "miss")
+value = g.compiled(np.ones(2)).primal(np.ones(2))[0]
+print(value, "hit" if "disk cache: hit" in str(g.explain()) else "miss")
 """
 
 
