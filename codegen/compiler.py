@@ -18,6 +18,7 @@ Differences from `numba.njit`:
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import numba
@@ -44,6 +45,7 @@ from numba.core.untyped_passes import (
 from codegen import threads
 from codegen.interleave import Lowering
 from codegen.library import blas, versions
+from codegen.library.distributions import DRAWS, SYMBOL
 from codegen.shortcuts import Shortcuts
 
 UNCACHEABLE = "numba.dynamic.globals.tracegrad"
@@ -217,6 +219,8 @@ def resolve_externals(context: Any, bitcode: bytes) -> None:
             blas.register(name.removeprefix(blas.SYMBOL))
         elif name.startswith(threads.SYMBOL):
             threads.register(name.removeprefix(threads.SYMBOL))
+        elif name.startswith(SYMBOL):
+            import_module(DRAWS).register(name.removeprefix(SYMBOL))
     if unknown(context, names):
         context.refresh()
     if missing := unknown(context, names):

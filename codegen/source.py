@@ -25,6 +25,7 @@ from codegen.errors import CodegenError
 from codegen.expr import Call, Const, Expr, Load, Var
 from codegen.foreign import Foreign
 from codegen.layout import WIDTH
+from codegen.library.distributions import DRAWS, NAMES
 from codegen.lines import Line, aligned, called, docstring, row, wrapped
 from codegen.loops import (
     Accumulate,
@@ -303,6 +304,8 @@ def returned(types: Sequence[tuple[np.dtype, int]]) -> str:
 
 
 def library_function(name: str) -> Imported:
+    if name in NAMES:
+        return Imported(DRAWS, name)
     if name not in library.FUNCTIONS:
         raise LookupError(f"codegen.library has no function {name!r}")
     return Imported("codegen.library", name)
@@ -375,6 +378,11 @@ def _from(module: str, parts: list[str]) -> list[str]:
 def _inlined(printer: Printer) -> list[str]:
     """The text of the imported functions and of all they call, for a stand-alone module."""
     used = list(printer.imported)
+    if drawn := [function.name for function in used if function.module == DRAWS]:
+        raise CodegenError(
+            f"it draws random numbers ({', '.join(drawn)}) with functions of NumPy's that a module "
+            "without tracegrad cannot reach: draw them outside, and pass them as arguments"
+        )
     ours = [function.name for function in used if function.module == "codegen.library"]
     math = [function.name for function in used if function.module != "codegen.library"]
     texts = [library.standalone_source(ours)] if ours else []

@@ -17,6 +17,7 @@ from codegen.errors import CompileError as Refused
 from tracegrad.ir.dims import Assumptions, assuming
 from tracegrad.ir.graph import Graph, rebuild
 from tracegrad.later import Later
+from tracegrad.passes.draws import check_draws
 from tracegrad.passes.expand import expand
 from tracegrad.passes.opened import opened
 from tracegrad.passes.simplify import simplify
@@ -57,7 +58,10 @@ def optimise(graph: Graph) -> tuple[Stage, ...]:
 
 
 def verify(graph: Graph) -> None:
-    """Every node's type is what its op infers from its operands' types."""
+    """Every node's type is what its op infers from its operands' types; random numbers are drawn
+    once.
+    """
+    check_draws(graph)
     with assuming(Assumptions({}, list(graph.guards))):
         again = rebuild(graph)
     for before, after in zip(graph.outputs, again.outputs, strict=True):

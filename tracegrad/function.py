@@ -19,19 +19,21 @@ import numpy as np
 from tracegrad.autodiff import derived
 from tracegrad.autodiff.derived import Argnums, name_of
 from tracegrad.entry import ABSENT, Entrance, Entry
-from tracegrad.errors import TracegradError, UnsupportedError
+from tracegrad.errors import TraceError, TracegradError, UnsupportedError
 from tracegrad.inspect.methods import Inspectable
 from tracegrad.ir.graph import Node
 from tracegrad.ir.interpret import fits
-from tracegrad.leaves import argument, is_leaf, kind, leaves_of, normalised
+from tracegrad.leaves import Address, argument, drawing, is_leaf, kind, leaves_of, normalised
 from tracegrad.ops.operators import ArrayMethods
 from tracegrad.out import gradient, gradient_and_aux, value_and_gradient, whole
 from tracegrad.pyflow.build import rewritten
+from tracegrad.tracing import randomness
 from tracegrad.tracing.array import Traced
+from tracegrad.tracing.generator import TracedGenerator
 from tracegrad.tracing.operands import operand_rows
 from tracegrad.tracing.source import definition, point_at, raised_at
-from tracegrad.tracing.trace import Trace, tracing
-from tracegrad.tree import Tree, count_leaves, flatten, statics, unflatten
+from tracegrad.tracing.trace import Trace, current_trace, tracing
+from tracegrad.tree import Branch, Static, Tree, count_leaves, flatten, statics, unflatten
 from tracegrad.version import Version
 
 OUTS = ("out", "grad_out")
@@ -111,11 +113,13 @@ class Function(Inspectable):
                 f"{self.name}: out= is for calls with NumPy arguments; this one has a "
                 f"{'traced array' if Traced in kinds else 'Tensor'}, whose results are new arrays"
             )
-        if Traced in kinds:
+        if Traced in kinds or (current_trace() is not None and has_generator(tree)):
             return self.program(*args, **kwargs)
         if kinds:
             return kinds[0].call(self, leaves, tree)  # type: ignore[attr-defined]
         version, values = self.version_of(leaves, tree)
+        if any(type(value) is Address for value in values):
+            return drawing(version.direct, values)
         if id(version) not in self.entered:
             self.enter(Entry(self.entrance(version), version.run, version.output_tree, version))
         return version.direct(*values) if out is None else version.into(out, *values)
@@ -228,11 +232,9 @@ class Function(Inspectable):
     def _trace(self, tree: Tree, values: Sequence[Any]) -> Version:
         trace = Trace(self.name)
         with tracing(trace, Traced):
-            leaves = [
-                Traced(trace, trace.add_input(argument(name, value)), argument=name)
-                for name, value in self._named(tree, values)
-            ]
+            leaves = [traced_leaf(trace, name, value) for name, value in self._named(tree, values)]
             args, kwargs = unflatten(tree, iter(leaves))
+            watched = randomness.watch(self.python)
             try:
                 outputs, output_tree = self._outputs(trace, self.program(*args, **kwargs))
             except (TracegradError, ValueError) as error:
@@ -241,6 +243,7 @@ class Function(Inspectable):
                     raise
                 # NumPy hides what a traced value says to `out[i] = value` behind its own error.
                 raise located(cause.with_traceback(error.__traceback__), self.python) from None
+        randomness.check(self.python, watched)
         graph = trace.finish(outputs, definition(self.python))
         extents = {
             name: np.shape(values[number])[axis] for name, (number, axis) in graph.sizes.items()
@@ -273,11 +276,34 @@ class Function(Inspectable):
     def _outputs(self, trace: Trace, result: Any) -> tuple[list[Node], Tree]:
         leaves: list[tuple[str, Any]] = []
         tree = flatten("", result, is_leaf, leaves)
+        if has_generator(tree):
+            raise TraceError(
+                f"{self.name} returns a random number generator: the one that was passed is in its "
+                "new state already"
+            )
         nodes = [derived.as_traced(trace, value).node for _, value in leaves]
         for (name, _), node in zip(leaves, nodes, strict=True):
             if node not in trace.cotangents:
                 trace.names.setdefault(node, f"y_{name}" if name else "y")
         return nodes, tree
+
+
+def traced_leaf(trace: Trace, name: str, value: Any) -> Any:
+    """What stands for an argument while a function is traced."""
+    if type(value) is Address:
+        trace.add_generator(name)
+        return TracedGenerator(trace, name)
+    return Traced(trace, trace.add_input(argument(name, value)), argument=name)
+
+
+def has_generator(tree: Tree) -> bool:
+    """Whether a traced generator is among the static values."""
+    match tree:
+        case Static(value):
+            return isinstance(value, TracedGenerator)
+        case Branch(children=children):
+            return any(map(has_generator, children))
+    return False
 
 
 @dataclass(eq=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,51 @@ from tracegrad.tree import Tree, aligned, flatten
 
 def is_leaf(value: Any) -> bool:
     """Arrays and floating numbers are values; everything else is structure."""
-    return isinstance(value, np.ndarray | np.generic | float | complex | Bindable | SizeValue)
+    return isinstance(value, np.ndarray | np.generic | float | complex | Bindable | SizeValue) or (
+        type(value).__name__ in _GENERATORS and is_generator(value)
+    )
+
+
+_GENERATORS = ("Generator", "RandomState")
+
+
+def is_generator(value: Any) -> bool:
+    """Whether it draws random numbers (`numpy.random` is not loaded for the question)."""
+    return type(value).__module__.startswith("numpy.random")
+
+
+class Address(int):
+    """Where the state of a generator lies, as compiled code takes it."""
+
+    generator: Any
+
+    @staticmethod
+    def of(name: str, value: Any) -> Address:
+        if type(value).__name__ == "RandomState":
+            raise UnsupportedError(
+                f"argument {name} is a RandomState, whose methods are frozen in NumPy: pass "
+                "np.random.default_rng(seed)"
+            )
+        found = Address(value.bit_generator.ctypes.bit_generator.value)
+        found.generator = value
+        return found
+
+
+def drawing(function: Callable[..., Any], values: Sequence[Any]) -> Any:
+    """`function(*values)` where some of the values are generators: their locks are held meanwhile,
+    as NumPy holds them when it draws.
+    """
+    generators = {value: value.generator for value in values if type(value) is Address}
+    if not generators:
+        return function(*values)
+    if len(generators) < sum(type(value) is Address for value in values):
+        raise ValueError(
+            "the same random number generator is passed twice: the order of its draws would be lost"
+        )
+    with ExitStack() as stack:
+        for address in sorted(generators):
+            stack.enter_context(generators[address].bit_generator.lock)
+        return function(*(int(v) if type(v) is Address else v for v in values))
 
 
 def leaves_of(value: Any) -> tuple[list[Any], Tree]:
@@ -47,6 +93,8 @@ def normalised(name: str, value: Any) -> Any:
             f"argument {name} is a numpy.matrix, whose * is not elementwise: pass "
             f"np.asarray({name})"
         )
+    if is_generator(value):
+        return Address.of(name, value)
     if isinstance(value, complex) and not isinstance(value, np.generic):
         value = np.complex128(value)
     if not isinstance(value, np.ndarray | np.generic):
@@ -89,4 +137,6 @@ def argument(name: str, value: Any) -> Argument:
 
 def kind(value: Any) -> Any:
     """What of a leaf a version depends on."""
+    if type(value) is Address:
+        return "generator"
     return "float" if type(value) is float else (value.dtype, value.ndim)

@@ -20,7 +20,7 @@ from codegen import loops
 from codegen.expr import Const, Expr, Load, Var
 from tracegrad.ir.dims import Dim, Size
 from tracegrad.ir.graph import Graph, Node, all_nodes
-from tracegrad.ir.types import TupleType
+from tracegrad.ir.types import StateType, TupleType
 from tracegrad.ops.extent import extent
 from tracegrad.ops.reduction import Reduction
 from tracegrad.passes.plan import is_view, plan
@@ -76,6 +76,12 @@ class Lowering:
         """Where the results of a node with several are."""
         self.made: dict[tuple[str, Node], Any] = {}
         """What kernels made of an operand for others to use as well: the factors of a matrix."""
+        self.generators = {
+            node.type.generator: node.name
+            for node in graph.inputs
+            if isinstance(node.type, StateType)
+        }
+        """The parameter that each random number generator is."""
         self._depth = 0
         self._nested = 0
 
@@ -173,8 +179,10 @@ class Lowering:
             return [node.name]
         used = {r.attributes["index"]: r.name for r in self.graph.uses[node] if r.name}
         return [
-            used.get(index) or self.namer.unique(f"{node.name}_{index}")
-            for index in range(len(node.type.parts))
+            self.generators[part.generator]
+            if isinstance(part, StateType)
+            else used.get(index) or self.namer.unique(f"{node.name}_{index}")
+            for index, part in enumerate(node.type.parts)
         ]
 
     def place(self, node: Node, names: Sequence[str]) -> None:

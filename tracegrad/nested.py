@@ -12,7 +12,7 @@ from typing import Any
 from codegen import loops
 from codegen.expr import Expr, Load, Var
 from tracegrad.ir.graph import Graph, Node
-from tracegrad.ir.types import ArrayType
+from tracegrad.ir.types import ArrayType, StateType
 from tracegrad.lower import Index, Lowering, comment
 from tracegrad.passes.plan import is_view, plan
 from tracegrad.passes.reuse import owner
@@ -32,6 +32,7 @@ class Nested(Lowering):
         self.namer, self.body, self.scopes = outer.namer, outer.body, outer.scopes
         self.constants, self.arrays, self.scalars, self.parts = outer.constants, {}, {}, {}
         self.made = {}
+        self.generators = outer.generators
         self._nested = 0
         self._depth = outer._depth
 
@@ -67,7 +68,11 @@ class Nested(Lowering):
 
     def update(self, carries: Sequence[tuple[Node, str]]) -> None:
         """Give the carries their next values: all are computed before the first is overwritten."""
-        moved = [(node, name) for node, name in carries if self._place(node) != name]
+        moved = [
+            (node, name)
+            for node, name in carries
+            if self._place(node) != name and not isinstance(node.type, StateType)
+        ]
         ready = [(node, name, self._next(node)) for node, name in moved]
         for node, name, new in ready:
             if not node.type.rank:
@@ -100,6 +105,8 @@ def allocate_named(lowering: Lowering, name: str, type: ArrayType, temporary: bo
 
 def start_carry(lowering: Lowering, name: str, operand: Node) -> None:
     """A carry before the first step: its own memory with the initial value."""
+    if isinstance(operand.type, StateType):
+        return  # a generator's state is where the generator is
     if not operand.type.rank:
         value = lowering.value(operand, ())
         lowering.append(loops.Assign(Var(name, operand.type.dtype), value))

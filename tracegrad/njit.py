@@ -17,11 +17,13 @@ from typing import Any
 
 import numba
 
+from codegen.library.draws import address
 from codegen.wrapper import wrapper
 from tracegrad.autodiff.derived import Argnums, name_of
 from tracegrad.errors import UnsupportedError
 from tracegrad.function import Function
 from tracegrad.ir.graph import Node
+from tracegrad.ir.types import StateType
 from tracegrad.transforms import as_function, grad, value_and_grad
 from tracegrad.tree import Branch, Leaf, Static, Tree
 from tracegrad.version import Version
@@ -71,7 +73,7 @@ def embedded(function: Function, args: Sequence[Any]) -> Any:
     version, _ = function.version_for(tuple(args), {})
     name = name_of(function)
     text = wrapper_text(name, function, version)
-    plain = wrapper(name, text, {"run": version.primal.function})
+    plain = wrapper(name, text, {"run": version.primal.function, "address": address})
     plain.__doc__ = f"{function.name} for arguments like those given: {version!r}"
     return numba.njit(**OPTIONS)(plain)
 
@@ -133,6 +135,8 @@ def static_check(name: str, path: str, value: Any) -> list[str]:
 
 def converted(path: str, node: Node) -> str:
     """A leaf as the compiled function takes it."""
+    if isinstance(node.type, StateType):
+        return f"address({path})"
     if node.type.rank:
         return f"np.ascontiguousarray({path})"
     name = node.type.dtype.name

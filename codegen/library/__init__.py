@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from codegen import threads
@@ -91,4 +92,6 @@ def standalone_source(names: Iterable[str]) -> str:
 def fingerprint() -> str:
     """All the text of this package that compiled code may contain."""
     parts = (blas, extremes, lapack, launching, products, results, sums, threads, versions)
-    return "".join(inspect.getsource(module) for module in parts)
+    draws = [Path(__file__).with_name(f"{name}.py") for name in ("distributions", "draws")]
+    texts = "".join(path.read_text("utf-8") for path in draws)
+    return texts + "".join(inspect.getsource(module) for module in parts)

@@ -150,7 +150,7 @@ def _branches(trace: Trace, what: str, index: Any, functions: Sequence[Any], ope
 def _same_results(what: str, first: Body, body: Body, number: int) -> None:
     if body.tree != first.tree:
         raise TraceError(f"{what}: branch {number} returns another structure than branch 0")
-    for a, b in zip(first.graph.outputs, body.graph.outputs, strict=True):
+    for a, b in zip(first.results, body.results, strict=True):
         equal = a.type.rank == b.type.rank and all(
             same(x, y) for x, y in zip(a.type.shape, b.type.shape, strict=True)
         )
@@ -165,14 +165,12 @@ def _strong_results(trace: Trace, body: Body, function: Any, operands: Any, bodi
     """The body with Python numbers among its results given the dtype that the other branches
     return.
     """
-    outputs = [body.graph.outputs for body in bodies]
+    outputs = [body.results for body in bodies]
     wanted = [
         np.result_type(*(weak_or_dtype(output.type) for output in column))
         for column in zip(*outputs, strict=True)
     ]
-    if all(
-        output.type.dtype == dtype for output, dtype in zip(body.graph.outputs, wanted, strict=True)
-    ):
+    if all(output.type.dtype == dtype for output, dtype in zip(body.results, wanted, strict=True)):
         return body
 
     def run(_: Any) -> Any:
@@ -212,7 +210,8 @@ def while_loop(
         return _same_carry("while_loop", first, tree, body_fun(unflatten(tree, iter(given))))
 
     arguments = _named("carry", first)
-    condition = trace_body(trace, _name(cond_fun), arguments, test)
+    draws = "while_loop: the condition draws random numbers, and would once more than the body"
+    condition = trace_body(trace, _name(cond_fun), arguments, test, draws)
     body = trace_body(trace, _name(body_fun), arguments, step)
     return unflatten(tree, iter(repeat(trace, condition, body, first)[:-1]))
 

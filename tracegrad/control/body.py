@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from tracegrad.autodiff.derived import as_traced
+from tracegrad.errors import TraceError
 from tracegrad.ir.graph import Graph, Node
-from tracegrad.ir.types import ArrayType
+from tracegrad.ir.types import ArrayType, StateType
 from tracegrad.leaves import is_leaf
 from tracegrad.ops.constant import Input
 from tracegrad.ops.reduction import broadcast_to
@@ -32,6 +33,13 @@ class Body:
     captured: tuple[Node, ...]
     tree: Tree
     """The structure of what the function returned."""
+    generators: tuple[str, ...] = ()
+    """The random number generators that it draws from; their states are its last outputs."""
+
+    @property
+    def results(self) -> tuple[Node, ...]:
+        """The outputs that are the function's own."""
+        return self.graph.outputs[: len(self.graph.outputs) - len(self.generators)]
 
 
 def trace_body(
@@ -39,14 +47,43 @@ def trace_body(
     name: str,
     arguments: Sequence[tuple[str, ArrayType]],
     run: Callable[[list[Traced]], Any],
+    draws: str = "",
 ) -> Body:
-    """The graph of `run` on arguments of these names and types."""
+    """The graph of `run` on arguments of these names and types.
+
+    `draws` says why it must not draw random numbers, if it must not.
+    """
     trace = outer.child(name)
     with tracing(trace, Traced):
         given = [Traced(trace, trace.add_node(type, label), label) for label, type in arguments]
         leaves, tree = values_of(run(given))
-        outputs = trace.rolled([node_in(trace, leaf) for leaf in leaves])
-    return Body(trace.finish_body(outputs), tuple(trace.captured), tree)
+        drawn = tuple(trace.drawn)
+        if drawn and draws:
+            raise TraceError(f"{draws}: draw the numbers before, and use them there")
+        outputs = trace.rolled([*(node_in(trace, leaf) for leaf in leaves), *trace.ends()])
+    return Body(trace.finish_body(outputs), tuple(trace.captured), tree, drawn)
+
+
+def with_states(body: Body, before: int, results: int) -> tuple[Body, list[Node]]:
+    """The body with the states of its generators as further arguments, after the first `before`
+    inputs, and as results after the first `results`; and the present states.
+    """
+    if not body.generators:
+        return body, []
+    graph, given = body.graph, len(body.graph.inputs) - len(body.captured)
+    pairs = list(zip(body.captured, graph.inputs[given:], strict=True))
+    starts = {
+        node.type.generator: (o, node) for o, node in pairs if isinstance(node.type, StateType)
+    }
+    chosen = [starts[generator] for generator in body.generators]
+    rest = [pair for pair in pairs if pair not in chosen]
+    states, others = [node for _, node in chosen], [node for _, node in rest]
+    inputs = (*graph.inputs[:before], *states, *graph.inputs[before:given], *others)
+    count = len(graph.outputs) - len(chosen)
+    outputs = (*graph.outputs[:results], *graph.outputs[count:], *graph.outputs[results:count])
+    changed = Graph(graph.name, inputs, outputs)
+    captured = tuple(outer for outer, _ in rest)
+    return Body(changed, captured, body.tree), [outer for outer, _ in chosen]
 
 
 def values_of(value: Any) -> tuple[list[Any], Tree]:

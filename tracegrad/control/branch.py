@@ -10,6 +10,7 @@ the ones that were not.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from codegen import expr as ex
@@ -22,7 +23,7 @@ from tracegrad.control.counted import assignments, results_of, tuple_text
 from tracegrad.ir.graph import Graph, Node
 from tracegrad.ir.interpret import interpret
 from tracegrad.ir.op import Array, Op
-from tracegrad.ir.types import ArrayType, TupleType
+from tracegrad.ir.types import ArrayType, StateType, TupleType
 from tracegrad.lower import Scope, comment
 from tracegrad.nested import Nested, allocate_named
 from tracegrad.ops.op import register
@@ -124,7 +125,7 @@ class Branch(Op):
         for output, name in zip(branches[number].outputs, names, strict=True):
             if output.type.rank:
                 inner.put(output, name)
-            else:
+            elif not isinstance(output.type, StateType):
                 value = inner.value(output, ())
                 inner.append(loops.Assign(Var(name, output.type.dtype), value, comment(output)))
         body = tuple(lowering.scopes.pop().statements)
@@ -140,6 +141,29 @@ BRANCH = register(Branch())
 
 def branch(trace: Trace, index: Node, bodies: Sequence[Body]) -> list[Traced]:
     """Record a branch; its results."""
-    captured = tuple(dict.fromkeys(node for body in bodies for node in body.captured))
-    graphs = tuple(with_captured(body, captured) for body in bodies)
-    return results_of(trace, trace.record(BRANCH, (index, *captured), {"branches": graphs}))
+    generators = tuple(dict.fromkeys(name for body in bodies for name in body.generators))
+    states = [trace.state(generator) for generator in generators]
+    captured = tuple(dict.fromkeys([*states, *(n for body in bodies for n in body.captured)]))
+    graphs = tuple(_with_ends(body, captured, generators) for body in bodies)
+    node = trace.record(BRANCH, (index, *captured), {"branches": graphs})
+    results = results_of(trace, node)
+    own = len(results) - len(generators)
+    for generator, state in zip(generators, results[own:], strict=True):
+        trace.advance(generator, state.node)
+    return results[:own]
+
+
+def _with_ends(body: Body, captured: Sequence[Node], generators: Sequence[str]) -> Graph:
+    """The branch's graph whose last outputs are the states of `generators`: after its draws, or as
+    they were."""
+    graph = with_captured(body, captured)
+    first = len(graph.inputs) - len(captured)
+    starts = {
+        node.type.generator: own
+        for node, own in zip(captured, graph.inputs[first:], strict=True)
+        if isinstance(node.type, StateType)
+    }
+    own = len(graph.outputs) - len(body.generators)
+    ends = starts | dict(zip(body.generators, graph.outputs[own:], strict=True))
+    outputs = (*graph.outputs[:own], *(ends[generator] for generator in generators))
+    return replace(graph, outputs=outputs)

@@ -19,13 +19,14 @@ import numpy as np
 
 from tracegrad.autodiff import traced
 from tracegrad.autodiff.residuals import Cut, cut, joint_body
-from tracegrad.control.body import Body, node_in, separate, trace_body, zeros
+from tracegrad.control.body import Body, node_in, separate, trace_body, with_states, zeros
 from tracegrad.control.counted import CountedLoop, results_of
 from tracegrad.ir.dims import Size
 from tracegrad.ir.graph import Graph, Node
 from tracegrad.ir.op import Array
-from tracegrad.ir.types import ArrayType
+from tracegrad.ir.types import ArrayType, StateType
 from tracegrad.ops.op import register
+from tracegrad.ops.project import PROJECT
 from tracegrad.passes.expand import expand
 from tracegrad.passes.simplify import simplify
 from tracegrad.tracing.array import Traced
@@ -52,7 +53,7 @@ class Loop(CountedLoop):
     """A counted loop; both its derivatives are loops again."""
 
     def jvp(self, tangents: Sequence[Array | None], out: Any, *inputs: Array, **attrs: Any):
-        return _jvp(tangents, inputs, **attrs)
+        return _jvp(tangents, inputs, out.node, **attrs)
 
     def vjp(self, wanted: Sequence[bool], cts: Any, out: Any, *inputs: Array, **attrs: Any):
         return _vjp(wanted, cts, out, inputs, **attrs)
@@ -70,8 +71,16 @@ def loop(
     """Record a loop; its final carries, then its stacks."""
     trace = current_trace()
     assert trace is not None
-    operands = [*(trace.capture(x._trace, x.node) for x in (*init, *xs)), *body.captured]
-    return results_of(trace, record(trace, body.graph, operands, len(init), len(xs), span))
+    generators, carries = body.generators, len(init)
+    body, states = with_states(body, 1 + carries, carries)
+    starts = [trace.capture(x._trace, x.node) for x in init]
+    stacks = [trace.capture(x._trace, x.node) for x in xs]
+    operands = [*starts, *states, *stacks, *body.captured]
+    node = record(trace, body.graph, operands, carries + len(states), len(xs), span)
+    results = results_of(trace, node)
+    for generator, state in zip(generators, results[carries:], strict=False):
+        trace.advance(generator, state.node)
+    return results[:carries] + results[carries + len(states) :]
 
 
 def record(
@@ -101,6 +110,7 @@ def _as_traced(value: Any) -> Traced:
 def _jvp(
     tangents: Sequence[Any],
     inputs: Sequence[Any],
+    old: Node,
     *,
     body: Graph,
     carries: int,
@@ -161,11 +171,14 @@ def _jvp(
 
     t_body = trace_body(trace, f"{body.name}_jvp", arguments, run)
     start = [*init, *(t for t, move in zip(t_init, moving, strict=True) if move)]
-    found = iter(
-        loop(t_body, [*map(_as_traced, start)], [*map(_as_traced, [*xs, *with_x])], span)[carries:]
-    )
+    results = loop(t_body, [*map(_as_traced, start)], [*map(_as_traced, [*xs, *with_x])], span)
+    found = iter(results[carries:])
     t_final = [next(found) if move else None for move in moving]
     rest = list(found)
+    if any(isinstance(node.type, StateType) for node in body.inputs):
+        # Random numbers are drawn once: by the loop that has the tangents too.
+        for place, new in enumerate([*results[:carries], *rest[: len(rest) // 2]]):
+            trace.supersede(trace.record(PROJECT, (old,), {"index": place}), new.node)
     return [*t_final, *rest[len(rest) // 2 :]]
 
 

@@ -9,6 +9,7 @@ counted loop that keeps residuals, and that loop is differentiated.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from tracegrad.control.body import (
     stand_in,
     trace_body,
     with_captured,
+    with_states,
     zeros,
 )
 from tracegrad.control.counted import assignments, results_of, tuple_text
@@ -208,14 +210,23 @@ REPEAT = register(Repeat())
 
 def repeat(trace: Trace, condition: Body, body: Body, init: Sequence[Any]) -> list[Traced]:
     """Record the loop; its final carries, then the number of steps."""
+    generators, carries = body.generators, len(init)
+    body, states = with_states(body, carries, carries)
+    inputs = [Node(Input(state.type), (), (), state.type, state.name) for state in states]
+    given = condition.graph.inputs
+    graph = replace(condition.graph, inputs=(*given[:carries], *inputs, *given[carries:]))
+    condition = replace(condition, graph=graph)
     captured = tuple(dict.fromkeys((*condition.captured, *body.captured)))
-    operands = (*(node_in(trace, x) for x in init), *captured)
+    operands = (*(node_in(trace, x) for x in init), *states, *captured)
     attrs = {
         "condition": with_captured(condition, captured),
         "body": with_captured(body, captured),
-        "carries": len(init),
+        "carries": carries + len(states),
     }
-    return results_of(trace, trace.record(REPEAT, operands, attrs))
+    results = results_of(trace, trace.record(REPEAT, operands, attrs))
+    for generator, state in zip(generators, results[carries:], strict=False):
+        trace.advance(generator, state.node)
+    return [*results[:carries], *results[carries + len(states) :]]
 
 
 __all__ = ["REPEAT", "Repeat", "repeat", "stand_in"]

@@ -25,11 +25,12 @@ from tracegrad.eager.engine import add_gradient, check, freed
 from tracegrad.eager.entry import TensorEntry
 from tracegrad.eager.modes import is_grad_enabled
 from tracegrad.eager.node import Differentiable, Leaf, Recorded, Saved, Site, user_site
+from tracegrad.errors import NotDifferentiableError
 from tracegrad.function import Function
 from tracegrad.ir.graph import Node, next_serial
 from tracegrad.ir.op import Array, Op
-from tracegrad.ir.types import ArrayType, TupleType
-from tracegrad.leaves import leaves_of, normalised
+from tracegrad.ir.types import ArrayType, StateType, TupleType
+from tracegrad.leaves import Address, drawing, is_generator, leaves_of, normalised
 from tracegrad.ops.project import PROJECT
 from tracegrad.run import Run, arrays
 from tracegrad.tree import Tree, unflatten
@@ -198,6 +199,12 @@ class TracedCall(Op):
     def _recorded(self, seeds: Sequence[Core], out: Opened) -> list[Any]:
         """The same as a traced function of arguments and cotangents, so with a graph of its own."""
         kind, node = type(seeds[0]), out.node
+        if any(isinstance(x.type, StateType) for x in self.version.graph.inputs):
+            raise NotDifferentiableError(
+                f"create_graph=True through {self.function.name}, which draws random numbers: they "
+                "would be drawn again; take both derivatives inside of a traced function, or pass "
+                "the numbers as an argument"
+            )
         leaves = []
         for source, saved, argument in zip(
             node.inputs, out.given, self.version.graph.inputs, strict=True
@@ -243,7 +250,7 @@ class TracedCall(Op):
         results = [self.kind.of(array) for array in found[:count]]
         inputs = tuple(
             [
-                operand_node(leaf) if source is None else source
+                operand_node(0 if is_generator(leaf) else leaf) if source is None else source
                 for leaf, source in zip(leaves, sources, strict=True)
             ]
         )
@@ -293,6 +300,9 @@ def call(kind: type[Core], function: Function, leaves: Sequence[Any], tree: Tree
         run, compute, record = op.run, op.forward, op.record
     else:
         run, compute, record = version.run, version.arrays, partial(_unrecorded, kind)
+    if any(isinstance(value, Address) for value in values):
+        found = record(leaves, values, sources, drawing(compute, values))
+        return unflatten(version.output_tree, iter(found))
     results = record(leaves, values, sources, compute(*values))
     held = tuple([isinstance(leaf, Core) for leaf in leaves])
     same = all(type(leaf) is kind for leaf in leaves if isinstance(leaf, Core))

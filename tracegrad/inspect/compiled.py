@@ -17,6 +17,7 @@ from tracegrad.inspect.dump import preformatted
 from tracegrad.inspect.subject import Subject
 from tracegrad.inspect.threads import is_large
 from tracegrad.ir.graph import Graph
+from tracegrad.ir.types import StateType
 from tracegrad.tree import unflatten
 from tracegrad.version import Version
 
@@ -117,6 +118,9 @@ def example(version: Version, extents: dict[str, int]) -> tuple[tuple[Any, ...],
     known: dict[str, Any] = dict(extents)
     leaves = []
     for node in graph.inputs:
+        if isinstance(node.type, StateType):
+            leaves.append(np.random.default_rng(0))
+            continue
         type = node.type.substitute(known)
         zeros = np.zeros(type.shape, type.dtype)  # type: ignore[arg-type]
         leaves.append(0.0 if type.weak else zeros if type.rank else zeros[()])

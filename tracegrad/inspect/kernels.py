@@ -262,9 +262,13 @@ class Layout:
         """The computed nodes as the kernels run, each after its operands."""
         number = {node: at for at, node in enumerate(self.graph.nodes)}
         waiting = {
-            node: {operand for operand in node.inputs if operand in self.places}
+            node: {operand for operand in needed(node) if operand in self.places}
             for node in self.places
         }
+        users: dict[Node, list[Node]] = {node: [] for node in self.places}
+        for node, needs in waiting.items():
+            for operand in needs:
+                users[operand].append(node)
         ready = [self._rank(node, number) for node, needs in waiting.items() if not needs]
         heapq.heapify(ready)
         nodes = list(self.graph.nodes)
@@ -272,7 +276,7 @@ class Layout:
         while ready:
             node = nodes[heapq.heappop(ready)[1]]
             done.append(node)
-            for user in set(self.graph.uses[node]) & waiting.keys():
+            for user in users[node]:
                 waiting[user].discard(node)
                 if not waiting[user] and user not in done:
                     heapq.heappush(ready, self._rank(user, number))
@@ -280,6 +284,13 @@ class Layout:
 
     def _rank(self, node: Node, number: dict[Node, int]) -> tuple[int, int]:
         return self.places[node].position, number[node]
+
+
+def needed(node: Node) -> Iterator[Node]:
+    """What must have been computed before: the operands; the draws before, for a generator's
+    state."""
+    for operand in node.inputs:
+        yield from needed(operand) if operand.op.name == "after" else (operand,)
 
 
 def called_functions(statement: loops.Statement) -> Iterator[str]:

@@ -88,11 +88,13 @@ class Graph:
     output_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     """What `explain()` says about how it came about."""
+    effects: tuple[Node, ...] = ()
+    """What is computed though no output needs it: the last states of random number generators."""
 
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
         """Inputs, then all that the outputs depend on, in the order in which it was built."""
-        reached = reachable(self.outputs)
+        reached = reachable((*self.outputs, *self.effects))
         inner = [node for node in reached if node not in set(self.inputs)]
         return self.inputs + tuple(sorted(inner, key=lambda node: node.serial))
 
@@ -225,6 +227,7 @@ def rebuild(
         graph,
         inputs=tuple(new[node] for node in graph.inputs),
         outputs=tuple(new[node] for node in graph.outputs),
+        effects=tuple(new[node] for node in graph.effects),
         guards=guards,
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from tracegrad.ir.dims import Size, evaluate
 from tracegrad.ir.graph import Graph, Node, substitute_attrs
-from tracegrad.ir.types import TupleType
+from tracegrad.ir.types import StateType, TupleType
 
 
 def interpret(graph: Graph, arguments: Sequence[Any]) -> list[Any]:
@@ -23,7 +23,7 @@ def interpret(graph: Graph, arguments: Sequence[Any]) -> list[Any]:
             value = node.op.reference(*operands, **attrs)
             if node.op.name == "bound":
                 extents[str(node.attributes["symbol"])] = int(value)
-            if isinstance(node.type, TupleType):
+            if isinstance(node.type, TupleType | StateType):
                 values[node] = value
             else:
                 values[node] = np.asarray(value).astype(node.type.dtype, copy=False)[()]

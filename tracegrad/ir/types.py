@@ -71,6 +71,24 @@ class TupleType(ArrayType):
         return f"({', '.join(str(part) for part in self.parts)})"
 
 
+@dataclass(frozen=True)
+class StateType(ArrayType):
+    """The type of the state of a random number generator, which an argument of that name is."""
+
+    generator: str = ""
+
+    @staticmethod
+    def of(generator: str) -> StateType:
+        """In compiled code a state is an address."""
+        return StateType(np.dtype(np.int64), (), False, generator)
+
+    def substitute(self, known: Mapping[str, Size]) -> StateType:
+        return self
+
+    def __str__(self) -> str:
+        return "Generator"
+
+
 def dtype_text(dtype: np.dtype) -> str:
     """`f64`, `i32`, `bool`."""
     if dtype.kind in _PREFIX:

@@ -19,7 +19,11 @@ def expand(graph: Graph) -> Graph:
     results: dict[Node, list[Node]] = {}
     for node in graph.nodes[len(graph.inputs) :]:
         _expanded(node, new, results)
-    return replace(graph, outputs=tuple(new[node] for node in graph.outputs))
+    return replace(
+        graph,
+        outputs=tuple(new[node] for node in graph.outputs),
+        effects=tuple(new[node] for node in graph.effects),
+    )
 
 
 def _is_changed(node: Node) -> bool:

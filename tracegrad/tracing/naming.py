@@ -14,7 +14,7 @@ from typing import Any
 
 from tracegrad.ir.graph import Graph, Node, map_bodies
 
-UNNAMED = ("constant", "size")
+UNNAMED = ("constant", "size", "after")
 LOOP_LETTERS = ("i", "j", "k", "l", "a", "b", "c", "d")
 _RESERVED = {*keyword.kwlist, *dir(builtins), "np", "numba", "njit", "math", "b64decode"}
 
@@ -114,4 +114,5 @@ def with_names(
         graph,
         inputs=tuple(new[node] for node in graph.inputs),
         outputs=tuple(new[node] for node in graph.outputs),
+        effects=tuple(new[node] for node in graph.effects),
     )

@@ -29,7 +29,7 @@ from tracegrad.ir.graph import (
     rebuild,
 )
 from tracegrad.ir.op import Op
-from tracegrad.ir.types import ArrayType
+from tracegrad.ir.types import ArrayType, StateType
 from tracegrad.later import Later
 from tracegrad.ops.constant import ARANGE, BOUND, CONSTANT, SIZE, Input
 from tracegrad.ops.op import Bindable, SizeValue, recording, supported_dtype
@@ -82,6 +82,10 @@ class Trace:
         """A body's own inputs for values of the enclosing trace that it reads."""
         self.written: Callable[[Any], None] | None = None
         """What a body does with arrays from outside of it that it writes to; None: it must not."""
+        self.states: dict[str, Node] = {}
+        """The present state of each random number generator that was met."""
+        self.drawn: dict[str, None] = {}
+        """The generators that were drawn from, in order."""
         self.finished = False
         self.notes: list[str] = []
         """What `explain()` is to say about the program: which loops were rolled."""
@@ -102,11 +106,35 @@ class Trace:
         trace.notes = list(graph.notes)
         taken = {*extents, *(name for size in _all_sizes(graph) for name in symbols(size))}
         trace._fresh = (name for name in size_names() if name not in taken)
+        for node in graph.effects:
+            assert isinstance(node.type, StateType)
+            trace.advance(node.type.generator, node)
         return trace
 
     def share_sizes(self, outer: Trace) -> None:
         """Know what `outer` knows of sizes, and name new ones apart from its own."""
         self.assumptions, self._fresh = outer.assumptions, outer._fresh
+
+    def add_generator(self, name: str) -> None:
+        """An argument that is a random number generator."""
+        self.states[name] = self.add_node(StateType.of(name), name)
+
+    def state(self, generator: str) -> Node:
+        """The generator's present state; in a body at first that of the enclosing trace."""
+        if generator not in self.states:
+            if self.parent is None:
+                raise leaked(self.name)
+            self.states[generator] = self.capture(self.parent, self.parent.state(generator))
+        return self.states[generator]
+
+    def advance(self, generator: str, state: Node) -> None:
+        """From now on the generator is in that state."""
+        self.states[generator] = state
+        self.drawn[generator] = None
+
+    def ends(self) -> list[Node]:
+        """The states of the generators that were drawn from."""
+        return [self.states[generator] for generator in self.drawn]
 
     def child(self, name: str) -> Trace:
         """The trace of a body (of a loop, of a branch) inside this one; sizes are shared."""
@@ -260,11 +288,13 @@ class Trace:
     def finish(self, outputs: Sequence[Node], source: Source | None = None) -> Graph:
         self.finished = True
         self._last = (None, None)
-        outputs = self.rolled(self._current(outputs))
+        ends = self.ends()
+        settled = self.rolled(self._current([*outputs, *ends]))
+        outputs, effects = settled[: len(outputs)], settled[len(outputs) :]
         known = dict(self.assumptions.known)
         inputs = tuple(self.inputs)
         guards = tuple(g for g in self.assumptions.guards if not self._always(g))
-        graph = Graph(self.name, inputs, outputs, guards, source, notes=tuple(self.notes))
+        graph = Graph(self.name, inputs, outputs, guards, source, (), tuple(self.notes), effects)
         settled = label_nodes(graph, self.names, self.cotangents)
         return rebuild(rebuild(settled, None, known), None, _lettered(settled, known))
 

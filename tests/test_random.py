@@ -1,0 +1,378 @@
+"""Draws in traced code: NumPy's numbers bit for bit, in order, through every transformation."""
+
+from __future__ import annotations
+
+import inspect
+
+import numba
+import numpy as np
+import pytest
+
+import tracegrad as tg
+
+X = np.array([0.5, -1.0, 2.0, 0.25])
+BITS = (np.random.PCG64, np.random.MT19937, np.random.Philox, np.random.SFC64)
+
+
+def same(f, *args, seed=3, bits=np.random.PCG64, traced=None):
+    """`f(rng, *args)` eagerly and traced: the same results and the same state afterwards."""
+    eager, compiled = (np.random.Generator(bits(seed)) for _ in range(2))
+    expected = f(eager, *args)
+    found = (traced or tg.trace(f))(compiled, *args)
+    for a, b in zip(leaves(expected), leaves(found), strict=True):
+        assert np.array_equal(a, b), (a, b)
+        assert np.asarray(a).dtype == np.asarray(b).dtype
+    assert eager.bit_generator.random_raw() == compiled.bit_generator.random_raw()
+    return found
+
+
+def leaves(value):
+    if isinstance(value, tuple | list):
+        return [leaf for item in value for leaf in leaves(item)]
+    return [value]
+
+
+CALLS = {
+    "random": lambda r: (r.random(), r.random(3), r.random((2, 3)), r.random(5, dtype=np.float32)),
+    "standard_normal": lambda r: (
+        r.standard_normal(),
+        r.standard_normal((2, 3)),
+        r.standard_normal(7, dtype=np.float32),
+    ),
+    "standard_exponential": lambda r: (
+        r.standard_exponential(),
+        r.standard_exponential(4, np.float32),
+        r.standard_exponential(4, method="inv"),
+    ),
+    "normal": lambda r: (
+        r.normal(),
+        r.normal(1.0, 2.0),
+        r.normal(X),
+        r.normal(0, abs(X), (2, 4)),
+        r.normal(size=3),
+    ),
+    "uniform": lambda r: (r.uniform(), r.uniform(-1, 1, 3), r.uniform(X, X + 1), r.uniform(0, 7)),
+    "exponential": lambda r: (r.exponential(), r.exponential(2.0, 3), r.exponential(abs(X))),
+    "gamma": lambda r: (r.gamma(2.0), r.gamma(abs(X), 3.0), r.standard_gamma(0.5, 4)),
+    "beta": lambda r: (r.beta(2.0, 0.5, 5), r.beta(abs(X), 1.0)),
+    "chisquare": lambda r: r.chisquare(3.0, 4),
+    "f": lambda r: r.f(3.0, 4.0, 4),
+    "noncentral": lambda r: (r.noncentral_chisquare(3.0, 1.0, 4), r.noncentral_f(3.0, 4.0, 1.0, 4)),
+    "cauchy": lambda r: (r.standard_cauchy(), r.standard_cauchy(3)),
+    "standard_t": lambda r: r.standard_t(4.0, 4),
+    "shapes": lambda r: (r.pareto(3.0, 4), r.weibull(2.0, 4), r.power(2.0, 4), r.zipf(2.5, 4)),
+    "located": lambda r: (r.laplace(X, 2.0), r.gumbel(1.0, 2.0, 3), r.logistic(1.0, 2.0)),
+    "lognormal": lambda r: (r.lognormal(), r.lognormal(X, 0.5), r.rayleigh(2.0, 3)),
+    "others": lambda r: (r.wald(1.0, 2.0, 3), r.vonmises(0.5, 2.0, 3), r.triangular(0, 1, 3, 5)),
+    "poisson": lambda r: (r.poisson(), r.poisson(4.5, 5), r.poisson(100.0, 3), r.poisson(abs(X))),
+    "discrete": lambda r: (
+        r.geometric(0.3, 4),
+        r.negative_binomial(5.0, 0.4, 4),
+        r.logseries(0.4, 4),
+    ),
+    "binomial": lambda r: (
+        r.binomial(10, 0.3),
+        r.binomial(1000, 0.8, 5),
+        r.binomial(10, abs(X / 4)),
+    ),
+    "integers": lambda r: (
+        r.integers(10),
+        r.integers(-5, 5, 7),
+        r.integers(0, 1, 3),
+        r.integers(0, 9, 3, endpoint=True),
+    ),
+    "small integers": lambda r: [
+        r.integers(0, 2, 5, dtype)
+        for dtype in (bool, np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.uint64)
+    ],
+    "permutation": lambda r: (
+        r.permutation(5),
+        r.permutation(X),
+        r.permutation(np.ones((3, 2)), 1),
+    ),
+    "choice": lambda r: (
+        r.choice(5),
+        r.choice(5, 3),
+        r.choice(X, (2, 3)),
+        r.choice(X, 3, p=[0.1, 0.2, 0.3, 0.4]),
+        r.choice(100, 10, replace=False),
+        r.choice(X, 2, replace=False, shuffle=False),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_the_same_numbers_and_the_same_state(name):
+    traced = tg.trace(CALLS[name])
+    for bits in BITS[:2] if name != "random" else BITS:
+        same(CALLS[name], bits=bits, traced=traced)
+    same(CALLS[name], seed=8, traced=traced)
+
+
+def test_order_and_unused_draws():
+    def f(rng, x):
+        a = rng.normal(size=x.shape)
+        rng.random(3)
+        b = [rng.standard_normal(2) for _ in range(3)]
+        rng.integers(0, 100)
+        return x + a, sum(b)
+
+    traced = tg.trace(f)
+    for n in (2, 4):
+        same(f, X[:n], traced=traced)
+    assert len(traced.versions) == 1
+    rng = np.random.default_rng(0)
+    expected = f(np.random.default_rng(0), X)
+    found = traced.dump(rng, X, which="primal").function()(np.random.default_rng(0), X)
+    assert all(np.array_equal(a, b) for a, b in zip(expected, found, strict=True))
+    assert rng.random() == np.random.default_rng(0).random()  # a dump draws nothing
+
+
+def test_shuffle():
+    def f(rng, x):
+        y = x * 2
+        rng.shuffle(y)
+        return y
+
+    same(f, X)
+    same(f, X.reshape(2, 2))
+
+
+def test_a_generator_in_a_pytree():
+    def f(state):
+        return state["x"] + state["rng"].normal(size=2)
+
+    eager, compiled = np.random.default_rng(1), np.random.default_rng(1)
+    expected = f({"x": X[:2], "rng": eager})
+    assert np.array_equal(expected, tg.trace(f)({"x": X[:2], "rng": compiled}))
+    assert eager.random() == compiled.random()
+
+
+def test_two_generators():
+    def f(a, b):
+        return a.random(2), b.random(2), a.random()
+
+    one = [np.random.default_rng(s) for s in (1, 2)]
+    two = [np.random.default_rng(s) for s in (1, 2)]
+    for x, y in zip(f(*one), tg.trace(f)(*two), strict=True):
+        assert np.array_equal(x, y)
+    with pytest.raises(ValueError, match="passed twice"):
+        tg.trace(f)(one[0], one[0])
+
+
+def test_loops_and_branches():
+    def walk(rng, x):
+        def step(x, _):
+            x = x + rng.normal(size=x.shape)
+            return x, rng.random()
+
+        x, us = tg.scan(step, x, None, length=5)
+        x = tg.fori_loop(0, 3, lambda i, x: x * rng.uniform(), x)
+        x = tg.while_loop(lambda x: np.sum(x * x) < 1e3, lambda x: 2 * x + rng.normal(), x)
+        y = tg.cond(x[0] > 0, lambda: rng.normal() + x[0], lambda: x[0])
+        return x, us, y, rng.random()
+
+    traced = tg.trace(walk)
+    for seed in range(4):
+        same(walk, X, seed=seed, traced=traced)
+
+
+def test_long_python_loops():
+    def walk(rng, x):
+        for _ in range(60):
+            x = 0.9 * x + rng.standard_normal(x.shape)
+        return x
+
+    same(walk, X)
+
+
+def test_reparameterised_gradients():
+    def loss(params, rng, weights):
+        loc, log_scale = params
+        z = rng.normal(loc, np.exp(log_scale), (5, 4))
+        rng.random()
+        u = rng.laplace(loc, np.exp(log_scale)) + rng.gumbel(0.0, np.exp(log_scale))
+        e = rng.exponential(np.exp(loc)) + rng.lognormal(loc, 0.5) + rng.weibull(2 + loc**2)
+        g = rng.gamma(2.0, np.exp(loc)) * rng.pareto(3 + loc**2) * rng.power(1 + loc**2)
+        return np.sum(weights * z**2) + np.sum(u * u) + np.sum(e) + np.sum(np.tanh(g))
+
+    params = (X, 0.3 * X[::-1])
+    value_and_grad = tg.value_and_grad(loss)
+
+    def at(loc, log_scale):
+        return loss((loc, log_scale), np.random.default_rng(4), X)
+
+    rng = np.random.default_rng(4)
+    value, (d_loc, d_scale) = value_and_grad(params, rng, X)
+    np.testing.assert_allclose(value, at(*params), rtol=1e-13)
+    after = np.random.default_rng(4)
+    loss(params, after, X)
+    assert rng.random() == after.random()  # drawn once
+    step = 1e-6
+    for i in range(4):
+        e = step * np.eye(4)[i]
+        slope = (at(params[0] + e, params[1]) - at(params[0] - e, params[1])) / (2 * step)
+        np.testing.assert_allclose(d_loc[i], slope, rtol=1e-6)
+        slope = (at(params[0], params[1] + e) - at(params[0], params[1] - e)) / (2 * step)
+        np.testing.assert_allclose(d_scale[i], slope, rtol=1e-6)
+
+
+def dropout(rng, x, rate):
+    keep = rng.random(x.shape) >= rate
+    return np.where(keep, x / (1 - rate), 0.0)
+
+
+def test_dropout_keeps_its_mask():
+    def loss(x, rng):
+        return np.sum(dropout(rng, np.tanh(x), 0.5) ** 2)
+
+    x = np.linspace(-1, 1, 40)
+    keep = np.random.default_rng(5).random(40) >= 0.5
+    expected = np.where(keep, 8 * np.tanh(x) * (1 - np.tanh(x) ** 2), 0.0)
+    np.testing.assert_allclose(tg.grad(loss)(x, np.random.default_rng(5)), expected, atol=1e-13)
+    tensor = tg.tensor(x, requires_grad=True)
+    rng = np.random.default_rng(5)
+    tg.trace(loss)(tensor, rng).backward()
+    np.testing.assert_allclose(tensor.grad.numpy(), expected, atol=1e-13)
+    once = np.random.default_rng(5)
+    once.random(40)
+    assert rng.random() == once.random()
+
+
+def test_derivatives_through_loops_draw_once():
+    def end(a, rng):
+        def step(x, _):
+            return a * x + rng.normal(0.0, 0.1), x
+
+        x, xs = tg.scan(step, 1.0, None, length=6)
+        return x + np.sum(xs)
+
+    def at(a):
+        rng, x, total = np.random.default_rng(2), 1.0, 0.0
+        for _ in range(6):
+            total += x
+            x = a * x + rng.normal(0.0, 0.1)
+        return x + total
+
+    slope = (at(0.8 + 1e-6) - at(0.8 - 1e-6)) / 2e-6
+    last = np.random.default_rng(2)
+    last.normal(size=6)
+
+    def forward(a, rng):
+        return tg.jvp(lambda a: end(a, rng), (a,), (1.0,))[1]
+
+    for derivative in (tg.grad(end), tg.trace(forward)):
+        rng = np.random.default_rng(2)
+        np.testing.assert_allclose(derivative(0.8, rng), slope, rtol=1e-7)
+        assert rng.bit_generator.state == last.bit_generator.state
+    second = (
+        tg.grad(end)(0.8 + 1e-5, np.random.default_rng(2))
+        - tg.grad(end)(0.8 - 1e-5, np.random.default_rng(2))
+    ) / 2e-5
+    hessian = tg.grad(lambda a, rng: tg.grad(end)(a, rng))(0.8, np.random.default_rng(2))
+    np.testing.assert_allclose(hessian, second, rtol=1e-5)
+
+
+def test_vmap_draws_item_after_item():
+    def item(x, rng):
+        return x + rng.normal(size=2), rng.random()
+
+    xs = np.arange(6.0).reshape(3, 2)
+    eager, compiled = np.random.default_rng(7), np.random.default_rng(7)
+    expected = [item(x, eager) for x in xs]
+    found = tg.vmap(item, in_axes=(0, None))(xs, compiled)
+    assert np.array_equal(found[0], np.stack([a for a, _ in expected]))
+    assert np.array_equal(found[1], np.stack([b for _, b in expected]))
+    assert eager.random() == compiled.random()
+
+
+def test_inside_njit():
+    draw = tg.njit_function(
+        lambda rng, x: x + rng.normal(size=x.shape), np.random.default_rng(0), X
+    )
+
+    @numba.njit
+    def walk(rng, x, steps):
+        for _ in range(steps):
+            x = draw(rng, x)
+        return x, rng.random()
+
+    x, u = walk(np.random.default_rng(3), X, 10)
+    rng, expected = np.random.default_rng(3), X
+    for _ in range(10):
+        expected = expected + rng.normal(size=4)
+    assert np.array_equal(x, expected) and u == rng.random()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda r, x: r.normal(0.0, x), "scale < 0"),
+        (lambda r, x: r.uniform(1.0, x), "high < low"),
+        (lambda r, x: r.exponential(x), "scale < 0"),
+        (lambda r, x: r.poisson(x), "lam < 0"),
+        (lambda r, x: r.poisson(x * np.nan), "NaN"),
+        (lambda r, x: r.beta(x, 1.0), "a <= 0"),
+        (lambda r, x: r.gamma(x), "shape < 0"),
+        (lambda r, x: r.binomial(3, x), "p < 0"),
+        (lambda r, x: r.zipf(x), "a <= 1"),
+        (lambda r, x: r.integers(0, x.astype(int)), "low >= high"),
+        (lambda r, x: r.choice(3, p=[x, 0.5, 0.5]), "not non-negative"),
+        (lambda r, x: r.choice(3, 4, replace=False) + x, "larger sample"),
+    ],
+)
+def test_wrong_parameters(call, message):
+    with pytest.raises(ValueError, match=message):
+        tg.trace(call)(np.random.default_rng(0), -1.0)
+
+
+def test_what_has_no_derivative_or_no_traced_form():
+    rng = np.random.default_rng(0)
+    with pytest.raises(tg.NotDifferentiableError, match=r"rng.beta have no derivative.*to a"):
+        tg.grad(lambda a, rng: rng.beta(a, 1.0))(1.0, rng)
+    with pytest.raises(tg.UnsupportedError, match=r"rng\.dirichlet is not supported"):
+        tg.trace(lambda rng: rng.dirichlet([1.0, 2.0]))(rng)
+    with pytest.raises(tg.UnsupportedError, match="RandomState"):
+        tg.trace(lambda rng: rng.normal())(np.random.RandomState(0))
+    with pytest.raises(tg.TraceError, match="size of a draw"):
+        tg.trace(lambda rng, x: rng.normal(size=np.argmax(x)))(rng, X)
+    with pytest.raises(tg.UnsupportedError, match="cannot be exported"):
+        tg.trace(lambda rng: rng.normal()).export("nowhere.py", rng)
+
+
+def test_reverse_through_a_while_loop_with_draws_is_an_error():
+    def f(x, rng):
+        return tg.while_loop(lambda x: x < 100.0, lambda x: x * x + 2 + rng.random(), x)
+
+    with pytest.raises(tg.TracegradError, match="would be drawn again"):
+        tg.grad(f)(1.0, np.random.default_rng(0))
+
+
+def test_module_level_random_is_an_error():
+    def frozen(x):
+        return x + np.random.normal(size=x.shape[0] * 0 + 4)
+
+    with pytest.raises(tg.TraceError, match=r"np\.random.*pass a.*Generator"):
+        tg.trace(frozen)(X)
+    captured = np.random.default_rng(0)
+    with pytest.raises(tg.TraceError, match=r"captured.*pass it as an argument"):
+        tg.trace(lambda x: x + captured.normal())(X)
+    before = np.random.get_state()[1].copy()
+    tg.trace(lambda x: x + 1.0)(X)
+    assert np.array_equal(before, np.random.get_state()[1])
+
+
+def test_signatures_are_numpy_s():
+    from tracegrad.tracing.generator import TracedGenerator
+
+    for name in dir(np.random.Generator):
+        if name.startswith("_") or name == "bit_generator":
+            continue
+        assert hasattr(TracedGenerator, name), name
+        own = getattr(TracedGenerator, name)
+        try:
+            theirs = list(inspect.signature(getattr(np.random.Generator, name)).parameters)
+        except ValueError:
+            continue
+        mine = list(inspect.signature(own).parameters)
+        assert mine == ["self", "args", "kwargs"] or mine == theirs, name

@@ -1,0 +1,45 @@
+"""A check: every random number is drawn once.
+
+The state of a generator may be read by one draw, loop or branch, and by nothing that runs again: a
+derivative that runs a part of the forward anew would draw other numbers.
+"""
+
+from __future__ import annotations
+
+from tracegrad.errors import NotDifferentiableError
+from tracegrad.ir.graph import Graph, Node, bodies
+from tracegrad.ir.types import StateType
+
+
+def check_draws(graph: Graph, carries: int | None = None) -> None:
+    """Raises NotDifferentiableError if numbers would be drawn again. `carries`: in the body of a
+    loop how many of the inputs, after the index, change from step to step."""
+    states = [node for node in graph.nodes if isinstance(node.type, StateType)]
+    for state in states:
+        readers = {user for user in graph.uses[state] if user.op.name != "after"}
+        if len(readers) > 1 or (readers and is_repeated(graph, state, carries)):
+            assert isinstance(state.type, StateType)
+            raise NotDifferentiableError(
+                f"the numbers drawn from {state.type.generator} would be drawn again: this "
+                "derivative runs a loop or a branch that draws a second time; draw the numbers "
+                "before it (and take them as xs of a scan), or use reverse mode through a scan or "
+                "fori_loop"
+            )
+    for node in graph.nodes:
+        moving = carried(node)
+        for body in bodies(node):
+            check_draws(body, moving)
+
+
+def carried(node: Node) -> int | None:
+    """The number of inputs of a loop's body up to its last carry; None if the node is no loop."""
+    if node.op.name == "loop":
+        return 1 + node.attributes["carries"]
+    return node.attributes["carries"] if node.op.name == "repeat" else None
+
+
+def is_repeated(graph: Graph, state: Node, carries: int | None) -> bool:
+    """Whether each step of the loop would start from the same state."""
+    if carries is None or state not in graph.inputs:
+        return False
+    return graph.inputs.index(state) >= carries
