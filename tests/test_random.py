@@ -340,6 +340,47 @@ def test_what_has_no_derivative_or_no_traced_form():
         tg.trace(lambda rng: rng.normal()).export("nowhere.py", rng)
 
 
+def test_vjp_and_linearize_draw_once():
+    rng, other = np.random.default_rng(0), np.random.default_rng(0)
+    z = other.normal(size=4)
+    y, pullback = tg.vjp(lambda x, rng: np.sin(x) * rng.normal(size=4), X, rng)
+    assert rng.bit_generator.state == other.bit_generator.state
+    np.testing.assert_allclose(y, np.sin(X) * z)
+    for _ in range(2):
+        np.testing.assert_allclose(pullback(np.ones(4))[0], np.cos(X) * z)
+    with pytest.raises(tg.NotDifferentiableError, match="would be drawn again"):
+        tg.trace(lambda ct: pullback(ct)[0])(np.ones(4))
+
+    @tg.trace
+    def pulled(x, rng):
+        y, pullback = tg.vjp(lambda x: x * rng.normal(size=4), x)
+        return y, pullback(np.ones(4))[0]
+
+    y, d_x = pulled(X, np.random.default_rng(0))
+    np.testing.assert_allclose(y, X * d_x)
+
+
+def test_a_generator_shared_by_nested_functions():
+    @tg.trace
+    def noise(rng, n):
+        return rng.normal(size=n)
+
+    @tg.trace
+    def f(rng, x):
+        return x + noise(rng, 4), noise(rng, 2)
+
+    same(lambda rng, x: (x + rng.normal(size=4), rng.normal(size=2)), X, traced=f)
+
+
+def test_the_lock_is_held_and_given_back():
+    rng = np.random.default_rng(0)
+    f = tg.trace(lambda rng, x: rng.normal(0.0, x))
+    with pytest.raises(ValueError, match="scale < 0"):
+        f(rng, -1.0)
+    assert not rng.bit_generator.lock.locked()
+    assert np.isfinite(f(rng, 1.0))
+
+
 def test_reverse_through_a_while_loop_with_draws_is_an_error():
     def f(x, rng):
         return tg.while_loop(lambda x: x < 100.0, lambda x: x * x + 2 + rng.random(), x)

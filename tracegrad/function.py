@@ -119,7 +119,8 @@ class Function(Inspectable):
             return kinds[0].call(self, leaves, tree)  # type: ignore[attr-defined]
         version, values = self.version_of(leaves, tree)
         if any(type(value) is Address for value in values):
-            return drawing(version.direct, values)
+            run = version.direct if out is None else partial(version.into, out)
+            return drawing(run, values)
         if id(version) not in self.entered:
             self.enter(Entry(self.entrance(version), version.run, version.output_tree, version))
         return version.direct(*values) if out is None else version.into(out, *values)

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tracegrad.autodiff.derived import FLOAT, Region, split_aux
-from tracegrad.errors import ShapeError
+from tracegrad.errors import NotDifferentiableError, ShapeError
 from tracegrad.function import Function
 from tracegrad.ir.dims import evaluate
 from tracegrad.ir.graph import Node
 from tracegrad.later import Later
-from tracegrad.leaves import leaves_of, matching, normalised
+from tracegrad.leaves import drawing, is_generator, leaves_of, matching, normalised
 from tracegrad.ops.operators import ArrayMethods
 from tracegrad.tracing.trace import current_trace
 from tracegrad.tree import Branch, Static, Tree, unflatten
@@ -132,6 +132,8 @@ def pushing(function: Function, primals: tuple[Any, ...], has_aux: bool) -> tupl
     """The result of `function`, and the map of tangents."""
 
     def again(*tangents: Any) -> Any:
+        _draws_nothing(function, primals)
+
         def pushed(tangents: Any) -> Any:
             region = Region(function, range(len(primals)), primals, {})
             region.result = split_aux(region.result, has_aux)[0]
@@ -146,6 +148,8 @@ def pulling(function: Function, primals: tuple[Any, ...], has_aux: bool) -> tupl
     """The result of `function`, and the map of cotangents."""
 
     def again(ct: Any) -> Any:
+        _draws_nothing(function, primals)
+
         def pulled(ct: Any) -> Any:
             region = Region(function, range(len(primals)), primals, {})
             return region.gradients(split_aux(region.result, has_aux)[0], ct)
@@ -162,7 +166,7 @@ def _run_once(
     graph = version.graph
     wanted = [node.type.is_float for node in graph.inputs]
     split = version.differentiated(wanted) if reverse else version.linearized(wanted)
-    results = split.start(*values)
+    results = drawing(split.start, values)
     count = len(graph.outputs)
     crossing = {"argument": values, "output": results[:count], "kept": results[count:]}
     kept = tuple(normalised("", crossing[r.origin][r.index]) for r in split.cut.residuals)
@@ -171,6 +175,16 @@ def _run_once(
     }
     linear = Linear(version, split, kept, extents, again, has_aux, reverse)
     return unflatten(version.output_tree, (result[()] for result in results)), linear
+
+
+def _draws_nothing(function: Function, primals: Any) -> None:
+    """Raises NotDifferentiableError for a function that cannot be computed again."""
+    if any(map(is_generator, leaves_of(primals)[0])):
+        raise NotDifferentiableError(
+            f"{function.name} draws random numbers, which would be drawn again where its linear "
+            "map is called with traced values or tensors: call vjp or linearize inside of the "
+            "traced function"
+        )
 
 
 def _arguments(version: Version) -> tuple[Tree, ...]:
