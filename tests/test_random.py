@@ -274,6 +274,51 @@ def test_derivatives_through_loops_draw_once():
     np.testing.assert_allclose(hessian, second, rtol=1e-5)
 
 
+def test_python_loops_and_branches_of_traced_values():
+    @tg.trace(python_control_flow=True)
+    def walk(rng, x, n):
+        for _ in tg.range(n):
+            x = x + rng.normal(size=4)
+        if np.sum(x) > 0:
+            x = x * rng.random()
+        return x, rng.random()
+
+    def plain(rng, x, n):
+        for _ in range(n):
+            x = x + rng.normal(size=4)
+        if np.sum(x) > 0:
+            x = x * rng.random()
+        return x, rng.random()
+
+    for seed in range(3):
+        same(plain, X, np.int64(5), seed=seed, traced=walk)
+
+
+def test_gradients_of_rolled_loops_draw_once():
+    def loss(x, rng):
+        for _ in range(60):
+            x = 0.99 * x + 0.1 * rng.standard_normal(x.shape)
+        return np.sum(x**2)
+
+    rng, other = np.random.default_rng(6), np.random.default_rng(6)
+    gradient = tg.grad(loss)(X, rng)
+    x = X
+    for _ in range(60):
+        x = 0.99 * x + 0.1 * other.standard_normal(4)
+    np.testing.assert_allclose(gradient, 2 * x * 0.99**60, rtol=1e-12)
+    assert rng.bit_generator.state == other.bit_generator.state
+    checkpointed = tg.grad(lambda x, rng: tg.checkpoint(lambda x: loss(x, rng))(x))
+    np.testing.assert_allclose(checkpointed(X, np.random.default_rng(6)), gradient, rtol=1e-12)
+
+
+def test_forward_over_reverse_through_a_loop_that_draws_is_an_error():
+    def end(a, rng):
+        return tg.fori_loop(0, 3, lambda i, x: a * np.sin(x) + rng.normal(), 1.0)
+
+    with pytest.raises(tg.NotDifferentiableError, match="would be drawn again"):
+        tg.hessian(end)(0.8, np.random.default_rng(0))
+
+
 def test_vmap_draws_item_after_item():
     def item(x, rng):
         return x + rng.normal(size=2), rng.random()

@@ -53,7 +53,11 @@ class Region:
         leaves, tree = leaves_of(result)
         values = [as_traced(self.trace, leaf) for leaf in leaves]
         keep = [x.node for x in self.wrt]
-        nodes = self.trace.rolled([value.node for value in values], keep, begun)
+        ends = self.trace.ends()
+        nodes = self.trace.rolled([*(value.node for value in values), *ends], keep, begun)
+        nodes, ends = nodes[: len(values)], nodes[len(values) :]
+        for generator, state in zip(self.trace.drawn, ends, strict=True):
+            self.trace.advance(generator, state)
         for value, node in zip(values, nodes, strict=True):
             if node is not value.node and value.node in self.trace.names:
                 self.trace.names.setdefault(node, self.trace.names[value.node])

@@ -57,11 +57,23 @@ def trace_body(
     with tracing(trace, Traced):
         given = [Traced(trace, trace.add_node(type, label), label) for label, type in arguments]
         leaves, tree = values_of(run(given))
-        drawn = tuple(trace.drawn)
-        if drawn and draws:
-            raise TraceError(f"{draws}: draw the numbers before, and use them there")
         outputs = trace.rolled([*(node_in(trace, leaf) for leaf in leaves), *trace.ends()])
-    return Body(trace.finish_body(outputs), tuple(trace.captured), tree, drawn)
+    return closed(trace, outputs[: len(leaves)], tree, draws, outputs[len(leaves) :])
+
+
+def closed(
+    trace: Trace,
+    outputs: Sequence[Node],
+    tree: Tree,
+    draws: str = "",
+    ends: Sequence[Node] | None = None,
+) -> Body:
+    """The body that `trace` recorded. `ends`: the states of its generators, if they were moved."""
+    drawn = tuple(trace.drawn)
+    if drawn and draws:
+        raise TraceError(f"{draws}: draw the numbers before, and use them there")
+    graph = trace.finish_body([*outputs, *(trace.ends() if ends is None else ends)])
+    return Body(graph, tuple(trace.captured), tree, drawn)
 
 
 def with_states(body: Body, before: int, results: int) -> tuple[Body, list[Node]]:

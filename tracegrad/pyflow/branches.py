@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tracegrad.control.body import Body, node_in
+from tracegrad.control.body import closed, node_in
 from tracegrad.control.branch import branch
 from tracegrad.errors import TraceError
 from tracegrad.ir.graph import Literal, Node
@@ -150,10 +150,7 @@ def _joined(
         labels.append(trace.names.get(root._node, ""))
     if not labels:
         return values
-    bodies = [
-        Body(side.trace.finish_body(found), tuple(side.trace.captured), LEAF)
-        for side, found in zip(sides, outputs, strict=True)
-    ]
+    bodies = [closed(side.trace, found, LEAF) for side, found in zip(sides, outputs, strict=True)]
     index = node_in(trace, PUBLIC["where"](test, 0, 1))
     results = branch(trace, index, bodies)
     name_results(trace, results, labels)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tracegrad.autodiff.derived import as_traced
-from tracegrad.control.body import Body, node_in, zeros
+from tracegrad.control.body import Body, closed, node_in, zeros
 from tracegrad.control.loop import INDEX, Span, loop
 from tracegrad.control.repeat import repeat
 from tracegrad.errors import TraceError
@@ -264,7 +264,7 @@ class Looped:
 
     def _record_counted(self, carries: Sequence[Carry], step: Step, span: Span) -> list[Traced]:
         outputs = self._outputs(carries, step)
-        body = Body(step.trace.finish_body(outputs), tuple(step.trace.captured), LEAF)
+        body = closed(step.trace, outputs, LEAF)
         return loop(body, self._initial(carries), [], span)
 
     def _record_while(
@@ -278,7 +278,7 @@ class Looped:
                 step.trace.finished = False
                 outputs.insert(0, node_in(step.trace, Traced(step.trace, index) + 1))
             initial.insert(0, as_traced(self.trace, INDEX.dtype.type(0)))
-        body = Body(step.trace.finish_body(outputs), tuple(step.trace.captured), LEAF)
+        body = closed(step.trace, outputs, LEAF)
         condition = self._condition(carries, items)
         results = repeat(self.trace, condition, body, initial)[:-1]
         return results if items is None else results[1:]
@@ -293,7 +293,10 @@ class Looped:
                 more = index < items.length  # type: ignore[operator]
                 go = more if go is True else more & go
             node = node_in(child, go)
-        return Body(child.finish_body([node]), tuple(child.captured), LEAF)
+        draws = (
+            "the condition of a while loop draws random numbers, and would once more than the body"
+        )
+        return closed(child, [node], LEAF, draws)
 
     def _finish(self, carries: Sequence[Carry], results: Sequence[Traced]) -> None:
         """Variables and arrays as they are behind the loop."""
