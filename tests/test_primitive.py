@@ -87,6 +87,16 @@ def test_the_generated_module_calls_the_dispatcher():
     assert "step(readonly(x), 0.5)" in source
 
 
+def test_what_a_dump_says_of_it():
+    f = tg.trace(lambda x, h: np.sum(tg.primitive(step, vjp=step_vjp)(x, h) ** 2))
+    dump = f.dump(X, 0.5)
+    (line,) = (line for line in dump.splitlines() if "step(x, h)" in line and "=" in line)
+    assert "k0 library" in line
+    value, _ = dump.function()(X, 0.5)
+    np.testing.assert_allclose(value, f(X, 0.5), rtol=1e-14)
+    assert "k0: step (library); reads x; writes" in str(f.explain(X, 0.5))
+
+
 def test_inside_loops_and_vmap():
     euler = tg.primitive(step, vjp=step_vjp)
 

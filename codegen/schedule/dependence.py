@@ -139,6 +139,9 @@ def accesses(statement: Statement, roots: dict[str, str]) -> Iterator[Access]:
                 case LibraryCall(args=values, outs=outs) | ForeignCall(args=values, outs=outs):
                     yield from (access(v, None, False) for v in values if isinstance(v, str))
                     yield from (access(out, None, True) for out in outs)
+                    if isinstance(part, ForeignCall):
+                        made = (r.name for r in part.results if r.fits is not None)
+                        yield from (access(name, None, True) for name in made)
                 case Launch(args=values):
                     yield from (access(v, None, True) for v in values if isinstance(v, str))
                 case Return(values):

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from codegen import loops
+from codegen.expr import Expr
 from codegen.schedule import structure
 from codegen.schedule.dependence import accesses, aliases
 from codegen.schedule.reuse import reused
@@ -105,13 +106,9 @@ class Layout:
         """The arrays of the scheduled function: those that it allocates, in order, then those that
         took over the memory of one of them."""
         found = {
-            alloc.array: Memory(
-                alloc.array,
-                tuple(size_of(e) for e in alloc.shape),
-                alloc.dtype,
-            )
-            for alloc in statements(self.body)
-            if isinstance(alloc, loops.Alloc)
+            name: Memory(name, tuple(size_of(e) for e in shape), dtype)
+            for statement in statements(self.body)
+            for name, shape, dtype in new_arrays(statement)
         }
         return found | {name: replace(found[old], name=name) for name, old in self.reused.items()}
 
@@ -291,6 +288,17 @@ def needed(node: Node) -> Iterator[Node]:
     state."""
     for operand in node.inputs:
         yield from needed(operand) if operand.op.name == "after" else (operand,)
+
+
+def new_arrays(
+    statement: loops.Statement,
+) -> Iterator[tuple[str, tuple[Expr, ...], np.dtype]]:
+    """The arrays that a statement allocates, or that a function of the user's returns."""
+    match statement:
+        case loops.Alloc(array, shape, dtype):
+            yield array, shape, dtype
+        case loops.ForeignCall(results=results):
+            yield from ((r.name, r.shape, r.dtype) for r in results if r.fits is not None)
 
 
 def called_functions(statement: loops.Statement) -> Iterator[str]:
