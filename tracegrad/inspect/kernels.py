@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 
 from codegen import loops
-from codegen.expr import Expr
 from codegen.schedule import structure
 from codegen.schedule.dependence import accesses, aliases
 from codegen.schedule.reuse import reused
@@ -292,7 +291,7 @@ def needed(node: Node) -> Iterator[Node]:
 
 def new_arrays(
     statement: loops.Statement,
-) -> Iterator[tuple[str, tuple[Expr, ...], np.dtype]]:
+) -> Iterator[tuple[str, tuple[Any, ...], np.dtype]]:
     """The arrays that a statement allocates, or that a function of the user's returns."""
     match statement:
         case loops.Alloc(array, shape, dtype):
