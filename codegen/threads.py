@@ -16,6 +16,7 @@ import _thread
 import ctypes
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -115,16 +116,21 @@ class Versions:
         return self.cells.setdefault(module, ctypes.c_int64(0))
 
     def found(self, place: int) -> int:
-        """What compiled code calls that finds a 0 in its cell, which lies at `place`."""
-        module = next(name for name, cell in self.cells.items() if ctypes.addressof(cell) == place)
-        cell = self.cells[module]
+        """What compiled code calls that finds a 0 in its cell, which lies at `place`. It goes on in
+        the version that it is in if there is no other.
+        """
+        known = list(self.cells.items())
+        module, cell = next(pair for pair in known if ctypes.addressof(pair[1]) == place)
         try:
             with self.lock:
                 if not cell.value:
                     cell.value = self.make[module]() if module in self.make else NONE
         except KeyboardInterrupt:
-            _thread.interrupt_main()  # goes on in this version, and stops where Python is back
+            _thread.interrupt_main()  # Python stops when it is back from compiled code
             return 0
+        except Exception as error:  # nothing may be raised through compiled code
+            cell.value = NONE
+            warnings.warn(f"{module} stays on one thread: {error}", RuntimeWarning, stacklevel=2)
         return cell.value
 
 

@@ -124,6 +124,21 @@ def test_small_calls_compile_nothing_for_threads() -> None:
     assert cell.value > 0
 
 
+def test_a_version_that_cannot_be_made_is_warned_about_once() -> None:
+    f = tg.trace(lambda x: np.sum(np.tanh(x) * 5))
+    f(np.ones(10))
+    (version,) = f.versions
+    stem = version.primal.built.path.stem
+
+    def refuse() -> int:
+        raise RuntimeError("no such luck")
+
+    threads.offer(stem, refuse)
+    with pytest.warns(RuntimeWarning, match="stays on one thread: no such luck"):
+        assert f(np.zeros(2_000_000)) == 0
+    assert f(np.zeros(2_000_000)) == 0 and threads.VERSIONS.cell(stem).value == threads.NONE
+
+
 def test_a_step_of_a_time_loop_runs_on_threads() -> None:
     def smooth(u: Any) -> Any:
         def step(i: Any, u: Any) -> Any:
