@@ -36,7 +36,13 @@ from codegen.library.versions import call_version, threads_version
 
 FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "dot": (portable.fill_dot, portable.compiled_fill_dot, portable.dot),
-    "batched_dot": (portable.fill_dot, portable.compiled_fill_dot, portable.batched_dot),
+    "batched_dot": (
+        portable.fill_dot,
+        portable.compiled_fill_dot,
+        portable.matrix_at,
+        portable.compiled_matrix_at,
+        portable.batched_dot,
+    ),
     "cholesky": (factorisations.cholesky,),
     "eigh": (factorisations.eigh,),
     "lu_factor": (factorisations.lu_factor,),

@@ -37,11 +37,23 @@ def dot(a, b, out):
     fill_dot(a, b, out)
 
 
+def matrix_at(x, k):
+    """The matrix `x[k]`, or `x` if it is one for all `k`."""
+    return x[k] if x.ndim == 3 else x
+
+
+@overload(matrix_at)
+def compiled_matrix_at(x, k):
+    if x.ndim == 3:
+        return lambda x, k: np.ascontiguousarray(x[k])
+    return lambda x, k: np.ascontiguousarray(x)
+
+
 @njit
 def batched_dot(a, b, out):
-    """`out[k] = a[k] @ b[k]` for arrays of matrices."""
+    """`out[k] = a[k] @ b[k]` for arrays of matrices; `a` or `b` may be one matrix for all."""
     for k in range(len(out)):
-        fill_dot(np.ascontiguousarray(a[k]), np.ascontiguousarray(b[k]), out[k])
+        fill_dot(matrix_at(a, k), matrix_at(b, k), out[k])
 
 
 @njit

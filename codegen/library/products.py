@@ -203,7 +203,8 @@ def typed_dot(typing_context: Any, a: Any, b: Any, out: Any) -> Any:
 
 
 def typed_batched_dot(typing_context: Any, a: Any, b: Any, out: Any) -> Any:
-    """`out[k] = a[k] @ b[k]` for each matrix of three arrays of rank 3."""
+    """`out[k] = a[k] @ b[k]` for each matrix of three arrays of rank 3; `a` or `b` may be a single
+    matrix for all."""
     dtype = checked(a, b, out)
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -217,15 +218,17 @@ def typed_batched_dot(typing_context: Any, a: Any, b: Any, out: Any) -> Any:
 
 
 class Stack:
-    """An array of rank 3 as a sequence of matrices."""
+    """An array of rank 3 as a sequence of matrices, or a matrix as the same one over and over."""
 
     def __init__(self, context: Any, builder: Any, array_type: Any, value: Any) -> None:
         array = context.make_array(array_type)(context, builder, value)
         size = word(context.get_abi_sizeof(context.get_data_type(array_type.dtype)))
         self.builder, self.data = builder, array.data
-        self.extent, *self.extents = cgutils.unpack_tuple(builder, array.shape)
+        *stack, rows, columns = cgutils.unpack_tuple(builder, array.shape)
         strides = cgutils.unpack_tuple(builder, array.strides)
-        self.step, *self.strides = (builder.sdiv(stride, size) for stride in strides)
+        *step, down, across = (builder.sdiv(stride, size) for stride in strides)
+        self.extent, self.step = (part[0] if part else word(0) for part in (stack, step))
+        self.extents, self.strides = (rows, columns), (down, across)
 
     def at(self, k: Any) -> Matrix:
         start = self.builder.gep(self.data, [self.builder.mul(k, self.step)])

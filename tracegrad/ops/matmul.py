@@ -23,14 +23,15 @@ from tracegrad.ir.types import ArrayType
 from tracegrad.ops.broadcast import Shape, broadcast_shapes
 from tracegrad.ops.constant import astype
 from tracegrad.ops.op import as_operand, bind, public, register, sample, type_of, weak_or_dtype
-from tracegrad.ops.reduction import broadcast_to
+from tracegrad.ops.reduction import SUM, broadcast_to
 from tracegrad.ops.shape import reshape
 
 Flip = tuple[bool, bool]
 
 
 class MatMul(Op):
-    """`a @ b` of two matrices, or of two stacks of as many matrices (rank 3)."""
+    """`a @ b` of two matrices, or of stacks of as many matrices (rank 3), one of which may be a
+    single matrix for all."""
 
     name = "matmul"
     stored = (0, 1)
@@ -39,7 +40,8 @@ class MatMul(Op):
     def infer(self, a: ArrayType, b: ArrayType, *, flip: Flip, stacks: bool) -> ArrayType:
         left, right = flipped(a.shape, flip[0]), flipped(b.shape, flip[1])
         check_inner(a.with_shape(left), b.with_shape(right), left[-1], right[-2])
-        return a.with_shape((*left[:-1], right[-1]))
+        batch = left[:-2] or right[:-2]
+        return a.with_shape((*batch, left[-2], right[-1]))
 
     def reference(self, a: np.ndarray, b: np.ndarray, *, flip: Flip, stacks: bool) -> np.ndarray:
         left, right = (
@@ -66,14 +68,15 @@ class MatMul(Op):
         flip: Flip,
         stacks: bool,
     ) -> tuple[Array | None, ...]:
-        """`y = A B` with `A` = a or a.T: `d_A = d_y B.T`, and if flipped `d_a = B d_y.T`."""
+        """`y = A B` with `A` = a or a.T: `d_A = d_y B.T`, and if flipped `d_a = B d_y.T`; summed
+        over the stack, if there is one matrix for all of it."""
         left, right = flip
         d_a = d_b = None
         if wanted[0]:
             d_a = _matmul(b, ct, right, True) if left else _matmul(ct, b, False, not right)
         if wanted[1]:
             d_b = _matmul(ct, a, True, left) if right else _matmul(a, ct, not left, False)
-        return d_a, d_b
+        return _of_rank(d_a, a), _of_rank(d_b, b)
 
     def jvp(
         self, tangents: tuple[Array | None, ...], out: Array, a: Array, b: Array, **attrs: Any
@@ -166,7 +169,15 @@ DOT = register(Dot())
 
 
 def _matmul(a: Array, b: Array, flip_a: bool, flip_b: bool) -> Array:
-    return bind(MATMUL, a, b, flip=(flip_a, flip_b), stacks=type_of(a).rank == 3)
+    stacks = max(type_of(a).rank, type_of(b).rank) == 3
+    return bind(MATMUL, a, b, flip=(flip_a, flip_b), stacks=stacks)
+
+
+def _of_rank(ct: Array | None, x: Array) -> Array | None:
+    """The cotangent of one matrix for a whole stack is the sum over it."""
+    if ct is None or ct.type.rank == x.type.rank:
+        return ct
+    return bind(SUM, ct, axis=(0,))
 
 
 def product_rule(
@@ -247,6 +258,10 @@ def _rows(a: Any) -> Any:
 
 def _stacked(a: Any, b: Any) -> Any:
     left, right = type_of(a), type_of(b)
+    if left.rank == 2:
+        stack = reshape(b, (product(right.shape[:-2]), *right.shape[-2:]))
+        found = _matmul(a, stack, False, False)
+        return reshape(found, (*right.shape[:-2], left.shape[-2], right.shape[-1]))
     batch = broadcast_shapes(
         "multiply stacks", left.with_shape(left.shape[:-2]), right.with_shape(right.shape[:-2])
     )
@@ -266,6 +281,10 @@ sample(lambda a, b: a @ b, (3,), (2, 3, 4))
 sample(lambda a, b: a @ b, (2, 5, 3), (3,))
 sample(lambda a, b: a @ b, (2, 5, 3), (3, 4))
 sample(lambda a, b: a @ b, (2, 3), (4, 3, 2))
+sample(lambda a, b: a.T @ b, (3, 2), (4, 3, 2))
+sample(lambda a, b: a @ np.swapaxes(b, 1, 2), (2, 3), (4, 2, 3))
+sample(lambda a, b: a @ b, (2, 3), (2, 2, 3, 2))
+sample(lambda a, b: a @ b, (2, 3), (0, 3, 2))
 sample(lambda a, b: np.matmul(a, b), (2, 1, 2, 3), (4, 3, 2))
 sample(lambda a, b: a @ b, (3, 0), (0, 2))
 sample(lambda a, b: a @ b, (0, 3), (3, 2))
