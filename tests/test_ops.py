@@ -41,7 +41,18 @@ PYTORCH_REFUSES = (
 """What a traced program may do and an eager one may not: `np.array([tensor, tensor])`, and writing
 into an array that a derivative still needs."""
 
-CONTROL = {"branch", "loop", "repeat", "call", "checkpoint", "barrier", "named", "bound", "project"}
+CONTROL = {
+    "branch",
+    "loop",
+    "repeat",
+    "call",
+    "checkpoint",
+    "foreign",
+    "barrier",
+    "named",
+    "bound",
+    "project",
+}
 """Ops with whole programs as attributes, and the parts of their results: see test_control.py."""
 
 PULLBACKS = SINGLE = 8

@@ -17,6 +17,7 @@ from codegen.library import (
     extremes,
     factorisations,
     lapack,
+    orthogonal,
     portable,
     products,
     results,
@@ -28,6 +29,7 @@ from codegen.library import (
 )
 from codegen.library.extremes import running_max, running_min
 from codegen.library.lapack import cholesky, eigh, lu_factor, lu_solve, solve_triangular
+from codegen.library.orthogonal import qr_factor, qr_vectors, svd
 from codegen.library.parallel import parallel
 from codegen.library.products import batched_dot, dot
 from codegen.library.results import readonly, received, received_number
@@ -48,11 +50,14 @@ FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "lu_factor": (factorisations.lu_factor,),
     "lu_solve": (factorisations.substitute, factorisations.lu_solve),
     "solve_triangular": (factorisations.substitute, factorisations.solve_triangular),
+    "qr_factor": (factorisations.qr_factor,),
+    "qr_vectors": (factorisations.qr_vectors,),
     "readonly": (),
     "received": (),
     "received_number": (),
     "running_max": (portable.running_max,),
     "running_min": (portable.running_min,),
+    "svd": (factorisations.svd,),
     "rounding_error_f32": (rounding_error_f32,),
     "rounding_error_f64": (rounding_error_f64,),
 }
@@ -69,6 +74,8 @@ __all__ = [
     "lu_factor",
     "lu_solve",
     "parallel",
+    "qr_factor",
+    "qr_vectors",
     "readonly",
     "received",
     "received_number",
@@ -77,6 +84,7 @@ __all__ = [
     "running_max",
     "running_min",
     "solve_triangular",
+    "svd",
     "threads_version",
 ]
 
@@ -97,7 +105,8 @@ def standalone_source(names: Iterable[str]) -> str:
 
 def fingerprint() -> str:
     """All the text of this package that compiled code may contain."""
-    parts = (blas, extremes, lapack, launching, products, results, sums, threads, versions)
+    libraries = (blas, lapack, orthogonal, products)
+    parts = (*libraries, extremes, launching, results, sums, threads, versions)
     draws = [Path(__file__).with_name(f"{name}.py") for name in ("distributions", "draws")]
     texts = "".join(path.read_text("utf-8") for path in draws)
     return texts + "".join(inspect.getsource(module) for module in parts)

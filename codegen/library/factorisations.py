@@ -104,3 +104,58 @@ def eigh(vectors, work, counts, w, a):
     for k in range(count):
         values[k], matrices[k] = np.linalg.eigh(matrices[k])
     return True
+
+
+@njit
+def svd(vectors, work, counts, s, u, v, a):
+    """`s` gets the singular values of each `a.T`, `u` and `v` its singular vectors, transposed."""
+    n, m, k = a.shape[-2], a.shape[-1], s.shape[-1]
+    count = a.size // max(m * n, 1)
+    matrices, values = a.reshape((count, n, m)), s.reshape((count, k))
+    for number in range(count):
+        left, found, right = np.linalg.svd(np.ascontiguousarray(matrices[number].T), False)
+        values[number] = found
+        if vectors:
+            u.reshape((count, k, m))[number] = left.T
+            v.reshape((count, n, k))[number] = right.T
+    return True
+
+
+@njit
+def qr_factor(work, tau, a):
+    """The upper triangle of each matrix becomes R, the rest the reflectors (algorithm 5.2.1)."""
+    m, n = a.shape[-2], a.shape[-1]
+    count = a.size // max(m * n, 1)
+    matrices, scales = a.reshape((count, m, n)), tau.reshape((count, n))
+    for number in range(count):
+        x, scale = matrices[number], scales[number]
+        for j in range(n):
+            rest = np.sum(x[j + 1 :, j] ** 2)
+            scale[j] = 0
+            if rest > 0:
+                end = -np.copysign(np.sqrt(x[j, j] ** 2 + rest), x[j, j])
+                scale[j] = (end - x[j, j]) / end
+                x[j + 1 :, j] /= x[j, j] - end
+                x[j, j] = end
+                for i in range(j + 1, n):
+                    part = scale[j] * (x[j, i] + np.sum(x[j + 1 :, j] * x[j + 1 :, i]))
+                    x[j, i] -= part
+                    x[j + 1 :, i] -= part * x[j + 1 :, j]
+
+
+@njit
+def qr_vectors(work, tau, a):
+    """What `qr_factor` left of each matrix becomes Q: the reflections of the unit columns."""
+    m, n = a.shape[-2], a.shape[-1]
+    count = a.size // max(m * n, 1)
+    matrices, scales = a.reshape((count, m, n)), tau.reshape((count, n))
+    for number in range(count):
+        x, scale = matrices[number], scales[number]
+        for j in range(n - 1, -1, -1):
+            for i in range(j + 1, n):
+                part = scale[j] * np.sum(x[j + 1 :, j] * x[j + 1 :, i])
+                x[j, i] = -part
+                x[j + 1 :, i] -= part * x[j + 1 :, j]
+            x[j + 1 :, j] *= -scale[j]
+            x[j, j] = 1 - scale[j]
+            x[:j, j] = 0

@@ -32,6 +32,7 @@ from tracegrad.ops import (
     picking,
     products,
     project,
+    qr,
     ranges,
     rearrange,
     reduction,
@@ -45,6 +46,7 @@ from tracegrad.ops import (
     solving,
     special,
     statistics,
+    svd,
     trigonometric,
 )
 from tracegrad.ops.op import NUMPY, PUBLIC, REGISTRY
@@ -84,6 +86,7 @@ __all__ = [
     "picking",
     "products",
     "project",
+    "qr",
     "ranges",
     "rearrange",
     "reduction",
@@ -97,5 +100,6 @@ __all__ = [
     "solving",
     "special",
     "statistics",
+    "svd",
     "trigonometric",
 ]

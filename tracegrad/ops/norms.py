@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tracegrad.errors import ShapeError, UnsupportedError
+from tracegrad.errors import ShapeError
 from tracegrad.ops.axes import ravel
 from tracegrad.ops.constant import astype
 from tracegrad.ops.extremes import max_, min_
@@ -26,7 +26,7 @@ MATRIX = ("fro", "nuc", 1, -1, 2, -2, np.inf, -np.inf)
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
     """The norm of a vector or a matrix, or of those along `axis`; by default the Euclidean one.
 
-    ord: vectors any number or infinity; matrices "fro", 1, -1, inf, -inf.
+    ord: vectors any number or infinity; matrices "fro", "nuc", 1, -1, 2, -2, inf, -inf.
     """
     x = _floating(x)
     rank = type_of(x).rank
@@ -88,10 +88,7 @@ def _matrix(x: Any, order: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
     if order not in MATRIX:
         raise ValueError("Invalid norm order for matrices.")
     if order in ("nuc", 2, -2):
-        raise UnsupportedError(
-            f"the matrix norm ord={order!r} needs singular values, which are not supported; "
-            "there are 'fro', 1, -1, inf, -inf"
-        )
+        return _by_singular_values(x, order, axes, keepdims)
     if order == "fro":
         return ROOT(sum_(x * x, tuple(sorted(axes)), keepdims=keepdims))
     along, across = axes if order in (1, -1) else axes[::-1]
@@ -99,6 +96,15 @@ def _matrix(x: Any, order: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
     found = (max_ if order > 0 else min_)(sums, across, keepdims=True)
     wanted = tuple(size for at, size in enumerate(type_of(found).shape) if at not in axes)
     return found if keepdims else PUBLIC["reshape"](found, wanted)
+
+
+def _by_singular_values(x: Any, order: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
+    """The sum, the largest or the smallest of the singular values."""
+    s = PUBLIC["linalg.svdvals"](PUBLIC["moveaxis"](x, axes, (-2, -1)))
+    found = sum_(s, -1) if order == "nuc" else s[..., 0 if order == 2 else -1]
+    for axis in sorted(axes) if keepdims else ():
+        found = PUBLIC["expand_dims"](found, axis)
+    return found
 
 
 sample(lambda x: np.linalg.norm(x) * np.linalg.norm(x, None, (0, 1), True), (3, 4))
@@ -113,5 +119,7 @@ sample(
     lambda x: np.linalg.norm(x, np.inf, axis=(0, 2)) + np.linalg.norm(x, -np.inf, (2, 0)), (2, 3, 4)
 )
 sample(lambda x: np.linalg.vector_norm(x, axis=(0, 1)) * np.linalg.matrix_norm(x), (3, 4))
+sample(lambda x: (np.linalg.norm(x, 2), np.linalg.norm(x, "nuc", keepdims=True)), (3, 4))
+sample(lambda x: np.linalg.norm(x, -2, axis=(2, 0)), (2, 3, 4))
 sample(lambda x: np.linalg.norm(x * 0) + np.linalg.norm(x), (3,))
 sample(lambda x: np.linalg.norm(x, axis=0), (3, 4), kinds="i", smooth=False)
