@@ -49,6 +49,10 @@ def test_the_plain_functions_do_the_same(shape: tuple[int, ...]) -> None:
     np.testing.assert_allclose(again, a, atol=1e-13)
 
 
+def rebuilt(u: Any, s: Any, v: Any) -> Any:
+    return (u * s) @ v
+
+
 def slope(f: Any, a: np.ndarray, t: np.ndarray, step: float = 1e-6) -> float:
     return float((f(a + step * t) - f(a - step * t)) / (2 * step))
 
@@ -57,7 +61,7 @@ def slope(f: Any, a: np.ndarray, t: np.ndarray, step: float = 1e-6) -> float:
     "f",
     [
         lambda a: np.sum(np.linalg.svdvals(a) ** 3),
-        lambda a: np.sum((lambda u, s, v: (u * s) @ v * np.cos(a))(*np.linalg.svd(a, False))),
+        lambda a: np.sum(rebuilt(*np.linalg.svd(a, False)) * np.cos(a)),
         lambda a: np.sum(np.sin(np.linalg.pinv(a))),
         lambda a: np.sum(np.linalg.lstsq(a, np.cos(a[:, 0]))[0] ** 2),
         lambda a: np.sum(np.sin(np.linalg.qr(a)[0])) + np.sum(np.linalg.qr(a)[1] ** 3),

@@ -201,7 +201,8 @@ def split_aux(result: Any, has_aux: bool) -> tuple[Any, Any]:
 
 def separated(trace: Trace, value: Any) -> Traced:
     """A copy of a value as a node of its own, so that it can be differentiated in."""
-    node = as_traced(trace, value).node
+    own = as_traced(trace, value)
+    node = trace.capture(own._trace, own.node)
     return Traced(trace, trace.record_new(COPY, (node,), trace.names.get(node, "")))
 
 

@@ -5,24 +5,37 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from tracegrad.autodiff import forward, reverse
 from tracegrad.ir.graph import Node
 from tracegrad.ir.op import Array
-from tracegrad.ir.types import ArrayType
+from tracegrad.ir.types import ArrayType, TupleType
 from tracegrad.ops.constant import Input
+from tracegrad.ops.reduction import BROADCAST_TO
+from tracegrad.ops.shape import COPY
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.trace import Trace, current_trace
 
 
 class TracedLinearizer:
-    """Placeholders are free nodes of the trace; they never reach an output."""
+    """Placeholders are zeros that no other value is merged with.
+
+    What is computed from them is linear in them, so its transpose does not depend on their value;
+    yet a loop that is run again for its residuals has them among its operands.
+    """
 
     def __init__(self, trace: Trace, owner: Trace | None = None) -> None:
         self.trace = trace
         self.owner = owner or trace
 
     def placeholder(self, type: Any) -> Traced:
-        return Traced(self.trace, Node(Input(type), (), (), type))
+        if isinstance(type, TupleType):
+            return Traced(self.trace, Node(Input(type), (), (), type))
+        zero = self.trace.lift(np.zeros((), type.dtype)[()])
+        if type.rank:
+            zero = self.trace.builder.node(BROADCAST_TO, (zero,), (("shape", type.shape),))
+        return Traced(self.trace, Node(COPY, (zero,), (), type))
 
     def value(self, node: Node) -> Traced:
         return Traced(self.owner, node)

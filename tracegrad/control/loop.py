@@ -95,7 +95,9 @@ def record(
 
 def span_of(inputs: Sequence[Any], body: Graph, length: Size, reverse: bool) -> Span:
     """The span of a recorded loop from its operands."""
-    last = inputs[-1].node if len(inputs) == len(body.inputs) else None
+    trace = current_trace()
+    assert trace is not None
+    last = node_in(trace, inputs[-1]) if len(inputs) == len(body.inputs) else None
     return Span(length, reverse, last)
 
 

@@ -137,8 +137,9 @@ class Repeat(Op):
     ) -> list[Any]:
         trace = current_trace()
         assert trace is not None
-        steps = trace.record(PROJECT, (out.node,), {"index": carries})
-        bound, length = trace.bound(steps)
+        owner: Trace = out._trace
+        steps = owner.record(PROJECT, (out.node,), {"index": carries})
+        bound, length = trace.bound(trace.capture(owner, steps))
         index = Node(Input(INDEX), (), (), INDEX, "step")
         counted = Graph(body.name, (index, *body.inputs), body.outputs)
         ran = Ran(trace, counted, inputs, carries, 0, Span(length, False, bound))

@@ -119,7 +119,7 @@ sample(
     lambda x: np.linalg.norm(x, np.inf, axis=(0, 2)) + np.linalg.norm(x, -np.inf, (2, 0)), (2, 3, 4)
 )
 sample(lambda x: np.linalg.vector_norm(x, axis=(0, 1)) * np.linalg.matrix_norm(x), (3, 4))
-sample(lambda x: (np.linalg.norm(x, 2), np.linalg.norm(x, "nuc", keepdims=True)), (3, 4))
+sample(lambda x: (np.linalg.norm(x, 2), np.linalg.norm(x, "nuc", None, True)), (3, 4))
 sample(lambda x: np.linalg.norm(x, -2, axis=(2, 0)), (2, 3, 4))
 sample(lambda x: np.linalg.norm(x * 0) + np.linalg.norm(x), (3,))
 sample(lambda x: np.linalg.norm(x, axis=0), (3, 4), kinds="i", smooth=False)
