@@ -439,3 +439,20 @@ def test_random_loops(body: list[tuple[str, int, int, float]], steps: int, odd: 
     slope = central(program, X, direction)
     scale = max(1.0, abs(slope), np.linalg.norm(interpret(gradient.graph, [X])[0]))
     assert abs(found - slope) < 1e-5 * scale
+
+
+def test_equal_sizes_that_rolling_needs_are_guarded() -> None:
+    """Layers rolled for equal sizes are not used for layers of other sizes."""
+
+    def network(weights: Any, x: Any) -> Any:
+        for w in weights:
+            x = np.tanh(w @ x)
+        return np.sum(x)
+
+    traced = tg.trace(network)
+    for sizes in ([4] * 17, [*range(4, 21)]):
+        weights = [np.full((m, n), 0.1) for n, m in zip(sizes, sizes[1:], strict=False)]
+        x = np.ones(sizes[0])
+        version, values = traced.version_for((weights, x), {})
+        np.testing.assert_allclose(interpret(version.graph, values)[0], network(weights, x))
+    assert len(traced.versions) == 2

@@ -17,11 +17,13 @@ from typing import Any
 import numpy as np
 
 from tracegrad.control.loop import INDEX
-from tracegrad.ir.graph import Node
+from tracegrad.ir.dims import same
+from tracegrad.ir.graph import Node, substitute_attrs
 from tracegrad.ir.types import ArrayType, TupleType
 from tracegrad.ops.constant import CONSTANT, SIZE, Input
 from tracegrad.ops.elementwise import Elementwise
 from tracegrad.ops.project import PROJECT
+from tracegrad.ops.regions import Region
 from tracegrad.ops.shape import COPY
 from tracegrad.ops.slicing import PLACE, SLICE, UPDATE
 from tracegrad.rolling.bodies import varied, with_constants
@@ -184,6 +186,8 @@ class Merger:
         equal = self.kinds.shape(given) == self.kinds.shape(type)
         stretched = given.rank == 0 and isinstance(reader.op, Elementwise)
         number = given.weak and self.program.base(node).op is CONSTANT
+        if equal:
+            self._assume_equal(given, type)
         if not (equal or stretched) or not (given.dtype == type.dtype or (number and stretched)):
             raise Mismatch(f"{self._called(node)} starts as {given} and becomes {type}", 1)
 
@@ -251,6 +255,8 @@ class Merger:
             [t for t, n in enumerate(family) if not self._is_given(n) or self._type(n) != kind],
             f"{self._called(middle)} is another kind of value in other steps",
         )
+        for node in family:
+            self._assume_equal(node.type, middle.type)
         return self._item(family, Arrays(family), middle.type, middle)
 
     def _is_given(self, node: Node) -> bool:
@@ -258,6 +264,11 @@ class Merger:
         while node.op is COPY:
             node = node.inputs[0]
         return node.op.name == "input"
+
+    def _assume_equal(self, one: ArrayType, other: ArrayType) -> None:
+        """Shapes that are equal in this call are so in this version: a guard, if need be."""
+        for a, b in zip(one.shape, other.shape, strict=True):
+            same(a, b)
 
     def _type(self, node: Node) -> Any:
         return self.kinds.type(node.type)
@@ -277,7 +288,7 @@ class Merger:
             [t for t, n in enumerate(family) if n.op is not last.op or len(n.inputs) != arity],
             f"{self._called(last)} is computed by another operation in other steps",
         )
-        if all(node.attrs == last.attrs for node in family):
+        if all(self.kinds.alike(node.attrs, last.attrs) for node in set(family)):
             return self._node(last, self._operands(family))
         if last.op is SLICE:
             return self._looking(family)
@@ -309,10 +320,15 @@ class Merger:
         return node
 
     def _motions(self, family: Family) -> list[Motion]:
-        found = motions([node.attributes["at"] for node in family])
+        found = motions([self._region(node) for node in family])
         if found is None:
             raise Mismatch(f"the slices of {self._called(family[-1])} change their length")
         return found
+
+    def _region(self, node: Node) -> Region:
+        """The region of a node, its sizes in terms of what is known by now."""
+        known = self.trace.assumptions.known
+        return dict(substitute_attrs(node.attrs, known))["at"] if known else node.attributes["at"]
 
     def _looking(self, family: Family) -> Node:
         """`x[t]`: an item of a stack, or an element at a computed place of what changes."""
@@ -354,7 +370,7 @@ class Merger:
         for before, after in pairwise(family):
             if readers.get(before) != [after] or after.inputs[0] is not before:
                 return None
-        found = motions([node.attributes["at"] for node in family])
+        found = motions([self._region(node) for node in family])
         if not found or len(found) != 1 or found[0].span is not None or not found[0].stride:
             return None
         if not self.is_outside(family[0].inputs[0]):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tracegrad.ir.dims import Assumptions, Size, evaluate, symbols
+from tracegrad.ir.dims import Assumptions, Dim, Size, evaluate, same, symbols
 from tracegrad.ir.graph import Graph, Node
 from tracegrad.ir.types import ArrayType, TupleType
 from tracegrad.ops.constant import CONSTANT
@@ -55,7 +55,8 @@ class Kinds:
     def _attrs(self, node: Node) -> Any:
         if node.op in MOVING:
             parts = node.attributes["at"]
-            return tuple(part[1:] if isinstance(part, tuple) else part is None for part in parts)
+            spans = (part[1:] if isinstance(part, tuple) else part is None for part in parts)
+            return tuple(map(self._attr, spans))
         return tuple((name, self._attr(value)) for name, value in node.attrs)
 
     def _attr(self, value: Any) -> Any:
@@ -63,7 +64,18 @@ class Kinds:
             return self.body(value)
         if isinstance(value, tuple):
             return tuple(map(self._attr, value))
-        return value
+        return self.figure(value) if isinstance(value, Dim) else value
+
+    def alike(self, one: Any, other: Any) -> bool:
+        """Whether attributes are equal: extents if they are equal in this call, which is assumed
+        from then on.
+        """
+        if isinstance(one, tuple) and isinstance(other, tuple) and len(one) == len(other):
+            return all(map(self.alike, one, other))
+        if isinstance(one, Dim) or isinstance(other, Dim):
+            sizes = isinstance(one, Dim | int) and isinstance(other, Dim | int)
+            return sizes and self._attr(one) == self._attr(other) and same(one, other)
+        return one == other
 
     def body(self, graph: Graph) -> int:
         """The kind of a body: equal for bodies that differ in constants only."""

@@ -56,4 +56,4 @@ def description(source: Source | None) -> str:
     """`for t in range(200) at line 12`."""
     if source is None:
         return "a loop"
-    return f"{source.text.rstrip(':')} at line {source.line}"
+    return f"{source.text.rstrip(':') or 'a loop'} at line {source.line}"
