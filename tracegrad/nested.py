@@ -7,6 +7,7 @@ Its inputs are what the loop gives them; codegen's scheduler moves its buffers o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from codegen import loops
@@ -14,6 +15,7 @@ from codegen.expr import Expr, Load, Var
 from tracegrad.ir.graph import Graph, Node
 from tracegrad.ir.types import ArrayType, StateType
 from tracegrad.lower import Index, Lowering, comment
+from tracegrad.ops.project import PROJECT
 from tracegrad.passes.plan import is_view, plan
 from tracegrad.passes.reuse import owner
 
@@ -24,11 +26,12 @@ Place = str | Expr
 class Nested(Lowering):
     """A body being lowered inside `outer`."""
 
-    def __init__(self, outer: Lowering, graph: Graph) -> None:
+    def __init__(self, outer: Lowering, graph: Graph, carried: Sequence[Node] = ()) -> None:
+        """`carried`: the inputs that are carries; the first outputs are their next values."""
         self.graph, self.name = graph, outer.name
-        planned = plan(graph, outputs=False)
+        planned = plan(graph, own=overwritten(graph, carried))
         self.stored, self.taken = planned.stored, planned.taken
-        self.returned = {owner(node, self.taken, is_view) for node in graph.outputs}
+        self.returned = set()
         self.namer, self.body, self.scopes = outer.namer, outer.body, outer.scopes
         self.constants, self.arrays, self.scalars, self.parts = outer.constants, {}, {}, {}
         self.made = {}
@@ -82,12 +85,23 @@ class Nested(Lowering):
             with self.nest(node.type.shape) as index:
                 self.append(loops.Store(name, index, Load(new, index, node.type.dtype)))
 
+    @cached_property
+    def made_here(self) -> set[Node]:
+        """The nodes with an array that is allocated in the body."""
+        return {
+            node
+            for node in self.stored
+            if node.op.name not in ("input", "constant") and node.op is not PROJECT
+        }
+
     def _place(self, node: Node) -> str:
         scalar = self.scalars.get(node)
         return scalar.name if isinstance(scalar, Var) else self.arrays.get(node, "")
 
     def _next(self, node: Node) -> Any:
         """The coming value of a carry, where nothing that follows changes it."""
+        if node.type.rank and owner(node, self.taken, is_view) in self.made_here:
+            return self.arrays[node]
         name = self.namer.unique(f"{node.name or 'carry'}_next")
         if not node.type.rank:
             self.append(loops.Assign(Var(name, node.type.dtype), self.value(node, ())))
@@ -95,6 +109,17 @@ class Nested(Lowering):
         allocate_named(self, name, node.type, temporary=True)
         self.put(node, name)
         return name
+
+
+def overwritten(graph: Graph, carried: Sequence[Node]) -> frozenset[Node]:
+    """The carries that become their next values by writes in place: their memory is written to."""
+    found = set()
+    for carry, output in zip(carried, graph.outputs, strict=False):
+        while output.op.overwrites is not None:
+            output = output.inputs[output.op.overwrites]
+            if output is carry:
+                found.add(carry)
+    return frozenset(found)
 
 
 def allocate_named(lowering: Lowering, name: str, type: ArrayType, temporary: bool) -> None:

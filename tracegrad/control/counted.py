@@ -138,7 +138,7 @@ def _lower(
         step = position
         if reverse:
             step = ex.subtract(ex.subtract(lowering.size(length), ex.integer(1)), position)
-        inner = Nested(lowering, body)
+        inner = Nested(lowering, body, body.inputs[1 : 1 + carries])
         inner.give(body.inputs[0], step)
         given = iter(body.inputs[1:])
         for name in names[:carries]:

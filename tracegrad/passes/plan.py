@@ -30,13 +30,10 @@ class Plan:
     taken: dict[Node, Node] = field(default_factory=dict)
 
 
-def plan(graph: Graph, outputs: bool = True) -> Plan:
-    """What is stored, the results among it; those of a body (`outputs=False`) go where the loop
-    wants them.
-    """
+def plan(graph: Graph, own: frozenset[Node] = frozenset()) -> Plan:
+    """What is stored, the results among it; `own` are inputs whose memory may be written to."""
     stored = {node for node in graph.nodes if _must_be_stored(node)}
-    if outputs:
-        stored |= {node for node in graph.outputs if node.op.name not in UNNAMED}
+    stored |= {node for node in graph.outputs if node.op.name not in UNNAMED}
     for node in graph.nodes:
         stored |= {node.inputs[number] for number in array_operands(node)}
     stored = {node for node in stored if node.op.name not in UNNAMED or node.type.rank}
@@ -49,7 +46,7 @@ def plan(graph: Graph, outputs: bool = True) -> Plan:
             continue
         if (costs[node] > RECOMPUTE_LIMIT and places.several(node)) or _is_stretched(node, readers):
             stored.add(node)
-    taken = reuse(graph, stored, is_view)
+    taken = reuse(graph, stored, is_view, own)
     return Plan(frozenset(stored), taken)
 
 

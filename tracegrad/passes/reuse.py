@@ -8,7 +8,7 @@ before the write, but is computed later, is stored before it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from tracegrad.ir.graph import Graph, Node
 from tracegrad.tracing.naming import UNNAMED
@@ -16,8 +16,13 @@ from tracegrad.tracing.naming import UNNAMED
 IsView = Callable[[Node], bool]
 
 
-def reuse(graph: Graph, stored: set[Node], is_view: IsView) -> dict[Node, Node]:
-    """For each overwriting node the operand whose memory it takes; may add to `stored`."""
+def reuse(
+    graph: Graph, stored: set[Node], is_view: IsView, own: Collection[Node] = ()
+) -> dict[Node, Node]:
+    """For each overwriting node the operand whose memory it takes; may add to `stored`.
+
+    `own` are inputs whose memory is the program's own.
+    """
     position = {node: number for number, node in enumerate(graph.nodes)}
     outputs = set(graph.outputs)
     taken: dict[Node, Node] = {}
@@ -25,7 +30,8 @@ def reuse(graph: Graph, stored: set[Node], is_view: IsView) -> dict[Node, Node]:
         if node.op.overwrites is None:
             continue
         base = node.inputs[node.op.overwrites]
-        if base not in stored or base.op.name in ("input", *UNNAMED) or is_view(base):
+        given = base.op.name in ("input", *UNNAMED) and base not in own
+        if base not in stored or given or is_view(base):
             continue
         readers = [r for r in readers_of(graph, base, is_view) if r is not node]
         if base in outputs or any(
