@@ -19,6 +19,7 @@ import numpy as np
 
 from tracegrad.autodiff import traced
 from tracegrad.autodiff.residuals import Cut, cut, joint_body
+from tracegrad.control.backward import Backward, Placed, result_types, spread, steady
 from tracegrad.control.body import Body, node_in, separate, trace_body, with_states, zeros
 from tracegrad.control.counted import CountedLoop, results_of
 from tracegrad.ir.dims import Size
@@ -253,25 +254,28 @@ def body_cut(trace: Trace, body: Graph, wanted: Sequence[bool]) -> Cut:
     return cut(simplify(expand(joint)), len(body.inputs), len(body.outputs), wanted, True)
 
 
-def _with_residuals(ran: Ran, found: Cut, superseded: Node | None) -> dict[int, Any]:
+def _with_residuals(ran: Ran, found: Cut, superseded: Node | None) -> dict[int, Placed]:
     """For every residual (by number) the value that the backward body takes: a stack or a
     constant.
     """
     trace, carries, stacks = ran.trace, ran.carries, ran.stacks
     _, xs, constants = _parts(ran.inputs, carries, stacks)
-    extra, placed = [], {}
+    extra: list[Node] = []
+    placed: dict[int, Placed] = {}
     for number, residual in enumerate(found.residuals):
         at = residual.index - 1
         if residual.origin == "argument" and at >= carries + stacks:
-            placed[number] = ("constant", constants[at - carries - stacks])
+            placed[number] = Placed("constant", constants[at - carries - stacks])
         elif residual.origin == "argument" and at >= carries:
-            placed[number] = ("stack", xs[at - carries])
+            placed[number] = Placed("stack", xs[at - carries])
         elif residual.origin == "argument" and at < 0:
-            placed[number] = ("index", None)
+            placed[number] = Placed("index")
         elif residual.origin == "output" and residual.index >= carries:
-            placed[number] = ("result", residual.index)
+            placed[number] = Placed("result", residual.index)
         else:
-            placed[number] = ("result", len(found.forward.outputs[: found.outputs]) + len(extra))
+            placed[number] = Placed(
+                "result", len(found.forward.outputs[: found.outputs]) + len(extra)
+            )
             extra.append(residual.node)
     outputs = (*found.forward.outputs[: found.outputs], *extra)
     graph = replace(found.forward, outputs=outputs)
@@ -281,76 +285,59 @@ def _with_residuals(ran: Ran, found: Cut, superseded: Node | None) -> dict[int, 
         trace.supersede(superseded, node)
     results = results_of(trace, node)
     return {
-        number: (kind, results[value] if kind == "result" else value)
-        for number, (kind, value) in placed.items()
+        number: Placed("stack", results[place.value]) if place.kind == "result" else place
+        for number, place in placed.items()
     }
 
 
 def _backward_loop(
-    ran: Ran, found: Cut, primal: dict[int, Any], cts: Sequence[Any], want: Sequence[bool]
+    ran: Ran, found: Cut, primal: dict[int, Placed], cts: Sequence[Any], want: Sequence[bool]
 ) -> list[Any]:
-    """The backward body over the residuals, in reverse order; cotangents of constants add up."""
-    trace, body, carries, stacks = ran.trace, ran.body, ran.carries, ran.stacks
-    backward = found.backward
-    wanted_inputs = [number for number, w in enumerate(want) if w]
-    moving = [n for n in wanted_inputs if n <= carries]
-    items = [n for n in wanted_inputs if carries < n <= carries + stacks]
-    constants = [n for n in wanted_inputs if n > carries + stacks]
+    """The backward body over the residuals, in reverse order; what it adds up, after it."""
+    trace, body, carries = ran.trace, ran.body, ran.carries
+    parts = Backward(found, body, carries, ran.stacks, want)
     outputs = [node.type for node in body.outputs]
-    seeds = found.seeds
-    y_seeds = [s for s in seeds if s >= carries]
-    parts = _result_types(outputs, carries, ran.span.length)
+    given = iter(found.backward.inputs)
+    seeds = dict(zip(found.seeds, given, strict=False))
     full = [
         ct if ct is not None else zeros(type) if type.is_float else None
-        for ct, type in zip(cts, parts, strict=False)
+        for ct, type in zip(cts, result_types(outputs, carries, ran.span.length), strict=False)
     ]
-    stacked = {n: value for n, (kind, value) in primal.items() if kind in ("stack", "result")}
-    fixed = {n: value for n, (kind, value) in primal.items() if kind == "constant"}
+    same = {s: steady(trace, _as_traced(full[s])) for s in seeds if s >= carries}
+    y_seeds = [s for s, value in same.items() if value is None]
+    residuals = dict(zip(found.backward.inputs[len(seeds) :], primal.values(), strict=True))
+    stacked = {node: placed.value for node, placed in residuals.items() if placed.kind == "stack"}
     arguments: list[tuple[str, ArrayType]] = [("index", INDEX)]
-    arguments += [(f"d_{body.inputs[n].name}", body.inputs[n].type) for n in moving]
-    arguments += [(f"d_{body.inputs[n].name}", body.inputs[n].type) for n in constants]
+    arguments += [
+        (f"d_{body.inputs[n].name}", body.inputs[n].type) for n in (*parts.moving, *parts.added)
+    ]
     arguments += [(f"d_{body.outputs[s].name}", outputs[s]) for s in y_seeds]
-    arguments += [(found.residuals[n].name, found.residuals[n].type) for n in stacked]
+    arguments += [(node.name, node.type) for node in stacked]
 
-    def run(given: list[Traced]) -> Any:
-        rest = iter(given)
+    def run(values: list[Traced]) -> Any:
+        rest = iter(values)
         index = next(rest)
-        d_carry = {n - 1: next(rest) for n in moving}
-        sums = {n: next(rest) for n in constants}
+        d_carry = {n - 1: next(rest) for n in parts.moving}
+        sums = {n: next(rest) for n in parts.added}
         d_y = {s: next(rest) for s in y_seeds}
-        saved = {n: next(rest) for n in stacked}
-        inner = current_trace()
-        assert inner is not None
-        ct_values = [d_carry[s] if s < carries else d_y[s] for s in seeds]
-        residual_values = [
-            saved[n] if n in saved else fixed.get(n, index) for n in range(len(found.residuals))
-        ]
-        nodes = [node_in(inner, value) for value in (*ct_values, *residual_values)]
-        outs = iter(inner.inline(backward, nodes))
-        grads: dict[int, Any] = {}
-        for n, missing in zip(wanted_inputs, found.missing, strict=True):
-            grads[n] = None if missing else Traced(inner, next(outs))
-        new_carry = [_or_zero(grads[n], body.inputs[n].type) for n in moving]
-        new_sums = [sums[n] if grads[n] is None else sums[n] + grads[n] for n in constants]
-        ys = [_or_zero(grads[n], body.inputs[n].type) for n in items]
-        return [*new_carry, *new_sums, *ys]
+        known: dict[Node, Any] = {node: next(rest) for node in stacked}
+        for node, placed in residuals.items():
+            known.setdefault(node, index if placed.kind == "index" else placed.value)
+        for s, node in seeds.items():
+            ct = same.get(s)
+            moved = spread(ct, outputs[s]) if ct is not None else d_y.get(s)
+            known[node] = d_carry[s] if s < carries else moved
+        return parts.step(known, sums, body.inputs)
 
     d_body = trace_body(trace, f"{body.name}_backward", arguments, run)
-    start = [full[n - 1] for n in moving] + [zeros(body.inputs[n].type) for n in constants]
+    start = [full[n - 1] for n in parts.moving] + [zeros(body.inputs[n].type) for n in parts.added]
     taken = [full[s] for s in y_seeds] + list(stacked.values())
     results = loop(
         d_body, [*map(_as_traced, start)], [*map(_as_traced, taken)], ran.span.reversed()
     )
-    by_input = dict(zip([*moving, *constants, *items], results, strict=True))
+    names = [*parts.moving, *parts.added, *parts.items]
+    by_input: dict[int, Any] = dict(zip(names, results, strict=False))
+    sums = {n: by_input.pop(n) for n in parts.added}
+    stacks = {node: _as_traced(value) for node, value in stacked.items()}
+    by_input |= parts.totals(sums, results[len(names) :], stacks)
     return [by_input.get(number + 1) for number in range(len(ran.inputs))]
-
-
-def _or_zero(value: Any, type: ArrayType) -> Traced:
-    return _as_traced(zeros(type)) if value is None else value
-
-
-def _result_types(outputs: Sequence[ArrayType], carries: int, length: Size) -> list[ArrayType]:
-    return [
-        type if number < carries else ArrayType(type.dtype, (length, *type.shape))
-        for number, type in enumerate(outputs)
-    ]

@@ -24,6 +24,7 @@ from tracegrad.ops.constant import ARANGE, CONSTANT, SIZE
 from tracegrad.ops.reduction import BROADCAST_TO
 from tracegrad.ops.shape import RESHAPE, TRANSPOSE
 from tracegrad.ops.slicing import ADD_AT, PLACE, SLICE, is_thin
+from tracegrad.passes.pieces import side_by_side
 from tracegrad.passes.turn import turn_products
 from tracegrad.tracing.naming import UNNAMED, with_names
 
@@ -248,7 +249,7 @@ def _checked(builder: Builder, node: Node) -> Node | None:
 
 
 RULES: dict[str, tuple[Rule, ...]] = {
-    "add": (_add_placed,),
+    "add": (side_by_side, _add_placed),
     "multiply": (_drop_one,),
     "divide": (_divide_one,),
     "subtract": (_minus_zero,),
