@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -451,7 +452,7 @@ def test_equal_sizes_that_rolling_needs_are_guarded() -> None:
 
     traced = tg.trace(network)
     for sizes in ([4] * 17, [*range(4, 21)]):
-        weights = [np.full((m, n), 0.1) for n, m in zip(sizes, sizes[1:], strict=False)]
+        weights = [np.full((m, n), 0.1) for n, m in pairwise(sizes)]
         x = np.ones(sizes[0])
         version, values = traced.version_for((weights, x), {})
         np.testing.assert_allclose(interpret(version.graph, values)[0], network(weights, x))

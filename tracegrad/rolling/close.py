@@ -6,13 +6,13 @@ values of the last block only: a carry's last value;  of several blocks: a stack
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from tracegrad.control.loop import LOOP
-from tracegrad.ir.graph import Graph, Node, Source
+from tracegrad.ir.graph import Graph, Node, Source, next_serial
 from tracegrad.ir.types import ArrayType, TupleType
 from tracegrad.ops.constant import ASTYPE
 from tracegrad.ops.project import PROJECT
@@ -22,6 +22,9 @@ from tracegrad.ops.slicing import SLICE, UPDATE
 from tracegrad.rolling.family import Carry, Merger, Mismatch, Writes
 from tracegrad.rolling.moving import kept_axis
 from tracegrad.tracing.trace import Trace
+
+FEW_STEPS = 12
+"""Steps that are rather computed again after the loop than written in each of its steps."""
 
 New = Callable[[Node], Node]
 
@@ -37,6 +40,8 @@ class Closed:
     finals: dict[Node, Carry]
     """What the program reads after the loop that is the last value of a carry."""
     source: Source | None
+    again: list[Node] = field(default_factory=list)
+    """Steps of the last block that are computed once more after the loop."""
     results: dict[Node, Node] = field(default_factory=dict)
     """What the nodes of the blocks have become, after `record`."""
     _stacks: dict[int, Node] = field(default_factory=dict)
@@ -60,6 +65,9 @@ class Closed:
         numbers = {carry.node: number for number, carry in enumerate(self.carries)}
         for old, carry in self.finals.items():
             self.results[old] = parts[numbers[carry.node]]
+        for step in self.again:
+            operands = tuple(map(new, step.inputs))
+            self.results[step] = replace(step, inputs=operands, serial=next_serial())
         rest = parts[len(starts) :]
         self._stacks = dict(zip(self.stacked, rest, strict=False))
         for at, part in zip(merger.writes, rest[len(self.stacked) :], strict=True):
@@ -120,6 +128,7 @@ def close(merger: Merger, source: Source | None) -> Closed:
     last = merger.run.count - 1
     finals: dict[Node, Carry] = {}
     stacked: list[int] = []
+    again: set[Node] = set()
     for at, blocks in escapes.items():
         if at in merger.writes:
             continue
@@ -127,7 +136,12 @@ def close(merger: Merger, source: Source | None) -> Closed:
             raise Mismatch("the results of an operation are told apart after the loop")
         found = {block: merger.value_after(at, last - block) for block in blocks}
         if blocks == {last}:
-            finals[merger.blocks[-1][at]] = merger.last_value(at)
+            node = merger.blocks[-1][at]
+            steps = None if found[last] else _steps_again(merger, node)
+            if steps is None:
+                finals[node] = merger.last_value(at)
+            else:
+                again |= steps
         elif all(found.values()):
             finals |= {merger.blocks[b][at]: carry for b, carry in found.items() if carry}
         else:
@@ -140,7 +154,41 @@ def close(merger: Merger, source: Source | None) -> Closed:
         merger.index, *(carry.node for carry in carries), *(node for node, _ in merger.items),
     ]  # fmt: skip
     body = child.finish_body([node for node in outputs if node is not None])
-    return Closed(merger, body, carries, stacked, finals, source)
+    finals |= {
+        node: carry
+        for node in {operand for step in again for operand in step.inputs} - again
+        if (carry := _after(merger, node)) is not None
+    }
+    return Closed(merger, body, carries, stacked, finals, source, sorted(again, key=_serial))
+
+
+def _serial(node: Node) -> int:
+    return node.serial
+
+
+def _after(merger: Merger, node: Node) -> Carry | None:
+    """The carry whose value after the loop is a node of the last blocks."""
+    if node not in merger.places:
+        return None
+    block, at = merger.places[node]
+    return merger.value_after(at, merger.run.count - 1 - block)
+
+
+def _steps_again(merger: Merger, node: Node) -> set[Node] | None:
+    """The steps that compute a value of the last block again after the loop, from what the loop
+    leaves: the loop then need not write it in every step. None if they need more, or are many.
+    """
+    found: set[Node] = set()
+    stack = [node]
+    while stack:
+        step = stack.pop()
+        if step in found or merger.is_outside(step):
+            continue
+        if step in merger.program.floating or step.op.has("kernel") or len(found) == FEW_STEPS:
+            return None
+        found.add(step)
+        stack += [operand for operand in step.inputs if _after(merger, operand) is None]
+    return found
 
 
 def _next(merger: Merger, carry: Carry) -> Node:
