@@ -299,7 +299,7 @@ def test_a_thousand_steps_are_one_body() -> None:
 def irregular_values(x: Any) -> Any:
     """Steps of one kind that read values of irregular places."""
     values = [x, 2 * x]
-    for t in range(40):
+    for t in range(60):
         values.append(np.sin(values[-1]) + values[(7 * t * t) % len(values)])
     return np.sum(values[-1])
 
@@ -457,3 +457,28 @@ def test_equal_sizes_that_rolling_needs_are_guarded() -> None:
         version, values = traced.version_for((weights, x), {})
         np.testing.assert_allclose(interpret(version.graph, values)[0], network(weights, x))
     assert len(traced.versions) == 2
+
+
+def test_unrolled_loops_stay() -> None:
+    def steps(x: Any, mark: Callable[[Any], Any]) -> Any:
+        for _ in mark(range(40)):
+            x = np.sin(x) + 0.1 * x
+        for _ in range(40):
+            x = np.cos(x) * 0.9 + 0.1 * x
+        return np.sum(x)
+
+    marked = tg.trace(lambda x: steps(x, tg.unrolled))
+    plain = tg.trace(lambda x: steps(x, list))
+    for traced, loops in ((marked, 1), (plain, 2)):
+        version, _ = traced.version_for((X,), {})
+        assert loops_in(traced) == loops
+        np.testing.assert_allclose(interpret(version.graph, [X])[0], steps(X, list), rtol=1e-12)
+    gradient = evaluated(tg.grad(marked), X)
+    np.testing.assert_allclose(gradient, evaluated(tg.grad(plain), X), rtol=1e-10)
+
+
+def test_why_a_loop_stays_is_explained() -> None:
+    traced = tg.trace(irregular_values)
+    version, _ = traced.version_for((X,), {})
+    (note,) = (note for note in version.graph.notes if "left unrolled" in note)
+    assert note.startswith("for t in range(60) at line ")

@@ -6,5 +6,6 @@ alike.
 """
 
 from tracegrad.control.api import cond, fori_loop, map, scan, switch, while_loop
+from tracegrad.control.unrolling import unrolled
 
-__all__ = ["cond", "fori_loop", "map", "scan", "switch", "while_loop"]
+__all__ = ["cond", "fori_loop", "map", "scan", "switch", "unrolled", "while_loop"]

@@ -73,8 +73,9 @@ class Kinds:
         if isinstance(one, tuple) and isinstance(other, tuple) and len(one) == len(other):
             return all(map(self.alike, one, other))
         if isinstance(one, Dim) or isinstance(other, Dim):
-            sizes = isinstance(one, Dim | int) and isinstance(other, Dim | int)
-            return sizes and self._attr(one) == self._attr(other) and same(one, other)
+            if not (isinstance(one, Dim | int) and isinstance(other, Dim | int)):
+                return False
+            return self._attr(one) == self._attr(other) and same(one, other)
         return one == other
 
     def body(self, graph: Graph) -> int:

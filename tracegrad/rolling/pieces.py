@@ -37,9 +37,7 @@ def joined(trace: Trace, found: Program) -> tuple[Node, ...]:
             made = _joined(trace, made) or made
         if made is not node:
             new[node] = made
-            for names in (trace.names, trace.cotangents):
-                if node in names:
-                    names.setdefault(made, names[node])  # type: ignore[arg-type]
+            trace.rename(node, made)
     return tuple(new.get(node, node) for node in found.outputs)
 
 

@@ -69,9 +69,15 @@ class Roller:
             self.trace.note(f"{where}: left unrolled, {why}")
         return outputs
 
+    def _kind(self, number: int, node: Node) -> int:
+        """The kind of a step; one of its own for steps that are to stay as they are."""
+        if self.trace.unrolled and self.trace.is_unrolled(node):
+            return -1 - number
+        return self.kinds.of(node)
+
     def _loops(self, found: Program) -> list[Closed]:
         """The loops of the shortest period that has any."""
-        kinds = [self.kinds.of(node) for node in found.steps]
+        kinds = [self._kind(number, node) for number, node in enumerate(found.steps)]
         array = np.asarray(kinds)
         for period in periods(array):
             loops: list[Closed] = []
@@ -159,7 +165,7 @@ class Rewriter:
         made = node
         if operands != node.inputs:
             made = self.trace.builder.node(node.op, operands, node.attrs, node.name, node.source)
-            rename(self.trace, node, made)
+            self.trace.rename(node, made)
         self._new[node] = made
         return made
 
@@ -167,15 +173,7 @@ class Rewriter:
         """Record a step again, so that steps stay in the order of the program."""
         operands = tuple(map(self.new, node.inputs))
         self._new[node] = replace(node, inputs=operands, serial=next_serial())
-        rename(self.trace, node, self._new[node])
-
-
-def rename(trace: Trace, old: Node, new: Node) -> None:
-    """`new` is called what `old` was."""
-    if old in trace.names:
-        trace.names.setdefault(new, trace.names[old])
-    if old in trace.cotangents:
-        trace.cotangents.setdefault(new, trace.cotangents[old])
+        self.trace.rename(node, self._new[node])
 
 
 def work(steps: Iterable[Node]) -> int:

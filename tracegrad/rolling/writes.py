@@ -33,9 +33,8 @@ def forwarded(trace: Trace, found: Program, given: Callable[[Node], bool]) -> tu
             new[node] = node
         else:
             new[node] = trace.builder.node(node.op, operands, node.attrs, node.name, node.source)
-        for names in (trace.names, trace.cotangents):
-            if node in names and new[node] is not node:
-                names.setdefault(new[node], names[node])  # type: ignore[arg-type]
+        if new[node] is not node:
+            trace.rename(node, new[node])
     return tuple(new[node] for node in found.outputs)
 
 

@@ -89,6 +89,9 @@ class Trace:
         self.finished = False
         self.notes: list[str] = []
         """What `explain()` is to say about the program: which loops were rolled."""
+        self.unrolled: list[range] = []
+        """The serial numbers of nodes that are to stay unrolled."""
+        self._moved_unrolled: set[int] = set()
         self._fresh = size_names()
         self._begun = next_serial()
         self._resumed = False
@@ -184,6 +187,19 @@ class Trace:
         if self._resumed or next_serial() - max(since, self._begun) < FEWEST_NODES:
             return tuple(outputs)
         return rolling.roll(self, self._current(outputs, {*keep, *self.inputs}, since), keep, since)
+
+    def rename(self, old: Node, new: Node) -> None:
+        """`new` takes the place of `old`: it is called so, and stays unrolled if that had to."""
+        if old in self.names:
+            self.names.setdefault(new, self.names[old])
+        if old in self.cotangents:
+            self.cotangents.setdefault(new, self.cotangents[old])
+        if self.is_unrolled(old):
+            self._moved_unrolled.add(new.serial)
+
+    def is_unrolled(self, node: Node) -> bool:
+        moved = node.serial in self._moved_unrolled
+        return moved or any(node.serial in serials for serials in self.unrolled)
 
     def finish_body(self, outputs: Sequence[Node]) -> Graph:
         """A body as a graph; the captured values are its last inputs."""
