@@ -482,3 +482,34 @@ def test_why_a_loop_stays_is_explained() -> None:
     version, _ = traced.version_for((X,), {})
     (note,) = (note for note in version.graph.notes if "left unrolled" in note)
     assert note.startswith("for t in range(60) at line ")
+
+
+def test_numbers_in_an_object_array() -> None:
+    """`np.array` of traced numbers computes element by element: that is rolled as well."""
+
+    def squares(x: Any) -> Any:
+        out = []
+        for _ in range(STEPS):
+            x = np.stack([x[1], -np.sin(x[0])]) * 0.1 + x
+            out.append(x[0])
+        return np.sum(np.array(out) ** 2)
+
+    traced = tg.trace(squares)
+    version, _ = traced.version_for((X[:2],), {})
+    np.testing.assert_allclose(interpret(version.graph, [X[:2]])[0], squares(X[:2]), rtol=1e-12)
+    assert loops_in(traced) == 3 and len(version.graph.nodes) < 60
+
+
+def test_what_nobody_reads_of_a_loop_is_not_computed() -> None:
+    def last(x: Any) -> Any:
+        def step(carry: Any, _: Any) -> Any:
+            a, b = carry
+            return (np.sin(a), b + a), np.exp(a)
+
+        (a, _), _ = tg.scan(step, (x, x), length=5)
+        return np.sum(a)
+
+    version, _ = tg.trace(last).version_for((X,), {})
+    (loop,) = (node for node in version.primal.final.nodes if node.op.name == "loop")
+    assert len(loop.attributes["body"].outputs) == 1
+    np.testing.assert_allclose(interpret(version.primal.final, [X])[0], last(X), rtol=1e-14)

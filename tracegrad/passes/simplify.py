@@ -25,6 +25,7 @@ from tracegrad.ops.reduction import BROADCAST_TO
 from tracegrad.ops.shape import RESHAPE, TRANSPOSE
 from tracegrad.ops.slicing import ADD_AT, PLACE, SLICE, is_thin
 from tracegrad.passes.pieces import side_by_side
+from tracegrad.passes.prune import prune
 from tracegrad.passes.turn import turn_products
 from tracegrad.tracing.naming import UNNAMED, with_names
 
@@ -43,7 +44,7 @@ def simplify(graph: Graph) -> Graph:
 
     simple = rebuild(graph, rule)
     named = with_names(simple, {node: moved.get(node, node.name) for node in simple.nodes})
-    return turn_products(named)
+    return turn_products(prune(named))
 
 
 def is_named(node: Node) -> bool:

@@ -249,6 +249,9 @@ class Merger:
         """Different arrays of one type: they are stacked."""
         middle = self._middle(family)
         kind = self.kinds.type(middle.type)
+        if not self._is_given(middle):
+            others = [t for t, node in enumerate(family) if node is not middle]
+            self._even(others, f"{self._called(middle)} is another value in other steps")
         if isinstance(middle.type, TupleType):
             raise Mismatch("several results of an operation outside are used together")
         self._even(
