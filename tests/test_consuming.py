@@ -239,3 +239,22 @@ def test_consuming_takes_less_memory() -> None:
     (retained, times), (consumed, fewer) = found["retaining"], found["consuming"]
     assert fewer < times
     assert retained - consumed > 0.9 * table, found
+
+
+def test_what_is_consumed_is_shown() -> None:
+    @tg.trace
+    def f(x: Any, w: Any) -> Any:
+        h = np.tanh(x @ w)
+        return np.sum(h * h)
+
+    x, w = np.ones((4, 3)), np.full((3, 2), 0.25)
+    dump = f.dump(x, w, which="consuming")
+    assert "(in the memory of h)" in dump
+    assert dump.splitlines()[0].startswith("# f · consuming")
+    assert "reuses the buffer of h" in f.source(x, w, which="consuming")
+    assert "in the memory of" not in f.dump(x, w, which="backward")
+    h = np.tanh(x @ w)
+    expected = x.T @ (2 * h * (1 - h * h))
+    _, d_w = dump.function()(np.float64(1.0), x, w, h)
+    np.testing.assert_allclose(d_w, expected, rtol=1e-13)
+    assert "consuming" in str(f.explain(x, w, which="consuming"))

@@ -53,8 +53,8 @@ class Call:
     """The parameters of a function as the text of its `def`, and of a call with the same values."""
 
     signature: Signature
-    outs: Sequence[str]
-    """Further parameters for arrays that take the results: `out`, of gradients `grad_out` too."""
+    out: str
+    """A further parameter for arrays that take the results: `out`, `grad_out`, or none."""
 
     def parameters(self, absent: str) -> str:
         found, kinds = [], []
@@ -67,9 +67,9 @@ class Call:
             found.append(f"{star}{parameter.name}{default}")
         if Parameter.POSITIONAL_ONLY in kinds and set(kinds) == {Parameter.POSITIONAL_ONLY}:
             found.append("/")
-        if self.outs and not {Parameter.VAR_POSITIONAL, Parameter.KEYWORD_ONLY} & set(kinds):
+        if self.out and not {Parameter.VAR_POSITIONAL, Parameter.KEYWORD_ONLY} & set(kinds):
             found.append("*")
-        return ", ".join([*found, *(f"{out}=None" for out in self.outs)])
+        return ", ".join([*found, *([f"{self.out}=None"] if self.out else [])])
 
     @staticmethod
     def _separate(found: list[str], kinds: list[Any], kind: Any) -> None:
@@ -90,7 +90,7 @@ class Call:
         }
         parameters = self.signature.parameters.values()
         found = [written.get(p.kind, "{0}").format(p.name) for p in parameters]
-        named = [f"{out}={out}" for out in self.outs]
+        named = [f"{self.out}={self.out}"] if self.out else []
         if found and found[-1].startswith("**"):
             return ", ".join([*found[:-1], *named, found[-1]])
         return ", ".join([*found, *named])
@@ -104,9 +104,10 @@ class Entrance:
     signature: Signature
     arguments: Sequence[tuple[str, Tree]]
     """The parameters for which something was given, with its structure."""
-    outs: Sequence[str]
+    out: str
+    """The parameter for arrays that take the results."""
     place: Callable[..., Any]
-    """What `outs` say of the results as a whole."""
+    """What it says of the results as a whole."""
 
 
 @dataclass
@@ -133,8 +134,8 @@ class Entry:
         """The entry. `other` takes calls that are not for this version; with `checked` ranks and
         guards are looked at first; a call sets the attribute `latest` of that object."""
         parameters = self.at.signature.parameters
-        writer = Writer({*parameters, *self.at.outs})
-        call = Call(self.at.signature, self.at.outs)
+        writer = Writer({*parameters, self.at.out})
+        call = Call(self.at.signature, self.at.out)
         absent = writer.object("absent", ABSENT)
         miss = f"return {writer.object('other', other)}({call.arguments})"
         unpacking = Unpacking(writer, self.run.graph.inputs, miss)
@@ -143,7 +144,7 @@ class Entry:
         sizes = Sizes(self.run.graph, inputs)
         if checked or not hasattr(self.run.function, "overloads"):
             self._check(unpacking, inputs, sizes)
-        if self.at.outs:
+        if self.at.out:
             self.into(unpacking, inputs)
         writer.add("try:")
         names = self.run.write(writer, inputs, 2, sizes)
@@ -158,10 +159,9 @@ class Entry:
     def into(self, unpacking: Unpacking, inputs: Sequence[str]) -> None:
         """Calls with arrays for the results."""
         writer = unpacking.writer
-        given = " or ".join(f"{out} is not None" for out in self.at.outs)
         into, values = writer.object("into", self.version.into), ", ".join(inputs)
-        out = f"{writer.object('place', self.at.place)}({', '.join(self.at.outs)})"
-        writer.add(f"if {given}:")
+        out = f"{writer.object('place', self.at.place)}({self.at.out})"
+        writer.add(f"if {self.at.out} is not None:")
         writer.add(f"if not {into}.takes({values}):", indent=2)
         writer.add(unpacking.miss, indent=3)
         writer.add(f"return {into}({out}, {values})", indent=2)

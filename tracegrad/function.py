@@ -25,7 +25,7 @@ from tracegrad.ir.graph import Node
 from tracegrad.ir.interpret import fits
 from tracegrad.leaves import Address, argument, drawing, is_leaf, kind, leaves_of, normalised
 from tracegrad.ops.operators import ArrayMethods
-from tracegrad.out import gradient, gradient_and_aux, value_and_gradient, whole
+from tracegrad.out import of_gradient, of_gradient_and_aux, whole
 from tracegrad.pyflow.build import rewritten
 from tracegrad.tracing import randomness
 from tracegrad.tracing.array import Traced
@@ -36,8 +36,6 @@ from tracegrad.tracing.trace import Trace, current_trace, tracing
 from tracegrad.tree import Branch, Static, Tree, count_leaves, flatten, statics, unflatten
 from tracegrad.version import Version
 
-OUTS = ("out", "grad_out")
-"""The parameters of a gradient function for arrays that take its results."""
 ENTRIES = 16
 """How many versions are tried, latest first, before the arguments are looked up."""
 
@@ -75,7 +73,7 @@ class Function(Inspectable):
         self._signature = signature_of(python)
         self._calls = signature or signature_of(python, follow_wrapped=False)
         """The parameters that it is called with."""
-        self._place, self._outs = place, self._free(("out",) if place is whole else OUTS)
+        self._place, self._out = place, self._free("grad_out" if place is of_gradient else "out")
         self._bound: WeakKeyDictionary[Any, Function] = WeakKeyDictionary()
         self._versions: dict[Any, list[Version]] = {}
         self._entries: list[Entry] = []
@@ -104,13 +102,13 @@ class Function(Inspectable):
 
     def _missed(self, *args: Any, **kwargs: Any) -> Any:
         """A call that no entry takes."""
-        out = self._place(*(kwargs.pop(name, None) for name in self._outs)) if self._outs else None
+        out = self._place(kwargs.pop(self._out, None)) if self._out else None
         args, kwargs = self._bind(args, kwargs)
         leaves, tree = leaves_of((args, kwargs))
         kinds = [type(value) for value in leaves if isinstance(value, ArrayMethods)]
         if kinds and out is not None:
             raise UnsupportedError(
-                f"{self.name}: out= is for calls with NumPy arguments; this one has a "
+                f"{self.name}: {self._out}= is for calls with NumPy arguments; this one has a "
                 f"{'traced array' if Traced in kinds else 'Tensor'}, whose results are new arrays"
             )
         if Traced in kinds or (current_trace() is not None and has_generator(tree)):
@@ -137,13 +135,11 @@ class Function(Inspectable):
         bound.arguments = given
         return bound.args, bound.kwargs
 
-    def _free(self, names: Iterable[str]) -> tuple[str, ...]:
-        """Those that are no parameter of the user's, and cannot be meant for one."""
-        known = self._calls.parameters.values()
-        if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in known):
-            return ()
-        taken = [name for name in names if name in self._calls.parameters]
-        return () if taken else tuple(names)
+    def _free(self, name: str) -> str:
+        """The parameter for arrays that take the results; "" if the user has one of that name."""
+        known = self._calls.parameters
+        taken = name in known or any(p.kind is Parameter.VAR_KEYWORD for p in known.values())
+        return "" if taken else name
 
     def entrance(self, version: Version) -> Entrance:
         """How calls for a version look."""
@@ -151,7 +147,7 @@ class Function(Inspectable):
         args, kwargs = unflatten(tree, iter([_Box(None)] * count_leaves(tree)))
         given = self._calls.bind(*args, **kwargs).arguments
         structures = [(name, flatten(name, value, _is_box, [])) for name, value in given.items()]
-        return Entrance(self.name, self._calls, structures, self._outs, self._place)
+        return Entrance(self.name, self._calls, structures, self._out, self._place)
 
     def enter(self, entry: Entry) -> None:
         """Let calls try this entry first; no change if it has been among the entries before."""
@@ -207,8 +203,8 @@ class Function(Inspectable):
 
             python = grad if what == "grad" else value_and_grad
             python.__wrapped__ = self.python  # type: ignore[attr-defined]
-            alone = gradient_and_aux if has_aux else gradient
-            place = alone if what == "grad" else value_and_gradient
+            alone = of_gradient_and_aux if has_aux else whole
+            place = alone if what == "grad" else of_gradient
             made = Function(python, f"{self.name}_{what}", self._calls, place)
             made.shows = "primal"  # what a call runs: a gradient is seldom differentiated again
             self._derived[key] = made

@@ -148,26 +148,15 @@ class Into:
 
 
 def whole(out: Any) -> Any:
-    """`out=` alone."""
+    """What `out=` says of the results: all of it."""
     return out
 
 
-def value_and_gradient(out: Any, grad_out: Any) -> Any:
-    """Of `(value, gradient)`."""
-    return out if grad_out is None else (None, _one(out, grad_out))
+def of_gradient(grad_out: Any) -> Any:
+    """What `grad_out=` says of `(value, gradient)`."""
+    return None if grad_out is None else (None, grad_out)
 
 
-def gradient_and_aux(out: Any, grad_out: Any) -> Any:
-    """Of `(gradient, aux)`."""
-    return out if grad_out is None else (_one(out, grad_out), None)
-
-
-def gradient(out: Any, grad_out: Any) -> Any:
-    """Of a gradient alone, for which both names mean the same."""
-    return out if grad_out is None else _one(out, grad_out)
-
-
-def _one(out: Any, grad_out: Any) -> Any:
-    if out is not None:
-        raise TypeError("both out and grad_out: out is for all results, grad_out for the gradient")
-    return grad_out
+def of_gradient_and_aux(out: Any) -> Any:
+    """What `out=` says of `(gradient, aux)`."""
+    return None if out is None else (out, None)

@@ -56,7 +56,7 @@ class TensorEntry(Entry):
 
     def into(self, unpacking: Unpacking, inputs: Sequence[str]) -> None:
         """What tensors do with `out` is for the long road to say."""
-        unpacking.refuse(" or ".join(f"{out} is not None" for out in self.at.outs))
+        unpacking.refuse(f"{self.at.out} is not None")
 
     def take(self, unpacking: Unpacking, leaves: Sequence[str]) -> Sequence[str]:
         writer = unpacking.writer

@@ -78,13 +78,17 @@ def dump_program(
     notes: Sequence[str] = (),
     own: int | None = None,
     remarks: Mapping[str, str] | None = None,
+    donated: frozenset[int] = frozenset(),
 ) -> Dump:
     """A final graph with its kernels and memory; its first `own` results are the function's own.
 
-    `notes` go to the header, `remarks` behind the values of these names.
+    `notes` go to the header, `remarks` behind the values of these names; the memory of the inputs
+    `donated` may be written to.
     """
-    layout = Layout(graph, own)
-    remarks = remarks or {}
+    layout = Layout(graph, own, donated)
+    remarks = {k: f"in the memory of {old}" for k, old in layout.handed_over.items()} | {
+        **(remarks or {})
+    }
     writer = Writer(graph)
     rows = [
         _row(writer, node, layout.places[node], remarks.get(node.name, "")) for node in layout.order
@@ -107,13 +111,17 @@ def dump_forward(cut: Cut, graph: Graph, title: str) -> Dump:
     return dump_program(graph, title, "forward", list(_kept(cut)), cut.outputs)
 
 
-def dump_backward(cut: Cut, graph: Graph, title: str) -> Dump:
+def dump_backward(
+    cut: Cut, graph: Graph, title: str, donated: frozenset[int] = frozenset()
+) -> Dump:
+    """The backward; with `donated` residuals the one that consumes them."""
     remarks = {node.name: "recomputed" for node in (*cut.recomputed, *cut.repeated)}
     for node in graph.nodes:
         uses = _uses(cut, node.name.removeprefix("d_"))
         if node.op.name == "add" and node.name.startswith("d_") and uses > 1:
             remarks.setdefault(node.name, f"sum over its {uses} uses")
-    return dump_program(graph, title, "backward", list(_used(cut)), None, remarks)
+    kind = "consuming" if donated else "backward"
+    return dump_program(graph, title, kind, list(_used(cut)), None, remarks, donated)
 
 
 def _uses(cut: Cut, name: str) -> int:

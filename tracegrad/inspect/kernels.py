@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from codegen import loops
-from codegen.schedule import structure
+from codegen.schedule import donating, structure
 from codegen.schedule.dependence import accesses, aliases
 from codegen.schedule.reuse import reused
 from codegen.traverse import Body, statements
@@ -86,13 +86,15 @@ class Memory:
 
 class Layout:
     """Kernels and places of one graph. Of its results the first `own` are the function's own, the
-    others are saved for the backward."""
+    others are saved for the backward; the memory of the inputs `donated` is its to write to."""
 
-    def __init__(self, graph: Graph, own: int | None = None) -> None:
+    def __init__(
+        self, graph: Graph, own: int | None = None, donated: frozenset[int] = frozenset()
+    ) -> None:
         self.graph = graph
         self.own = graph.outputs[:own]
         self.lowering = Lowering(graph, graph.name)
-        self.module = self.lowering.module(())
+        self.module = donating(self.lowering.module(()), donated)
         self.function = structure(self.module.functions[0])
         self.body: Body = self.function.body
         self.reused = reused(self.function)
@@ -109,7 +111,19 @@ class Layout:
             for statement in statements(self.body)
             for name, shape, dtype in new_arrays(statement)
         }
-        return found | {name: replace(found[old], name=name) for name, old in self.reused.items()}
+        for parameter in self.function.parameters:
+            if parameter.donated and parameter.shape is not None:
+                shape = tuple(size_of(e) for e in parameter.shape)
+                found[parameter.name] = Memory(parameter.name, shape, parameter.dtype)
+        taken = {name: replace(found[old], name=name) for name, old in self.reused.items()}
+        given = {parameter.name for parameter in self.function.parameters}
+        return {name: found[name] for name in found if name not in given} | taken
+
+    @cached_property
+    def handed_over(self) -> dict[str, str]:
+        """The arrays in the memory of a donated input, and which that is."""
+        given = {parameter.name for parameter in self.function.parameters if parameter.donated}
+        return {name: old for name, old in self.reused.items() if old in given}
 
     @cached_property
     def returned(self) -> set[str]:

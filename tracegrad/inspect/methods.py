@@ -54,7 +54,9 @@ class Inspectable:
     ) -> Dump:
         """The IR as a NumPy program with types, memory and the user's lines in comments.
 
-        `which`: "primal", "forward" (default), "backward" or "joint"; `after`: the name of a pass.
+        `which`: "primal", "forward" (default), "backward", "consuming" (the backward that runs
+        without `retain_graph`: it may write into the kept values) or "joint"; `after`: the name of
+        a pass.
         """
         return self._subject(args, kwargs).dump(which, after)
 

@@ -20,9 +20,9 @@ from tracegrad.ops.foreign import FOREIGN
 from tracegrad.tracing.naming import UNNAMED
 from tracegrad.version import Split, Version
 
-WHICH = ("primal", "forward", "backward", "joint")
-"""The function itself; the forward that keeps residuals; the backward that uses them; both before
-they were cut apart."""
+WHICH = ("primal", "forward", "backward", "consuming", "joint")
+"""The function itself; the forward that keeps residuals; the backward that uses them; the one that
+may write into their memory; forward and backward before they were cut apart."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,8 @@ class Subject:
         match which:
             case "forward":
                 return dump_forward(self.split.cut, final, self.name)
-            case "backward":
-                return dump_backward(self.split.cut, final, self.name)
+            case "backward" | "consuming":
+                return dump_backward(self.split.cut, final, self.name, program.donated)
         return dump_program(final, self.name, which)
 
     def _dump_stage(self, program: Program, which: str, after: str) -> Dump:
