@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -329,6 +330,14 @@ def test_empty_arrays_and_results_of_other_shapes() -> None:
             np.testing.assert_array_equal(d, np.diff(x, axis=0))
             np.testing.assert_array_equal(o, np.outer(x[:, 0], x[0]))
             np.testing.assert_array_equal(z, np.full((2, 3), x[0, 0]))
+
+
+def test_functions_that_come_and_go_leave_nothing_behind() -> None:
+    kept = []
+    for _ in range(3):
+        tg.trace(squares).value_and_grad(PARAMETERS["tuple"])
+        kept.append(len(linecache.cache))
+    assert kept[0] == kept[-1]
 
 
 def test_a_function_traced_twice_is_a_function_of_its_own() -> None:

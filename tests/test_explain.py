@@ -62,7 +62,9 @@ def test_without_arguments_the_latest_version_is_shown() -> None:
 
 def test_wrong_choices_are_named() -> None:
     function = PROGRAMS["loss"][0]
-    with pytest.raises(ValueError, match="choose one of primal, forward, backward, consuming, joint"):
+    with pytest.raises(
+        ValueError, match="choose one of primal, forward, backward, consuming, joint"
+    ):
         function.dump(X, which="sideways")
     with pytest.raises(ValueError, match=r"the passes are trace, .*simplify, .*name"):
         function.dump(X, after="magic")

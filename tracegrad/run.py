@@ -17,9 +17,9 @@ import keyword
 import linecache
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
@@ -32,7 +32,6 @@ from tracegrad.ir.types import ArrayType
 from tracegrad.tree import Leaf, Static, Tree
 
 HOME = Path(__file__).resolve().parent
-_numbers = count(1)
 
 
 @dataclass
@@ -69,7 +68,8 @@ class Writer:
     def function(self, name: str, parameters: str) -> Callable[..., Any]:
         """The function of the lines written so far."""
         text = "\n".join([f"def {name}({parameters}):", *self.lines, ""])
-        file = str(HOME / f"entry {next(_numbers)} of {name}")
+        # The same text has the same name: functions that come and go leave nothing behind.
+        file = str(HOME / f"entry {crc32(text.encode()):08x} of {name}")
         linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
         space = dict(self.objects)
         exec(compile(text, file, "exec"), space)
