@@ -37,7 +37,8 @@ def main() -> None:
         print(sorted(name for name in module if name.startswith("loss")))
         value, gradient = module["loss_value_and_grad"](x, w)
     expected_value, expected = loss.value_and_grad(x, w)
-    assert value == expected_value and np.array_equal(gradient, expected)
+    assert np.isclose(value, expected_value, rtol=1e-14)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-13)
 
 
 if __name__ == "__main__":

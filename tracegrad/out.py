@@ -11,16 +11,17 @@ argument; into others its result is copied.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from tracegrad.blocks import empty
-from tracegrad.ir.dims import evaluate
-from tracegrad.ir.interpret import extents_of, fits
-from tracegrad.run import Run
+from tracegrad.ir.dims import symbols
+from tracegrad.ir.interpret import fits
+from tracegrad.run import Run, Sizes, Writer
 from tracegrad.tree import Branch, Leaf, Static, Tree, unflatten
 
 
@@ -33,6 +34,29 @@ class Into:
     tree: Tree
     """The structure of the results."""
 
+    @cached_property
+    def shapes(self) -> Callable[..., tuple[tuple[int, ...] | None, ...]]:
+        """`shapes(*leaves)`: those of the results; None where data decides."""
+        writer, graph = Writer(), self.run.graph
+        inputs = [writer.unique(node.name) for node in graph.inputs]
+        sizes = Sizes(graph, inputs)
+        known = [
+            {letter for size in node.type.shape for letter in symbols(size)}
+            for node in graph.outputs
+        ]
+        certain = [letters <= set(graph.sizes) for letters in known]
+        sizes.write(
+            writer,
+            {x for found, sure in zip(known, certain, strict=True) if sure for x in found},
+            1,
+        )
+        texts = [
+            f"({''.join(f'{sizes.text(size)}, ' for size in node.type.shape)})" if sure else "None"
+            for node, sure in zip(graph.outputs, certain, strict=True)
+        ]
+        writer.add(f"return ({''.join(f'{text}, ' for text in texts)})")
+        return writer.function("shapes", ", ".join(inputs))
+
     def takes(self, *values: Any) -> bool:
         """Whether the program can be run on these leaves as they are."""
         graph = self.run.graph
@@ -41,17 +65,19 @@ class Into:
                 value.ndim == node.type.rank and value.flags.carray and value.dtype.isnative
             ):
                 return False
-        return fits(graph, values)
+        return not (graph.guards or graph.entry_guards) or fits(graph, values)
 
     def __call__(self, out: Any, *values: Any) -> Any:
         """The results for arguments that the program takes, in the arrays `out`."""
+        outputs, shapes = self.run.graph.outputs, self.shapes(*values)
         targets = list(self._targets(self.tree, out, "out"))
-        self._check(targets, values)
-        outputs = self.run.graph.outputs
+        self._check(targets, shapes)
         places = [self._place(array, values) for _, array in targets]
         given = [
-            places[number] if places[number] is not None else empty(shape, dtype)
-            for number, (shape, dtype) in zip(self.run.given, self._shapes(values), strict=True)
+            empty(shapes[number], outputs[number].type.dtype)  # type: ignore[arg-type]
+            if places[number] is None
+            else places[number]
+            for number in self.run.given
         ]
         found = self.run.function(*values, *given)
         others = [number for number in range(len(outputs)) if number not in self.run.given]
@@ -70,13 +96,6 @@ class Into:
                 if result is not target:
                     target[...] = result
                 yield target
-
-    def _shapes(self, values: Sequence[Any]) -> Iterator[tuple[tuple[int, ...], np.dtype]]:
-        """Shape and dtype of the results that are given."""
-        known = extents_of(self.run.graph, values)
-        for number in self.run.given:
-            type = self.run.graph.outputs[number].type
-            yield tuple(evaluate(size, known) for size in type.shape), type.dtype  # type: ignore[arg-type]
 
     def _targets(self, tree: Tree, out: Any, name: str) -> Iterator[tuple[str, np.ndarray | None]]:
         """For each result its array in `out`, called `name`, or None."""
@@ -113,20 +132,19 @@ class Into:
         )
 
     def _check(
-        self, targets: Sequence[tuple[str, np.ndarray | None]], values: Sequence[Any]
+        self, targets: Sequence[tuple[str, np.ndarray | None]], shapes: Sequence[Any]
     ) -> None:
         """Raise TypeError or ValueError for an array that cannot hold its result."""
-        known = extents_of(self.run.graph, values)
         seen: list[tuple[str, np.ndarray]] = []
-        for (name, array), node in zip(targets, self.run.graph.outputs, strict=True):
+        outputs = self.run.graph.outputs
+        for (name, array), node, shape in zip(targets, outputs, shapes, strict=True):
             if array is None:
                 continue
             if array.dtype != node.type.dtype:
                 raise TypeError(
                     f"{self.name}: {name} has dtype {array.dtype}, the result {node.type.dtype}"
                 )
-            shape = tuple(evaluate(size, known) for size in node.type.shape)  # type: ignore[arg-type]
-            if array.shape != shape:
+            if shape is not None and array.shape != shape:
                 raise ValueError(f"{self.name}: {name} has shape {array.shape}, the result {shape}")
             if not array.flags.writeable:
                 raise ValueError(f"{self.name}: {name} is read-only")
