@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-OPTIONS = {"digits.py": ["--epochs", "12", "--out", "{tmp}/digits.png"]}
+OPTIONS = {
+    "bundle_adjustment.py": ["{tmp}/bundle.png"],
+    "digits.py": ["--epochs", "12", "--out", "{tmp}/digits.png"],
+}
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)

@@ -194,7 +194,7 @@ def test_rolled_is_what_was_written(program: Callable[..., Any]) -> None:
     np.testing.assert_allclose(dump.function()(X), expected, rtol=1e-12)
     graph = traced.versions[0].graph
     assert loops_in(traced) and len(graph.nodes) < 60, graph.notes
-    assert "rolled" in graph.notes[0]
+    assert "rolled" in graph.notes[0][1]
     np.testing.assert_allclose(interpret(graph, [X])[0], expected, rtol=1e-12)
 
 

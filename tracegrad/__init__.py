@@ -45,6 +45,7 @@ if _TYPE_CHECKING:
     from tracegrad.njit import njit_function, njit_grad, njit_value_and_grad
     from tracegrad.primitive import primitive
     from tracegrad.promise import ShapeDtype
+    from tracegrad.sparsity import sparse_hessian, sparse_jacobian
     from tracegrad.threads import get_num_threads, set_num_threads
 
 __version__ = "0.1.0"
@@ -58,6 +59,7 @@ _LATER = {
     "tracegrad.eager.modes": ("enable_grad", "is_grad_enabled", "no_grad", "set_grad_enabled"),
     "tracegrad.jacobians": ("hessian", "hvp", "jacfwd", "jacobian", "jacrev"),
     "tracegrad.mapping": ("vmap",),
+    "tracegrad.sparsity": ("sparse_hessian", "sparse_jacobian"),
     "tracegrad.eager.tensor": ("Tensor",),
     "tracegrad.threads": ("get_num_threads", "set_num_threads"),
     "tracegrad.cfunc": ("cfunc",),
@@ -142,6 +144,8 @@ __all__ = [
     "set_buffer_limit",
     "set_grad_enabled",
     "set_num_threads",
+    "sparse_hessian",
+    "sparse_jacobian",
     "switch",
     "tensor",
     "testing",

@@ -19,6 +19,7 @@ from tracegrad.autodiff import forward, reverse
 from tracegrad.autodiff.derived import as_traced, name_of
 from tracegrad.autodiff.traced import TracedLinearizer
 from tracegrad.checkpoint_policies import Policy, Value, as_policy
+from tracegrad.control.batching import batch_graph, for_all
 from tracegrad.control.body import node_in, trace_body, zeros
 from tracegrad.control.whole import Whole, whole
 from tracegrad.function import Function
@@ -27,6 +28,7 @@ from tracegrad.ir.interpret import interpret
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType, TupleType
 from tracegrad.ops.barrier import BARRIER, NAMED
+from tracegrad.ops.batched import count_of
 from tracegrad.ops.op import as_operand, bind, register
 from tracegrad.ops.project import PROJECT
 from tracegrad.tracing.array import Traced
@@ -92,6 +94,25 @@ class Checkpoint(Op):
         given = [*behind, *(ct for _, ct in seeded)]
         found = iter(record(trace, f"{body.name}_backward", given, run))
         return [next(found) if want else None for want in wanted]
+
+    def batch(
+        self, mapped: tuple[bool, ...], *inputs: Array, body: Graph, results: int
+    ) -> list[tuple[Any, bool]]:
+        """The batch of the body, with the same values saved, for all items."""
+        trace, count = _current(), count_of(mapped, inputs)
+
+        def run(values: list[Traced]) -> list[Any]:
+            inner = _current()
+            found = batch_graph(inner, body, values, mapped, count)
+            return [for_all(inner, x, count) for x in found]
+
+        named = [(node.name, x.type) for node, x in zip(body.inputs, inputs, strict=True)]
+        made = trace_body(trace, body.name, named, run)
+        nodes = (*(node_in(trace, x) for x in inputs), *made.captured)
+        node = trace.record(CHECKPOINT, nodes, {"body": made.graph, "results": results})
+        every = range(len(body.outputs))
+        parts = [trace.record(PROJECT, (node,), {"index": index}) for index in every]
+        return [(Traced(trace, part), True) for part in parts]
 
 
 CHECKPOINT = register(Checkpoint())

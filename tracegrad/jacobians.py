@@ -24,6 +24,7 @@ from tracegrad.autodiff.derived import (
 )
 from tracegrad.control.body import trace_body, zeros
 from tracegrad.control.loop import INDEX, Span, loop
+from tracegrad.dense import block
 from tracegrad.errors import NotDifferentiableError
 from tracegrad.function import Function, signature_of
 from tracegrad.ir.dims import evaluate
@@ -48,12 +49,12 @@ def jacfwd(fun: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False)
     structure of the results, each with the structure of the argument inside. With `has_aux`,
     `(jacobian, aux)`.
     """
-    return _derived(fun, argnums, has_aux, _forward)
+    return _derived(fun, argnums, has_aux, _forward, True)
 
 
 def jacrev(fun: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Function:
     """The Jacobian of `fun` by reverse mode, one row per element of the result (see `jacfwd`)."""
-    return _derived(fun, argnums, has_aux, _reverse)
+    return _derived(fun, argnums, has_aux, _reverse, False)
 
 
 def jacobian(fun: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Function:
@@ -114,14 +115,22 @@ def _with_vector(own: inspect.Signature) -> inspect.Signature:
     return inspect.Signature([*given, v])
 
 
-def _derived(fun: Callable[..., Any], argnums: Argnums, has_aux: bool, mode: Mode) -> Function:
+def _derived(
+    fun: Callable[..., Any],
+    argnums: Argnums,
+    has_aux: bool,
+    mode: Mode,
+    forward: bool | None = None,
+) -> Function:
+    """`forward`: whether `mode` is forward mode; None if that depends on the sizes."""
+
     def derived(*args: Any, **kwargs: Any) -> Any:
         region = Region(fun, positions(fun, argnums, args), args, kwargs)
         value, aux = split_aux(region.result, has_aux)
         leaves, tree = leaves_of(value)
         ys = [as_traced(region.trace, leaf) for leaf in leaves]
         _check(fun, region, ys)
-        table = mode(region, ys, region.wrt)
+        table = block(region, ys, forward) or mode(region, ys, region.wrt)
         found = []
         for row in table:
             items = iter(row)

@@ -258,7 +258,7 @@ def _choose(
         work = compute_cost(node) + (keep_cost(node) if node in in_memory else 0.0)
         again = INFINITE if once and node not in ragged else runs * work
         network.edge("source", computed, again)
-        keep = INFINITE if node in ragged else keep_cost(node)
+        keep = INFINITE if node in ragged or node.op is BOUND else keep_cost(node)
         network.edge(computed, at_hand, 0.0 if node in free else keep)
         for operand in node.inputs:
             network.edge(("at hand", operand), computed, INFINITE)

@@ -18,6 +18,7 @@ from codegen import loops
 from codegen.expr import Var
 from tracegrad.autodiff import traced
 from tracegrad.autodiff.derived import as_traced
+from tracegrad.control.batching import batch_graph, for_all, mapped_outputs
 from tracegrad.control.body import Body, node_in, separate, trace_body, with_captured, zeros
 from tracegrad.control.counted import assignments, results_of, tuple_text
 from tracegrad.ir.graph import Graph, Node
@@ -26,6 +27,7 @@ from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType, StateType, TupleType
 from tracegrad.lower import Scope, comment
 from tracegrad.nested import Nested, allocate_named
+from tracegrad.ops.batched import count_of
 from tracegrad.ops.op import register
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.trace import Trace, current_trace
@@ -87,6 +89,32 @@ class Branch(Op):
             return trace_body(trace, graph.name, [], body)
 
         return branch(trace, node_in(trace, inputs[0]), [body_of(graph) for graph in branches])
+
+    def batch(
+        self, mapped: tuple[bool, ...], *inputs: Array, branches: tuple[Graph, ...]
+    ) -> list[tuple[Any, bool]] | None:
+        """The same branch for all items; None if each takes its own."""
+        if mapped[0]:
+            return None
+        trace, count = current_trace(), count_of(mapped, inputs)
+        assert trace is not None
+        made = [mapped_outputs(graph, mapped[1:]) for graph in branches]
+        flags = [any(column) for column in zip(*made, strict=True)]
+
+        def body_of(graph: Graph) -> Body:
+            def body(given: list[Traced]) -> Any:
+                inner = current_trace()
+                assert inner is not None
+                found = batch_graph(inner, graph, inputs[1:], mapped[1:], count)
+                return [
+                    for_all(inner, x, count) if flag else x.value
+                    for x, flag in zip(found, flags, strict=True)
+                ]
+
+            return trace_body(trace, graph.name, [], body)
+
+        results = branch(trace, node_in(trace, inputs[0]), [body_of(graph) for graph in branches])
+        return list(zip(results, flags, strict=True))
 
     def block(self, writer: Any, node: Node) -> list[str]:
         """`if ...: ... elif ...: ... else: ...`; each side makes the tuple of results."""

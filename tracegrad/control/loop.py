@@ -15,25 +15,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from tracegrad.autodiff import traced
 from tracegrad.autodiff.residuals import Cut, cut, joint_body
 from tracegrad.control.backward import Backward, Placed, result_types, spread, steady
+from tracegrad.control.batching import (
+    INDEX,
+    Batched,
+    batch_graph,
+    for_all,
+    for_items,
+    mapped_outputs,
+)
 from tracegrad.control.body import Body, node_in, separate, trace_body, with_states, zeros
 from tracegrad.control.counted import CountedLoop, results_of
 from tracegrad.ir.dims import Size
 from tracegrad.ir.graph import Graph, Node
 from tracegrad.ir.op import Array
 from tracegrad.ir.types import ArrayType, StateType
+from tracegrad.ops.batched import count_of, moved
 from tracegrad.ops.op import register
 from tracegrad.ops.project import PROJECT
 from tracegrad.passes.expand import expand
 from tracegrad.passes.simplify import simplify
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.trace import Trace, current_trace
-
-INDEX = ArrayType(np.dtype(np.int64))
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,9 @@ class Loop(CountedLoop):
 
     def vjp(self, wanted: Sequence[bool], cts: Any, out: Any, *inputs: Array, **attrs: Any):
         return _vjp(wanted, cts, out, inputs, **attrs)
+
+    def batch(self, mapped: tuple[bool, ...], *inputs: Array, **attrs: Any) -> Any:
+        return _batch(mapped, inputs, **attrs)
 
 
 LOOP = register(Loop())
@@ -183,6 +191,70 @@ def _jvp(
         for place, new in enumerate([*results[:carries], *rest[: len(rest) // 2]]):
             trace.supersede(trace.record(PROJECT, (old,), {"index": place}), new.node)
     return [*t_final, *rest[len(rest) // 2 :]]
+
+
+def _batch(
+    mapped: Sequence[bool],
+    inputs: Sequence[Any],
+    *,
+    body: Graph,
+    carries: int,
+    stacks: int,
+    length: Size,
+    reverse: bool,
+) -> list[tuple[Any, bool]] | None:
+    """One loop whose steps treat all items at once; None if they do not take equally many."""
+    trace = current_trace()
+    assert trace is not None
+    span, given = span_of(inputs, body, length, reverse), len(body.inputs) - 1
+    if any(mapped[given:]):
+        return None
+    count = count_of(mapped, inputs)
+    flags = carried([False, *mapped[:given]], body, slice(1, 1 + carries))[1:]
+    init, xs, constants = _parts(
+        list(zip(inputs[:given], flags, mapped, strict=False)), carries, stacks
+    )
+    first = [for_all(trace, Batched(x, was), count) if flag else x for x, flag, was in init]
+    items = [moved(x, 0, 1) if flag else x for x, flag, _ in xs]
+    types = [
+        for_items(count, node.type) if flag else node.type
+        for node, flag in zip(body.inputs[1:], flags, strict=True)
+    ]
+    arguments = [("index", INDEX)]
+    arguments += [
+        (n.name, t) for n, t in zip(body.inputs[1:], types[: carries + stacks], strict=False)
+    ]
+    kinds: list[bool] = []
+
+    def run(steps: list[Traced]) -> Any:
+        inner = current_trace()
+        assert inner is not None
+        values = [*steps, *(x for x, _, _ in constants)]
+        found = batch_graph(inner, body, values, [False, *flags], count)
+        new = [
+            for_all(inner, x, count) if flag else x.value
+            for x, flag in zip(found, flags[:carries], strict=False)
+        ]
+        kinds.extend([*flags[:carries], *(x.mapped for x in found[carries:])])
+        return [*new, *(x.value for x in found[carries:])]
+
+    made = trace_body(trace, body.name, arguments, run)
+    results = loop(made, first, items, span)
+    return [
+        (moved(y, 1, 0) if number >= carries and kind else y, kind)
+        for number, (y, kind) in enumerate(zip(results, kinds, strict=True))
+    ]
+
+
+def carried(mapped: Sequence[bool], body: Graph, carries: slice) -> list[bool]:
+    """Which inputs of a body are mapped in any step: a carry is if the step before makes it so."""
+    flags = list(mapped)
+    while True:
+        made = mapped_outputs(body, flags)
+        new = [flag or made[k] for k, flag in enumerate(flags[carries])]
+        if new == flags[carries]:
+            return flags
+        flags[carries] = new
 
 
 def _parts(items: Sequence[Any], carries: int, stacks: int) -> tuple[list, list, list]:

@@ -19,6 +19,7 @@ from codegen import loops
 from codegen.expr import Var
 from tracegrad.autodiff import traced
 from tracegrad.autodiff.derived import as_traced
+from tracegrad.control.batching import Batched, batch_graph, for_all, for_items, mapped_outputs
 from tracegrad.control.body import (
     Body,
     node_in,
@@ -30,13 +31,14 @@ from tracegrad.control.body import (
     zeros,
 )
 from tracegrad.control.counted import assignments, results_of, tuple_text
-from tracegrad.control.loop import INDEX, Ran, Span, backward_through
+from tracegrad.control.loop import INDEX, Ran, Span, backward_through, carried
 from tracegrad.ir.graph import Graph, Node
 from tracegrad.ir.interpret import interpret
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType, TupleType
 from tracegrad.lower import Scope
 from tracegrad.nested import Nested, start_carry
+from tracegrad.ops.batched import count_of
 from tracegrad.ops.constant import Input
 from tracegrad.ops.op import register
 from tracegrad.ops.project import PROJECT
@@ -144,6 +146,49 @@ class Repeat(Op):
         counted = Graph(body.name, (index, *body.inputs), body.outputs)
         ran = Ran(trace, counted, inputs, carries, 0, Span(length, False, bound))
         return backward_through(ran, wanted, cts[:carries], None)
+
+    def batch(
+        self,
+        mapped: tuple[bool, ...],
+        *inputs: Array,
+        condition: Graph,
+        body: Graph,
+        carries: int,
+    ) -> list[tuple[Any, bool]] | None:
+        """One loop over batched steps; None if the items end after different numbers of them."""
+        trace, count = current_trace(), count_of(mapped, inputs)
+        assert trace is not None
+        flags = carried(mapped, body, slice(0, carries))
+        if mapped_outputs(condition, flags)[0]:
+            return None
+        constants = inputs[carries:]
+        first = [
+            for_all(trace, Batched(x, was), count) if flag else x
+            for x, flag, was in zip(inputs[:carries], flags, mapped, strict=False)
+        ]
+        arguments = [
+            (node.name, for_items(count, node.type) if flag else node.type)
+            for node, flag in zip(body.inputs[:carries], flags, strict=False)
+        ]
+
+        def run(graph: Graph, given: list[Traced]) -> list[Any]:
+            inner = current_trace()
+            assert inner is not None
+            found = batch_graph(inner, graph, [*given, *constants], flags, count)
+            if graph is condition:
+                return [found[0].value]
+            return [
+                for_all(inner, x, count) if flag else x.value
+                for x, flag in zip(found, flags[:carries], strict=True)
+            ]
+
+        results = repeat(
+            trace,
+            trace_body(trace, condition.name, arguments, lambda given: run(condition, given)[0]),
+            trace_body(trace, body.name, arguments, lambda given: run(body, given)),
+            first,
+        )
+        return list(zip(results, [*flags[:carries], False], strict=True))
 
     def block(self, writer: Any, node: Node) -> list[str]:
         """`while True: condition; break; body`, then the results as a tuple."""

@@ -21,7 +21,7 @@ from tracegrad.inspect.kernels import Layout
 from tracegrad.inspect.memory import peak
 from tracegrad.inspect.subject import Subject, operations
 from tracegrad.inspect.threads import threads_text
-from tracegrad.ir.dims import Size, evaluate
+from tracegrad.ir.dims import Size, evaluate, symbols
 from tracegrad.ir.graph import Node
 from tracegrad.ir.types import ArrayType, TupleType
 from tracegrad.ops.reduction import Reduction
@@ -71,8 +71,10 @@ def _head(subject: Subject, versions: Sequence[Version]) -> Iterator[str]:
     yield from labelled(
         "", "guards", ", ".join(subject.version.guards) or "none: valid for all sizes"
     )
-    for number, note in enumerate(graph.notes):
-        yield from labelled("", "" if number else "loops", note)
+    known = ""
+    for about, text in graph.notes:
+        yield from labelled("", about if about != known else "", text)
+        known = about
     if subject.extents:
         sizes = ", ".join(f"{name} = {extent}" for name, extent in subject.extents.items())
         yield from labelled("", "sizes", f"{sizes} (in this call)")
@@ -126,9 +128,11 @@ def _names(layout: Layout, array: str) -> str:
     return f"{array} (later {later})" if later else array
 
 
-def amount(size: Size, here: int) -> str:
-    """`8*n*m bytes = 48 bytes`, `8*n*m bytes = 6.0 MB`."""
-    return f"{size} bytes" if isinstance(size, int) else f"{size} bytes = {readable(here)}"
+def amount(size: Size, here: int | None) -> str:
+    """`8*n*m bytes = 48 bytes`, `8*n*m bytes = 6.0 MB`; no figure where an extent is computed."""
+    if here is None or isinstance(size, int):
+        return f"{size} bytes"
+    return f"{size} bytes = {readable(here)}"
 
 
 def readable(count: float) -> str:
@@ -201,7 +205,9 @@ def _residual_row(cut: Cut, residual: Residual, subject: Subject) -> Cells:
         "argument": "the argument itself, nothing copied",
         "output": "the result itself, nothing copied",
     }.get(residual.origin) or f"kept: {why_kept(cut, residual.node)}"
-    total = amount(size, evaluate(size, subject.sizes("forward")))
+    extents = subject.sizes("forward")
+    known = set(symbols(size)) <= set(extents)
+    total = amount(size, evaluate(size, extents) if known else None)
     return residual.name, str(residual.type), total, reason, _origin(residual.node, subject)
 
 

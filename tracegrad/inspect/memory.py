@@ -14,7 +14,8 @@ from codegen.loops import Alloc
 from codegen.schedule.dependence import aliases, used
 from codegen.traverse import statements
 from tracegrad.inspect.kernels import Layout, Memory
-from tracegrad.ir.dims import Size, evaluate
+from tracegrad.ir.dims import Size, evaluate, symbols
+from tracegrad.passes.cost import TYPICAL_EXTENT
 
 
 @dataclass(frozen=True)
@@ -23,14 +24,14 @@ class Peak:
 
     arrays: tuple[Memory, ...]
     bytes: Size
-    here: int
-    """The bytes for the given extents."""
+    here: int | None
+    """The bytes for the given extents; None where the program computes an extent itself."""
 
 
 def peak(layout: Layout, extents: Mapping[str, int]) -> Peak:
     """The moment at which the arrays that the function allocates take most."""
     spans = lifetimes(layout)
-    best = Peak((), 0, 0)
+    best, most = Peak((), 0, 0), 0
     for moment in range(len(layout.body)):
         alive = [
             layout.memory[name] for name, (start, end) in spans.items() if start <= moment <= end
@@ -38,9 +39,10 @@ def peak(layout: Layout, extents: Mapping[str, int]) -> Peak:
         total: Size = 0
         for memory in alive:
             total = total + (memory.bytes or 0)
-        here = evaluate(total, extents)
-        if here > best.here:
-            best = Peak(tuple(alive), total, here)
+        computed = set(symbols(total)) - set(extents)
+        guess = evaluate(total, {**dict.fromkeys(computed, TYPICAL_EXTENT), **extents})
+        if guess > most:
+            best, most = Peak(tuple(alive), total, None if computed else guess), guess
     return best
 
 

@@ -86,8 +86,8 @@ class Graph:
     guards: tuple[Guard, ...] = ()
     source: Source | None = None
     output_names: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    """What `explain()` says about how it came about."""
+    notes: tuple[tuple[str, str], ...] = ()
+    """What was decided while tracing, and about what: for `explain()`."""
     effects: tuple[Node, ...] = ()
     """What is computed though no output needs it: the last states of random number generators."""
 

@@ -48,6 +48,12 @@ class Op:
     """Whether it is computed while compiling if all its operands are constants."""
     precondition: bool = False
     """The kernel only checks the operands; its result is one of them."""
+    pointwise = False
+    """Whether each element of the result depends on the operands' elements at the same place."""
+    moves = False
+    """Whether each element of the result is one of an operand's, or zero; by places, not values."""
+    by_reference = False
+    """Whether the reference takes arrays of objects too: it moves, adds or multiplies elements."""
     conditional = False
     """Whether its element reads operands under a condition (`read(k, index, True)`)."""
     inlined = False
@@ -104,6 +110,14 @@ class Op:
         self, strides: tuple[Size, ...], x: ArrayType, **attrs: Any
     ) -> tuple[Size, ...] | None:
         """Views: the result's strides in elements from those of `x`; None where NumPy copies."""
+        raise NotImplementedError
+
+    def batch(self, mapped: tuple[bool, ...], *inputs: Array, **attrs: Any) -> Any:
+        """The results for a batch of items, along a leading axis; `attrs` are those of one item.
+
+        Operands where `mapped` holds have that axis too, the others are shared. An op with
+        several results gives a list of `(result, mapped)`; None leaves it to a loop over the items.
+        """
         raise NotImplementedError
 
     def element(self, read: Callable[..., Expr], index: tuple[Expr, ...], node: Node) -> Expr:

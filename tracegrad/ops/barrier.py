@@ -16,6 +16,7 @@ import numpy as np
 
 from tracegrad.ir.op import Array
 from tracegrad.ir.types import ArrayType
+from tracegrad.ops.batched import Mapped, everywhere
 from tracegrad.ops.op import bind, register
 from tracegrad.ops.shape import Copy
 
@@ -37,6 +38,9 @@ class Barrier(Copy):
     def transpose(self, ct: Array, x: Array, after: Array) -> tuple[Array | None, ...]:
         return (ct,)
 
+    def batch(self, mapped: Mapped, x: Array, after: Array) -> Array:
+        return bind(BARRIER, everywhere(mapped, (x, after))[0], after)
+
 
 class Named(Copy):
     """`y = x`, under a name that a policy may ask for."""
@@ -54,6 +58,9 @@ class Named(Copy):
 
     def transpose(self, ct: Array, x: Array, *, label: str) -> tuple[Array | None, ...]:
         return (bind(NAMED, ct, label=label),)
+
+    def batch(self, mapped: Mapped, x: Array, *, label: str) -> Array:
+        return bind(NAMED, x, label=label)
 
 
 BARRIER, NAMED = register(Barrier()), register(Named())

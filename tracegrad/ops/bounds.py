@@ -12,13 +12,13 @@ import numpy as np
 
 from codegen import expr as ex
 from codegen.expr import Call, Cast, Const, Expr, Var
-from codegen.loops import Accumulate, Assign, Check
+from codegen.loops import Accumulate, Assign, Check, Store
 from tracegrad.ir.dims import Size
-from tracegrad.ir.op import Op
+from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.constant import ARANGE, CONSTANT
 from tracegrad.ops.extent import extent
-from tracegrad.ops.op import register
+from tracegrad.ops.op import bind, register
 
 Reader = Callable[..., Expr]
 
@@ -42,6 +42,9 @@ class Checked(Op):
     def text(self, index: str, *, size: Size, axis: int) -> str:
         return index
 
+    def batch(self, mapped: tuple[bool, ...], index: Array, *, size: Size, axis: int) -> Array:
+        return bind(CHECKED, index, size=size, axis=axis)
+
     def element(self, read: Reader, index: tuple[Expr, ...], node: Any) -> Expr:
         return read(0, index)
 
@@ -61,6 +64,13 @@ class Checked(Op):
         lowering.append(Check(fits, "IndexError", message))
         if not operand.type.rank:
             lowering.scalars[node] = lowering.value(operand, ())
+        elif operand in lowering.arrays:
+            lowering.arrays[node] = lowering.arrays[operand]
+        elif any(reader.op.stored for reader in lowering.graph.uses[node]):
+            array = lowering.allocate(node)
+            with lowering.nest(node.type.shape) as index:
+                value = lowering.value(operand, index)
+                lowering.append(Store(array, index, value, lowering.comment(node)))
 
 
 CHECKED = register(Checked())

@@ -55,6 +55,9 @@ class Cholesky(Op):
         result = _divide_transposed(out, matrix_transpose(_divide_transposed(out, half)))
         return (0.5 * (result + matrix_transpose(result)),)
 
+    def batch(self, mapped: tuple[bool, ...], a: Array) -> Array:
+        return bind(self, a)
+
     def kernel(self, lowering: Any, node: Any) -> None:
         (a,), array = node.inputs, lowering.allocate(node)
         with lowering.nest(a.type.shape) as index:

@@ -37,6 +37,7 @@ class Product(Reduction):
     """
 
     name = short = "prod"
+    by_reference = True
     combine = "multiply"
 
     def identity(self, dtype: np.dtype) -> Any:

@@ -50,6 +50,9 @@ class Determinant(Op):
         """What one step of the elimination contributes."""
         raise NotImplementedError
 
+    def batch(self, mapped: tuple[bool, ...], a: Array) -> Array:
+        return bind(self, a)
+
     def kernel(self, lowering: Any, node: Any) -> None:
         lu, pivots = factors(lowering, node, node.inputs[0])
         batch, dtype = node.type.shape, node.type.dtype

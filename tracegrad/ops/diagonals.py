@@ -32,6 +32,7 @@ class Diagonal(Op):
     """`y[..., k] = x[..., row + k, column + k]` for `length` values of k."""
 
     name = "diagonal"
+    moves = by_reference = True
     linear = (0,)
 
     def infer(self, x: ArrayType, *, row: Size, column: Size, length: Size) -> ArrayType:
@@ -49,6 +50,9 @@ class Diagonal(Op):
         rows, columns = x.type.shape[-2:]
         return (bind(PLACE_DIAGONAL, ct, row=row, column=column, shape=(rows, columns)),)
 
+    def batch(self, mapped: tuple[bool, ...], x: Array, **attrs: Any) -> Array:
+        return bind(DIAGONAL, x, **attrs)
+
     def element(self, read: Reader, index: tuple[Expr, ...], node: Any) -> Expr:
         k, attrs = index[-1], node.attributes
         row, column = extent(attrs["row"]), extent(attrs["column"])
@@ -59,6 +63,7 @@ class PlaceDiagonal(Op):
     """Zeros of `shape` but for `y[..., row + k, column + k] = x[..., k]`."""
 
     name = "place_diagonal"
+    moves = by_reference = True
     linear = (0,)
     weight = 1
     conditional = True
@@ -89,6 +94,9 @@ class PlaceDiagonal(Op):
         self, ct: Array, x: Array, *, row: Size, column: Size, shape: tuple[Size, Size]
     ) -> tuple[Array | None, ...]:
         return (bind(DIAGONAL, ct, row=row, column=column, length=x.type.shape[-1]),)
+
+    def batch(self, mapped: tuple[bool, ...], x: Array, **attrs: Any) -> Array:
+        return bind(PLACE_DIAGONAL, x, **attrs)
 
     def element(self, read: Reader, index: tuple[Expr, ...], node: Any) -> Expr:
         i, j = index[-2:]

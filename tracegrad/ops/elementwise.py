@@ -25,6 +25,7 @@ from codegen.expr import Call, Expr
 from tracegrad.errors import UnsupportedError
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType, dtype_text
+from tracegrad.ops.batched import item_rank, leading
 from tracegrad.ops.broadcast import aligned, broadcast_shapes
 from tracegrad.ops.constant import ASTYPE
 from tracegrad.ops.op import (
@@ -60,6 +61,8 @@ class Masked:
 
 class Elementwise(Op):
     """One scalar function applied to every element of its broadcast operands."""
+
+    pointwise = True
 
     def __init__(
         self,
@@ -159,6 +162,12 @@ class Elementwise(Op):
         return tuple(
             scaled(ct, partial(*inputs, out)) if want and partial is not None else None
             for want, partial in zip(wanted, self.partials, strict=True)
+        )
+
+    def batch(self, mapped: tuple[bool, ...], *inputs: Array) -> Array:
+        rank = max(map(item_rank, inputs, mapped))
+        return apply(
+            self, tuple(leading(x, m, rank) for x, m in zip(inputs, mapped, strict=True)), {}
         )
 
     def differentiable_in(self) -> tuple[bool, ...]:

@@ -23,6 +23,7 @@ from codegen.loops import Accumulate, Store
 from tracegrad.ir.dims import Size, product
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType
+from tracegrad.ops.batched import Mapped, count_of, item_rank, leading, moved
 from tracegrad.ops.bounds import as_integer, is_nonnegative
 from tracegrad.ops.broadcast import Shape, aligned, broadcast_shapes
 from tracegrad.ops.constant import ARANGE
@@ -54,6 +55,13 @@ class Gather(Op):
 
     def transpose(self, ct: Array, x: Array, *indices: Array, axes: Axes):
         return (bind(SCATTER_ADD, ct, *indices, axes=axes, shape=x.type.shape),)
+
+    def batch(self, mapped: Mapped, x: Array, *indices: Array, axes: Axes) -> Array:
+        if not mapped[0]:
+            indices = tuple(_aligned(indices, mapped[1:]))
+            return moved(bind(GATHER, x, *indices, axes=axes), place_of(axes), 0)
+        plan = _Batched(axes, indices, mapped[1:], x.type.shape[0])
+        return plan.item_first(bind(GATHER, x, *plan.indices, axes=plan.axes))
 
     def element(self, read: Reader, index: tuple[Expr, ...], node: Any) -> Expr:
         place = position(read, index, node.inputs, 1, node.inputs[0].type.shape, node)
@@ -102,6 +110,15 @@ class ScatterAdd(Op):
         self, ct: Array, value: Array, *indices: Array, axes: Axes, shape: Shape
     ) -> tuple[Array | None, ...]:
         return (bind(GATHER, ct, *indices, axes=axes),)
+
+    def batch(
+        self, mapped: Mapped, value: Array, *indices: Array, axes: Axes, shape: Shape
+    ) -> Array:
+        count = count_of(mapped, (value, *indices))
+        value = value if mapped[0] else broadcast_to(value, (count, *value.type.shape))
+        plan = _Batched(axes, indices, mapped[1:], count)
+        value = plan.indices_first(value)
+        return bind(SCATTER_ADD, value, *plan.indices, axes=plan.axes, shape=(count, *shape))
 
     def kernel(self, lowering: Any, node: Any) -> None:
         array, value, dtype = lowering.allocate(node, fill=0), node.inputs[0], node.type.dtype
@@ -160,6 +177,16 @@ class ScatterSet(Op):
         d_base = bind(SCATTER_SET, ct, nothing, *indices, axes=axes, unique=unique)
         return d_base, d_value
 
+    def batch(self, mapped: Mapped, *inputs: Array, axes: Axes, unique: bool) -> Array:
+        count = count_of(mapped, inputs)
+        base, value = (
+            x if here else broadcast_to(x, (count, *x.type.shape))
+            for x, here in zip(inputs[:2], mapped[:2], strict=True)
+        )
+        plan = _Batched(axes, inputs[2:], mapped[2:], count)
+        value = plan.indices_first(value)
+        return bind(SCATTER_SET, base, value, *plan.indices, axes=plan.axes, unique=unique)
+
     def jvp(
         self,
         tangents: tuple[Array | None, ...],
@@ -180,6 +207,49 @@ class ScatterSet(Op):
             element = lowering.value(value, index)
             place = position(lowering.reader(node), index, node.inputs, 2, node.type.shape, node)
             lowering.append(Store(array, place, element, lowering.comment(node)))
+
+
+class _Batched:
+    """Indexing of mapped arrays: along one more axis, by the item's number if indices are mapped.
+
+    x[:, idx], idx shared     ->      x[:, :, idx]
+    x[:, idx], idx mapped     ->      x[items, :, idx]
+    """
+
+    def __init__(self, axes: Axes, indices: tuple[Array, ...], mapped: Mapped, count: Size) -> None:
+        shifted = tuple(axis + 1 for axis in axes)
+        self.rank = max(map(item_rank, indices, mapped))
+        self.place = place_of(axes)
+        self.axes, self.indices, self.with_items = shifted, indices, any(mapped)
+        if self.with_items:
+            items = reshape(bind(ARANGE, size=count), (count, *(1,) * self.rank))
+            self.axes, self.indices = (0, *shifted), (items, *_aligned(indices, mapped))
+
+    def item_first(self, gathered: Array) -> Array:
+        """The axes of a gathered array in the order that an item's have, after the leading one."""
+        if self.with_items:
+            return self._block(gathered, 1, self.place + 1)
+        return gathered if place_of(self.axes) else moved(gathered, self.rank, 0)
+
+    def indices_first(self, value: Array) -> Array:
+        """The other way: a value of items as this indexing takes it."""
+        if self.with_items:
+            return self._block(value, self.place + 1, 1)
+        return value if place_of(self.axes) else moved(value, 0, self.rank)
+
+    def _block(self, x: Array, source: int, to: int) -> Array:
+        """The axes that come from the indices moved from `source` to `to`."""
+        if source == to or not self.rank:
+            return x
+        places = range(self.rank)
+        return PUBLIC["moveaxis"](
+            x, tuple(source + at for at in places), tuple(to + at for at in places)
+        )
+
+
+def _aligned(indices: tuple[Array, ...], mapped: Mapped) -> list[Array]:
+    rank = max(map(item_rank, indices, mapped))
+    return [leading(x, here, rank) for x, here in zip(indices, mapped, strict=True)]
 
 
 GATHER = register(Gather())

@@ -20,6 +20,7 @@ from tracegrad.ir.dims import Size, holds, in_figures, quotient, same
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.axes import atleast_1d, atleast_2d, atleast_3d, expand_dims, ravel
+from tracegrad.ops.batched import Mapped, everywhere
 from tracegrad.ops.constant import astype
 from tracegrad.ops.op import (
     PUBLIC,
@@ -39,6 +40,7 @@ class Concatenate(Op):
     """The operands one after the other along `axis`; each cotangent is a slice of the result's."""
 
     name = "concatenate"
+    moves = by_reference = True
     linear = (-1,)
 
     def infer(self, *types: ArrayType, axis: int) -> ArrayType:
@@ -65,6 +67,9 @@ class Concatenate(Op):
             slices(ct, {axis: (start, x.type.shape[axis], 1)})
             for start, x in zip(_starts(inputs, axis), inputs, strict=True)
         )
+
+    def batch(self, mapped: Mapped, *inputs: Array, axis: int) -> Array:
+        return bind(CONCATENATE, *everywhere(mapped, inputs), axis=axis + 1)
 
     def kernel(self, lowering: Any, node: Any) -> None:
         array, axis = lowering.allocate(node), node.attributes["axis"]

@@ -20,6 +20,8 @@ from tracegrad.errors import ShapeError
 from tracegrad.ir.dims import Size, in_figures, product, same
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType
+from tracegrad.ops.axes import moveaxis
+from tracegrad.ops.batched import Mapped, everywhere, leading, regrouped
 from tracegrad.ops.broadcast import Shape, broadcast_shapes
 from tracegrad.ops.constant import astype
 from tracegrad.ops.op import as_operand, bind, public, register, sample, type_of, weak_or_dtype
@@ -34,6 +36,7 @@ class MatMul(Op):
     single matrix for all."""
 
     name = "matmul"
+    by_reference = True
     stored = (0, 1)
     weight = 2
 
@@ -83,6 +86,15 @@ class MatMul(Op):
     ) -> Array:
         return product_rule(lambda x, y: bind(MATMUL, x, y, **attrs), tangents, a, b)
 
+    def batch(self, mapped: Mapped, a: Array, b: Array, *, flip: Flip, stacks: bool) -> Array:
+        """Items that share a matrix are rows (columns) of one product; others are stacks."""
+        if stacks:
+            a, b = everywhere(mapped, (a, b))
+            return _stacks_of_stacks(a, b, flip)
+        if all(mapped):
+            return bind(MATMUL, a, b, flip=flip, stacks=True)
+        return _on_the_left(a, b, flip) if mapped[0] else _on_the_right(a, b, flip)
+
     def kernel(self, lowering: Any, node: Any) -> None:
         names = [
             self._operand(lowering, operand, turned)
@@ -110,6 +122,7 @@ class Dot(Op):
     """
 
     name = "dot"
+    by_reference = True
     weight = 2
 
     def infer(self, a: ArrayType, b: ArrayType) -> ArrayType:
@@ -136,6 +149,25 @@ class Dot(Op):
 
     def jvp(self, tangents: tuple[Array | None, ...], out: Array, a: Array, b: Array):
         return product_rule(lambda x, y: bind(DOT, x, y), tangents, a, b)
+
+    def batch(self, mapped: Mapped, a: Array, b: Array) -> Array:
+        """A shared matrix times many vectors is one product, shared vectors times many matrices
+        one dot; else sums of products, which fuse.
+        """
+        left, right = a.type.rank - mapped[0], b.type.rank - mapped[1]
+        if not all(mapped):
+            if left == right == 1:
+                return bind(DOT, a, b) if mapped[0] else bind(DOT, b, a)
+            if left == 2 and mapped[0]:
+                count, rows, inner = a.type.shape
+                return regrouped(bind(DOT, regrouped(a, (count * rows, inner)), b), (count, rows))
+            if left == 2:
+                return bind(MATMUL, b, a, flip=(False, True), stacks=False)
+            if mapped[0]:
+                return bind(MATMUL, a, b, flip=(False, False), stacks=False)
+        if right == 2:
+            return bind(SUM, regrouped(a, (*a.type.shape, 1)) * b, axis=(1,))
+        return bind(SUM, a * leading(b, mapped[1], left), axis=(left,))
 
     def kernel(self, lowering: Any, node: Any) -> None:
         a, b = node.inputs
@@ -178,6 +210,34 @@ def _of_rank(ct: Array | None, x: Array) -> Array | None:
     if ct is None or ct.type.rank == x.type.rank:
         return ct
     return bind(SUM, ct, axis=(0,))
+
+
+def _on_the_left(a: Array, b: Array, flip: Flip) -> Array:
+    """`a[i] @ b` for all items: their rows are the rows of one matrix."""
+    a = moveaxis(a, 2, 1) if flip[0] else a
+    count, rows, inner = a.type.shape
+    flat = _matmul(regrouped(a, (count * rows, inner)), b, False, flip[1])
+    return regrouped(flat, (count, rows, flat.type.shape[1]))
+
+
+def _on_the_right(a: Array, b: Array, flip: Flip) -> Array:
+    """`a @ b[i]` for all items: their columns are the columns of one matrix, or, where `b` is
+    stored the other way, the rows of the transposed one.
+    """
+    if flip[1]:
+        count, columns, inner = b.type.shape
+        flat = _matmul(regrouped(b, (count * columns, inner)), a, False, not flip[0])
+        return moveaxis(regrouped(flat, (count, columns, flat.type.shape[1])), 2, 1)
+    count, inner, columns = b.type.shape
+    flat = _matmul(a, regrouped(moveaxis(b, 1, 0), (inner, count * columns)), flip[0], False)
+    return moveaxis(regrouped(flat, (flat.type.shape[0], count, columns)), 1, 0)
+
+
+def _stacks_of_stacks(a: Array, b: Array, flip: Flip) -> Array:
+    count, items, *_ = a.type.shape
+    a, b = (regrouped(x, (count * items, *x.type.shape[2:])) for x in (a, b))
+    result = bind(MATMUL, a, b, flip=flip, stacks=True)
+    return regrouped(result, (count, items, *result.type.shape[1:]))
 
 
 def product_rule(

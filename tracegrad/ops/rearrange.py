@@ -29,6 +29,7 @@ class Roll(Op):
     """`y[i] = x[(i - shift) mod n]` along `axis`, `0 <= shift <= n`; the adjoint rolls back."""
 
     name = "roll"
+    moves = by_reference = True
     linear = (0,)
 
     def infer(self, x: ArrayType, *, shift: Size, axis: int) -> ArrayType:
@@ -42,6 +43,9 @@ class Roll(Op):
 
     def transpose(self, ct: Array, x: Array, *, shift: Size, axis: int) -> tuple[Array | None, ...]:
         return (bind(ROLL, ct, shift=x.type.shape[axis] - shift, axis=axis),)
+
+    def batch(self, mapped: tuple[bool, ...], x: Array, *, shift: Size, axis: int) -> Array:
+        return bind(ROLL, x, shift=shift, axis=axis + 1)
 
     def element(self, read: Callable[..., Expr], index: tuple[Expr, ...], node: Any) -> Expr:
         axis = node.attributes["axis"]

@@ -12,6 +12,7 @@ from tracegrad.errors import ShapeError, UnsupportedError
 from tracegrad.ir.dims import Size, in_figures, product, same
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType
+from tracegrad.ops.batched import Mapped, leading
 from tracegrad.ops.broadcast import Shape, aligned, broadcast_extent
 from tracegrad.ops.constant import ASTYPE, SIZE, astype
 from tracegrad.ops.op import PUBLIC, as_operand, bind, public, register, sample, type_of
@@ -45,6 +46,9 @@ class Reduction(Op):
     def text(self, x: str, *, axis: Axes) -> str:
         return f"np.{self.name}({x}, axis={axis[0] if len(axis) == 1 else axis})"
 
+    def batch(self, mapped: Mapped, x: Array, *, axis: Axes) -> Array:
+        return bind(self, x, axis=tuple(at + 1 for at in axis))
+
     def work(self, node: Any) -> tuple[float, Size]:
         return self.weight, node.inputs[0].type.size
 
@@ -53,6 +57,7 @@ class Sum(Reduction):
     """`y = sum of x over axis`  =>  `d_x = d_y spread over axis`."""
 
     name = "sum"
+    by_reference = True
     linear = (0,)
 
     def identity(self, dtype: np.dtype) -> Any:
@@ -69,6 +74,7 @@ class BroadcastTo(Op):
     """`y[..., i] = x[i]`  =>  `d_x = ` the sum of `d_y` over the new and the stretched axes."""
 
     name = "broadcast_to"
+    moves = by_reference = True
     linear = (0,)
 
     def infer(self, x: ArrayType, *, shape: Shape) -> ArrayType:
@@ -89,6 +95,10 @@ class BroadcastTo(Op):
 
     def transpose(self, ct: Array, x: Array, *, shape: Shape) -> tuple[Array | None, ...]:
         return (unbroadcast(ct, x.type),)
+
+    def batch(self, mapped: Mapped, x: Array, *, shape: Shape) -> Array:
+        count = x.type.shape[0]
+        return bind(BROADCAST_TO, leading(x, True, len(shape)), shape=(count, *shape))
 
     def element(self, read: Reader, index: tuple[Expr, ...], node: Any) -> Expr:
         return read(0, aligned(index, node.inputs[0].type.shape))

@@ -19,6 +19,7 @@ from codegen.expr import Call, Const, Expr, Load, Var
 from codegen.loops import Alloc, Assign, Store
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType
+from tracegrad.ops.batched import Mapped, everywhere
 from tracegrad.ops.op import bind, register
 
 
@@ -38,6 +39,9 @@ class Running(Op):
 
     def infer(self, *types: ArrayType, axis: int, reverse: bool) -> ArrayType:
         return types[0]
+
+    def batch(self, mapped: Mapped, *inputs: Array, axis: int, reverse: bool) -> Array:
+        return bind(self, *everywhere(mapped, inputs), axis=axis + 1, reverse=reverse)
 
     def kernel(self, lowering: Any, node: Any) -> None:
         """Row by row along `axis`, with the states of the row's elements in `carry`."""
@@ -80,6 +84,7 @@ class CumSum(Running):
     """`y[i] = x[0] + ... + x[i]`  =>  `d_x[i] = d_y[i] + ... + d_y[-1]`."""
 
     name = "cumsum"
+    by_reference = True
     linear = (0,)
 
     def step(self, state: Expr, operands: tuple[Expr, ...], dtype: np.dtype) -> Expr:

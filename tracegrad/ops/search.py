@@ -17,8 +17,9 @@ from codegen.expr import Call, Const, Expr, Load, Select, Var
 from codegen.loops import Accumulate, Alloc, Assign, Store
 from tracegrad.errors import ShapeError
 from tracegrad.ir.dims import holds, product
-from tracegrad.ir.op import Op
+from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType
+from tracegrad.ops.batched import Mapped, regrouped
 from tracegrad.ops.constant import astype
 from tracegrad.ops.extremes import highest, lowest
 from tracegrad.ops.op import as_operand, bind, public, register, sample, type_of
@@ -49,6 +50,12 @@ class Position(Op):
 
     def text(self, x: str, *, axis: int | None) -> str:
         return f"np.{self.name}({x})" if axis is None else f"np.{self.name}({x}, axis={axis})"
+
+    def batch(self, mapped: Mapped, x: Array, *, axis: int | None) -> Array:
+        if axis is None:
+            count, *rest = x.type.shape
+            return bind(self, regrouped(x, (count, product(tuple(rest)))), axis=1)
+        return bind(self, x, axis=axis + 1)
 
     def wins(self, value: Expr, best: Expr) -> Expr:
         """`value > best`, or `value` is the first NaN."""

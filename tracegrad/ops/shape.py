@@ -17,12 +17,14 @@ from tracegrad.ops.broadcast import Shape
 from tracegrad.ops.op import SizeValue, as_operand, bind, public, register, type_of
 
 Reader = Callable[..., Expr]
+Mapped = tuple[bool, ...]
 
 
 class Reshape(Op):
     """The elements in row-major order under another shape  =>  `d_x = reshape(d_y, x.shape)`."""
 
     name = "reshape"
+    moves = by_reference = True
     linear = (0,)
 
     def infer(self, x: ArrayType, *, shape: Shape) -> ArrayType:
@@ -38,6 +40,9 @@ class Reshape(Op):
 
     def transpose(self, ct: Array, x: Array, *, shape: Shape) -> tuple[Array | None, ...]:
         return (bind(RESHAPE, ct, shape=x.type.shape),)
+
+    def batch(self, mapped: Mapped, x: Array, *, shape: Shape) -> Array:
+        return bind(RESHAPE, x, shape=(x.type.shape[0], *shape))
 
     def put(self, base: Array, value: Array, *, shape: Shape) -> Array:
         return bind(RESHAPE, value, shape=base.type.shape)
@@ -60,6 +65,7 @@ class Transpose(Op):
     """Axes permuted, `y = x.transpose(axes)`  =>  `d_x = d_y` permuted back."""
 
     name = "transpose"
+    moves = by_reference = True
     linear = (0,)
 
     def infer(self, x: ArrayType, *, axes: tuple[int, ...]) -> ArrayType:
@@ -73,6 +79,9 @@ class Transpose(Op):
 
     def transpose(self, ct: Array, x: Array, *, axes: tuple[int, ...]) -> tuple[Array | None, ...]:
         return (bind(TRANSPOSE, ct, axes=inverse(axes)),)
+
+    def batch(self, mapped: Mapped, x: Array, *, axes: tuple[int, ...]) -> Array:
+        return bind(TRANSPOSE, x, axes=(0, *(axis + 1 for axis in axes)))
 
     def put(self, base: Array, value: Array, *, axes: tuple[int, ...]) -> Array:
         return bind(TRANSPOSE, value, axes=inverse(axes))
@@ -88,6 +97,7 @@ class Copy(Op):
     """`y = x`, a value of its own: `np.copy`, and the arguments that a transformation separates."""
 
     name = "copy"
+    pointwise = True
     linear = (0,)
 
     def infer(self, x: ArrayType) -> ArrayType:
@@ -101,6 +111,9 @@ class Copy(Op):
 
     def transpose(self, ct: Array, x: Array) -> tuple[Array | None, ...]:
         return (ct,)
+
+    def batch(self, mapped: Mapped, x: Array) -> Array:
+        return bind(self, x)
 
     def element(self, read: Reader, index: tuple[Expr, ...], node: Any) -> Expr:
         return read(0, index)

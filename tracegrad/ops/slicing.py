@@ -14,6 +14,7 @@ from codegen.expr import Const, Expr, Select
 from codegen.loops import Accumulate, Store
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType
+from tracegrad.ops.batched import Mapped, everywhere
 from tracegrad.ops.broadcast import Shape
 from tracegrad.ops.op import as_operand, bind, register, sample, type_of
 from tracegrad.ops.reduction import broadcast_to
@@ -36,6 +37,7 @@ class Slice(Op):
     """`y[i] = x[start + step*i]` along each axis  =>  `d_x` is zero outside of the region."""
 
     name = "slice"
+    moves = by_reference = True
     linear = (0,)
 
     def infer(self, x: ArrayType, *, at: Region) -> ArrayType:
@@ -49,6 +51,9 @@ class Slice(Op):
 
     def transpose(self, ct: Array, x: Array, *, at: Region) -> tuple[Array | None, ...]:
         return (bind(PLACE, ct, at=at, shape=x.type.shape),)
+
+    def batch(self, mapped: Mapped, x: Array, *, at: Region) -> Array:
+        return bind(SLICE, x, at=(None, *at))
 
     def put(self, base: Array, value: Array, *, at: Region) -> Array:
         return bind(UPDATE, base, value, at=at)
@@ -68,6 +73,7 @@ class Place(Op):
     """Zeros of `shape` with `x` in a region; the adjoint of the slice, and it of this."""
 
     name = "place"
+    moves = by_reference = True
     linear = (0,)
     weight = 1
     conditional = True
@@ -92,6 +98,9 @@ class Place(Op):
     ) -> tuple[Array | None, ...]:
         return (bind(SLICE, ct, at=at),)
 
+    def batch(self, mapped: Mapped, x: Array, *, at: Region, shape: Shape) -> Array:
+        return bind(PLACE, x, at=(None, *at), shape=(x.type.shape[0], *shape))
+
     def element(self, read: Reader, index: tuple[Expr, ...], node: Any) -> Expr:
         attrs, dtype = node.attributes, node.type.dtype
         condition, position = covered(index, attrs["at"], attrs["shape"])
@@ -107,6 +116,7 @@ class Update(Op):
     """
 
     name = "update"
+    moves = by_reference = True
     linear = (0, 1)
     overwrites = 0
 
@@ -127,6 +137,9 @@ class Update(Op):
     def transpose(self, ct: Array, base: Array, value: Array, *, at: Region):
         d_value = bind(SLICE, ct, at=at)
         return bind(UPDATE, ct, zeros(d_value.type), at=at), d_value
+
+    def batch(self, mapped: Mapped, *inputs: Array, at: Region) -> Array:
+        return bind(UPDATE, *everywhere(mapped, inputs), at=(None, *at))
 
     def jvp(self, tangents: tuple[Array | None, ...], out: Array, base: Array, value: Array, *, at):
         t_base, t_value = tangents
@@ -152,6 +165,7 @@ class AddAt(Op):
     """
 
     name = "add_at"
+    by_reference = True
     linear = (0, 1)
     overwrites = 0
 
@@ -171,6 +185,9 @@ class AddAt(Op):
 
     def transpose(self, ct: Array, base: Array, value: Array, *, at: Region):
         return ct, bind(SLICE, ct, at=at)
+
+    def batch(self, mapped: Mapped, *inputs: Array, at: Region) -> Array:
+        return bind(ADD_AT, *everywhere(mapped, inputs), at=(None, *at))
 
     def jvp(self, tangents: tuple[Array | None, ...], out: Array, base: Array, value: Array, *, at):
         t_base, t_value = tangents

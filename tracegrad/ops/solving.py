@@ -18,10 +18,11 @@ import numpy as np
 from codegen import expr as ex
 from codegen.expr import Const, Var
 from codegen.loops import Alloc, Check, LibraryCall, Store
-from tracegrad.ir.dims import Size
+from tracegrad.ir.dims import Size, product
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType
-from tracegrad.ops.axes import matrix_transpose, moveaxis, squeeze
+from tracegrad.ops.axes import expand_dims, matrix_transpose, moveaxis, squeeze
+from tracegrad.ops.batched import Mapped, everywhere, regrouped
 from tracegrad.ops.grids import tril, triu
 from tracegrad.ops.linalg import check_fit, eye_like, matrices, outer, square, system
 from tracegrad.ops.matmul import matmul
@@ -100,12 +101,30 @@ class Solve(Op):
         """`t_x = solve(a, t_b - t_a @ x)`."""
         return bind(SOLVE, a, moved(lambda t: t, tangents, out, flip), flip=flip)
 
+    def batch(self, mapped: Mapped, a: Array, b: Array, *, flip: bool) -> Array:
+        return systems(SOLVE, mapped, a, b, flip=flip)
+
     def kernel(self, lowering: Any, node: Any) -> None:
         flip = flag(node.attributes["flip"])
         solve_in_place(lowering, node, "lu_solve", *factors(lowering, node, node.inputs[0]), flip)
 
 
 SOLVE = register(Solve())
+
+
+def systems(op: Op, mapped: Mapped, a: Array, b: Array, **attrs: Any) -> Array:
+    """A batch of systems: right-hand sides of one matrix become its columns, others stacks."""
+    side = a.type.rank - mapped[0]
+    vector = b.type.rank - mapped[1] < side
+    if not mapped[0] and side == 2:
+        columns = moveaxis(b, 0, -1)
+        rows, *others = columns.type.shape
+        x = bind(op, a, regrouped(columns, (rows, product(tuple(others)))), **attrs)
+        return moveaxis(regrouped(x, (rows, *others)), -1, 0)
+    a, b = everywhere(mapped, (a, b))
+    if not vector:
+        return bind(op, a, b, **attrs)
+    return squeeze(bind(op, a, expand_dims(b, -1), **attrs), -1)
 
 
 def moved(
@@ -189,6 +208,9 @@ class SolveTriangular(Op):
     ) -> Array:
         b = moved(lambda t: triangle(t, lower, unit), tangents, out, flip)
         return bind(SOLVE_TRIANGULAR, a, b, lower=lower, flip=flip, unit=unit)
+
+    def batch(self, mapped: Mapped, a: Array, b: Array, **attrs: Any) -> Array:
+        return systems(SOLVE_TRIANGULAR, mapped, a, b, **attrs)
 
     def kernel(self, lowering: Any, node: Any) -> None:
         flags = [flag(node.attributes[name]) for name in ("lower", "flip", "unit")]

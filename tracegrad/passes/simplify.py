@@ -24,6 +24,7 @@ from tracegrad.ops.constant import ARANGE, CONSTANT, SIZE
 from tracegrad.ops.reduction import BROADCAST_TO
 from tracegrad.ops.shape import RESHAPE, TRANSPOSE
 from tracegrad.ops.slicing import ADD_AT, PLACE, SLICE, is_thin
+from tracegrad.passes import elements
 from tracegrad.passes.pieces import side_by_side
 from tracegrad.passes.prune import prune
 from tracegrad.passes.turn import turn_products
@@ -239,6 +240,9 @@ def _is_thin_place(node: Node) -> bool:
 
 def _added_at(builder: Builder, base: Node, placed: Node, like: Node) -> Node:
     attrs = (("at", placed.attributes["at"]),)
+    element = elements.added(builder, base, placed.inputs[0], placed.attributes["at"], like)
+    if element is not None:
+        return element
     return builder.node(ADD_AT, (base, placed.inputs[0]), attrs, like.name, like.source)
 
 
@@ -263,7 +267,10 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "broadcast_to": (_broadcast,),
     "matmul": (_matmul,),
     "dot": (_dot,),
-    "slice": (_whole_slice,),
+    "slice": (
+        elements.read,
+        _whole_slice,
+    ),
     "update": (_update,),
     "checked": (_checked,),
     "where": (_where,),

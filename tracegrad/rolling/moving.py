@@ -34,6 +34,8 @@ class Motion:
 
 def motions(regions: Sequence[Region]) -> list[Motion] | None:
     """How each part that changes does so; None if it is not only the position that changes."""
+    if len({len(region) for region in regions}) > 1:
+        return None
     found = []
     for axis, parts in enumerate(zip(*regions, strict=True)):
         if all(part == parts[0] for part in parts):

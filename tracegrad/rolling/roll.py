@@ -66,7 +66,7 @@ class Roller:
         if self.least == FEWEST:
             outputs = joined(self.trace, program(outputs, self.given))
         for where, why in self._failed.items():
-            self.trace.note(f"{where}: left unrolled, {why}")
+            self.trace.note("loops", f"{where}: left unrolled, {why}")
         return outputs
 
     def _kind(self, number: int, node: Node) -> int:
@@ -120,7 +120,8 @@ class Roller:
             closed.body = self._shared(closed.body)
             self._failed.pop(description(source), None)
             self.trace.note(
-                f"{description(source)}: rolled, {run.count} steps of {run.period} operations"
+                "loops",
+                f"{description(source)}: rolled, {run.count} steps of {run.period} operations",
             )
             return closed
         return None

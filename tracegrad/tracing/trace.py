@@ -77,6 +77,10 @@ class Trace:
         self.attributed: Source | None = None
         """While a derivative rule runs: the user's expression that it differentiates."""
         self.parent: Trace | None = None
+        self.straight: set[Node] = set()
+        """Results of straight-line code on numbers, which is not to be rolled into loops."""
+        self.of_item = False
+        """Whether this is the program of one item of a batch."""
         self.superseded: dict[Node, Node] = {}
         self.captured: dict[Node, Node] = {}
         """A body's own inputs for values of the enclosing trace that it reads."""
@@ -86,9 +90,9 @@ class Trace:
         """The present state of each random number generator that was met."""
         self.drawn: dict[str, None] = {}
         """The generators that were drawn from, in order."""
+        self.notes: list[tuple[str, str]] = []
+        """What `explain()` is to say about the program: `("vmap", "f: all items at once")`."""
         self.finished = False
-        self.notes: list[str] = []
-        """What `explain()` is to say about the program: which loops were rolled."""
         self.unrolled: list[range] = []
         """The serial numbers of nodes that are to stay unrolled."""
         self._moved_unrolled: set[int] = set()
@@ -170,12 +174,12 @@ class Trace:
                 self.names.setdefault(made, node.name)
         return [new[node] for node in graph.outputs]
 
-    def note(self, text: str) -> None:
+    def note(self, about: str, text: str) -> None:
         """Have `explain()` say something about the program around."""
         if self.parent is not None:
-            self.parent.note(text)
-        elif text not in self.notes:
-            self.notes.append(text)
+            self.parent.note(about, text)
+        elif (about, text) not in self.notes:
+            self.notes.append((about, text))
 
     def rolled(
         self, outputs: Sequence[Node], keep: Collection[Node] = (), since: int = 0
@@ -184,6 +188,7 @@ class Trace:
 
         Nodes of `keep`, and those numbered below `since`, stay what they are.
         """
+        keep = {*keep, *self.straight}
         if self._resumed or next_serial() - max(since, self._begun) < FEWEST_NODES:
             return tuple(outputs)
         return rolling.roll(self, self._current(outputs, {*keep, *self.inputs}, since), keep, since)
