@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -330,6 +334,21 @@ def test_vmap_draws_item_after_item():
     assert np.array_equal(found[0], np.stack([a for a, _ in expected]))
     assert np.array_equal(found[1], np.stack([b for _, b in expected]))
     assert eager.random() == compiled.random()
+
+
+def test_without_numba_s_compiler():
+    """Every kind of draw, as plain Python: NUMBA_DISABLE_JIT=1."""
+    root = str(Path(__file__).parents[1])
+    code = (
+        "import numpy as np; from tests.test_random import CALLS, same\n"
+        "for call in CALLS.values(): same(call)\n"
+        "print('the same')"
+    )
+    env = {**os.environ, "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": root}
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=env, cwd=root
+    )
+    assert found.stdout.strip() == "the same", found.stderr
 
 
 def test_inside_njit():

@@ -107,6 +107,7 @@ def fingerprint() -> str:
     """All the text of this package that compiled code may contain."""
     libraries = (blas, lapack, orthogonal, products)
     parts = (*libraries, extremes, launching, results, sums, threads, versions)
-    draws = [Path(__file__).with_name(f"{name}.py") for name in ("distributions", "draws")]
+    names = ("distributions", "draws", "interpreted")
+    draws = [Path(__file__).with_name(f"{name}.py") for name in names]
     texts = "".join(path.read_text("utf-8") for path in draws)
     return texts + "".join(inspect.getsource(module) for module in parts)

@@ -17,21 +17,15 @@ import numpy as np
 from llvmlite import binding as llvm
 from llvmlite import ir
 from numba import njit, types
-from numba.core import cgutils
+from numba.core import cgutils, config
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
+from codegen.library import interpreted
 from codegen.library.distributions import DISTRIBUTIONS, FILLS, SYMBOL, Distribution
 
 DOUBLE, FLOAT, WORD, BYTE = ir.DoubleType(), ir.FloatType(), ir.IntType(64), ir.IntType(8)
-SCRATCH = 64
-"""Words for NumPy's `binomial_t`, which has fewer than 20; all zero means nothing is known yet."""
-
-
-@functools.cache
-def extension() -> ctypes.CDLL:
-    """The library with NumPy's distributions."""
-    return ctypes.CDLL(np.random._generator.__file__)  # pyright: ignore[reportAttributeAccessIssue]
+COMPILED = not vars(config)["DISABLE_JIT"]
 
 
 def register(name: str) -> str:
@@ -39,7 +33,7 @@ def register(name: str) -> str:
     symbol = SYMBOL + name
     if not llvm.address_of_symbol(symbol):
         try:
-            address = ctypes.cast(getattr(extension(), name), ctypes.c_void_p).value
+            address = ctypes.cast(getattr(interpreted.extension(), name), ctypes.c_void_p).value
         except AttributeError:
             raise ImportError(
                 f"this build of NumPy does not export {name}: draw the numbers before the call "
@@ -139,8 +133,8 @@ def typed_binomial(typing_context: Any, n: Any, p: Any, rng: Any, out: Any) -> A
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         site = Site(context, builder, signature, values)
         state, array = site.state(2), site.array(3)
-        scratch = cgutils.alloca_once(builder, ir.ArrayType(WORD, SCRATCH))
-        builder.store(ir.Constant(ir.ArrayType(WORD, SCRATCH), None), scratch)
+        scratch = cgutils.alloca_once(builder, ir.ArrayType(WORD, interpreted.SCRATCH))
+        builder.store(ir.Constant(ir.ArrayType(WORD, interpreted.SCRATCH), None), scratch)
         room = builder.bitcast(scratch, BYTE.as_pointer())
         with cgutils.for_range(builder, array.nitems) as loop:
             count, chance = site.element(0, loop.index), site.element(1, loop.index)
@@ -176,8 +170,7 @@ def typed_integers(typing_context: Any, low: Any, span: Any, rng: Any, out: Any)
     return types.void(types.int64, types.int64, types.intp, out), generate
 
 
-@intrinsic
-def bounded(typing_context: Any, rng: Any, largest: Any) -> Any:
+def typed_bounded(typing_context: Any, rng: Any, largest: Any) -> Any:
     """An integer from 0 to `largest`, both included."""
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -189,8 +182,7 @@ def bounded(typing_context: Any, rng: Any, largest: Any) -> Any:
     return types.int64(types.intp, types.int64), generate
 
 
-@intrinsic
-def interval(typing_context: Any, rng: Any, largest: Any) -> Any:
+def typed_interval(typing_context: Any, rng: Any, largest: Any) -> Any:
     """The same by rejection of masked bits, which is another sequence of numbers."""
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -221,8 +213,8 @@ def address(typing_context: Any, generator: Any) -> Any:
     return types.intp(generator), generate
 
 
-up_to: Any = bounded
-masked_up_to: Any = interval
+up_to: Any = intrinsic(typed_bounded) if COMPILED else interpreted.bounded
+masked_up_to: Any = intrinsic(typed_interval) if COMPILED else interpreted.interval
 
 
 @njit(nogil=True)
@@ -273,20 +265,19 @@ def sample(population: int, shuffled: bool, rng: int, out: Any) -> None:
         shuffle(out, 1, rng)
 
 
-MADE = {
-    "binomial": lambda: intrinsic(typed_binomial),
-    "integers": lambda: intrinsic(typed_integers),
-}
-
-
 @functools.cache
 def draw(name: str) -> Any:
-    """The function of that name for generated modules."""
+    """The function of that name for generated modules; without numba's compiler a plain one."""
+    if not COMPILED:
+        return interpreted.draw(name)
     if name in MADE:
-        return MADE[name]()
+        return intrinsic(MADE[name])
     if name in FILLS:
         return intrinsic(typed_fill(FILLS[name]))
     return intrinsic(typed_elements(DISTRIBUTIONS[name]))
+
+
+MADE = {"binomial": typed_binomial, "integers": typed_integers}
 
 
 def __getattr__(name: str) -> Any:
