@@ -185,6 +185,7 @@ FOUND = (
     ("jvp", "while", "jacrev"),  # the number of steps of a loop of an outer trace
     ("jvp", "cond", "cond"),  # a region in a body, around a value from outside of it
     ("while", "hessian", "vjp"),  # the bound of a loop that is differentiated in another loop
+    ("while", "jacfwd", "vjp"),  # the number of steps of one step of another loop
     ("custom_jvp", "hessian", "cond"),  # a rule with a loop inside, transposed
 )
 """Combinations that have been wrong once."""
@@ -232,3 +233,26 @@ def test_found(names: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(("number", "names"), combinations(DRAWN))
 def test_nested(number: int, names: tuple[str, ...]) -> None:
     check(number, names)
+
+
+def test_steps_that_differ_from_item_to_item() -> None:
+    """The number of steps of a loop inside of a loop is that of the step at hand, backwards too."""
+
+    def f(x: Any) -> Any:
+        def body(c: Any, count: Any) -> Any:
+            y = tg.while_loop(
+                lambda s: s[0] < count, lambda s: (s[0] + 1, np.sin(s[1]) * s[1] + 0.3), (0, c * x)
+            )[1]
+            return y, np.sum(y)
+
+        return np.sum(tg.scan(body, x, np.array([1, 4, 2, 0, 3]))[1])
+
+    x = np.array([0.3, 0.4])
+    run, gradient = tg.trace(f), tg.grad(f)(x)
+    expected = [slope(run, x, e) for e in np.eye(2)]
+    np.testing.assert_allclose(gradient, expected, rtol=1e-8)
+    np.testing.assert_allclose(oracle.interpreted(tg.grad(f), x)[0], gradient, rtol=1e-13)
+    matrix = [slope(lambda z: oracle.interpreted(tg.grad(f), z)[0], x, e) for e in np.eye(2)]
+    np.testing.assert_allclose(
+        oracle.interpreted(tg.hessian(f), x)[0], matrix, rtol=1e-7, atol=1e-8
+    )

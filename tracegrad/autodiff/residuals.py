@@ -258,6 +258,7 @@ def _choose(
         work = compute_cost(node) + (keep_cost(node) if node in in_memory else 0.0)
         again = INFINITE if once and node not in ragged else runs * work
         network.edge("source", computed, again)
+        # A bound is made again of the number that it binds: its symbol must be known here too.
         keep = INFINITE if node in ragged or node.op is BOUND else keep_cost(node)
         network.edge(computed, at_hand, 0.0 if node in free else keep)
         for operand in node.inputs:
