@@ -480,7 +480,7 @@ def test_unrolled_loops_stay() -> None:
 def test_why_a_loop_stays_is_explained() -> None:
     traced = tg.trace(irregular_values)
     version, _ = traced.version_for((X,), {})
-    (note,) = (note for note in version.graph.notes if "left unrolled" in note)
+    (note,) = (note for _, note in version.graph.notes if "left unrolled" in note)
     assert note.startswith("for t in range(60) at line ")
 
 

@@ -46,6 +46,8 @@ JACOBIANS: dict[str, tuple[Callable[..., Any], tuple[Any, ...], int]] = {
     "block, a product": (lambda x: x.reshape(4, 5) @ STACK[0].T, (X,), 5),
     "block, from the left": (lambda x: STACK[0] @ x.reshape(4, 5).T, (X,), 5),
     "block, stacks": (lambda x: STACK @ x.reshape(4, 5, 1), (X,), 5),
+    "block, one matrix for all": (lambda x: STACK[0] @ x.reshape(4, 5, 1), (X,), 5),
+    "block, a vector": (lambda x: x[:5] @ x[5:].reshape(5, 3), (X,), 10),
     "a scan that carries": (lambda x: tg.scan(lambda c, v: (c + v, c * v), 0.0, x)[1], (X,), 20),
     "a scan of neighbours": (lambda x: tg.scan(lambda c, v: (v, c * v), 0.0, x)[1], (X,), 2),
     "maxima of rows": (lambda x: np.max(x.reshape(4, 5), axis=1), (X,), 1),

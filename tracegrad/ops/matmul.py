@@ -89,8 +89,7 @@ class MatMul(Op):
     def batch(self, mapped: Mapped, a: Array, b: Array, *, flip: Flip, stacks: bool) -> Array:
         """Items that share a matrix are rows (columns) of one product; others are stacks."""
         if stacks:
-            a, b = everywhere(mapped, (a, b))
-            return _stacks_of_stacks(a, b, flip)
+            return _stacks_of_stacks(mapped, a, b, flip)
         if all(mapped):
             return bind(MATMUL, a, b, flip=flip, stacks=True)
         return _on_the_left(a, b, flip) if mapped[0] else _on_the_right(a, b, flip)
@@ -233,11 +232,28 @@ def _on_the_right(a: Array, b: Array, flip: Flip) -> Array:
     return moveaxis(regrouped(flat, (flat.type.shape[0], count, columns)), 1, 0)
 
 
-def _stacks_of_stacks(a: Array, b: Array, flip: Flip) -> Array:
-    count, items, *_ = a.type.shape
-    a, b = (regrouped(x, (count * items, *x.type.shape[2:])) for x in (a, b))
+def _stacks_of_stacks(mapped: Mapped, a: Array, b: Array, flip: Flip) -> Array:
+    """Stacks for each item as one long stack; a single matrix that all share stays one."""
+    ranks = a.type.rank - mapped[0], b.type.rank - mapped[1]
+    single = [rank == 2 and not here for rank, here in zip(ranks, mapped, strict=True)]
+    if not any(single):
+        a, b = everywhere(mapped, (a, b))
+        items = a.type.shape[1] if ranks[0] == 3 else b.type.shape[1]
+        a, b = (_for_each(x, items) if x.type.rank == 3 else x for x in (a, b))
+    count, items, *_ = (b if single[0] else a).type.shape
+    a, b = (
+        x if alone else regrouped(x, (count * items, *x.type.shape[2:]))
+        for x, alone in zip((a, b), single, strict=True)
+    )
     result = bind(MATMUL, a, b, flip=flip, stacks=True)
     return regrouped(result, (count, items, *result.type.shape[1:]))
+
+
+def _for_each(x: Array, items: Size) -> Array:
+    """One matrix per item of a batch, repeated for every matrix of its stack."""
+    count, rows, columns = x.type.shape
+    single = regrouped(x, (count, 1, rows, columns))
+    return broadcast_to(single, (count, items, rows, columns))
 
 
 def product_rule(

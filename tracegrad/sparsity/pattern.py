@@ -395,24 +395,19 @@ def products(
     left, right = map(numbered, shapes)
     left = np.swapaxes(left, -1, -2) if flip[0] else left
     right = np.swapaxes(right, -1, -2) if flip[1] else right
-    outer = left.shape[:-1] + right.shape[len(right.shape) - 1 :] * (right.ndim > 1)
-    inner = (right.ndim > 1) * 1
-    rest = left.shape[:-1]
-    along = [
-        (rows[0], left.reshape(size(rest), -1), spread(rest + (1,) * inner, outer)),
-        (rows[1], np.moveaxis(right, max(right.ndim - 2, 0), -1), None),
+    row, column = left.shape[-2:-1], right.shape[-1:] if right.ndim > 1 else ()
+    outer = (left.shape[:-2] or right.shape[:-2]) + row + column
+    across = np.moveaxis(right, max(right.ndim - 2, 0), -1)
+    parts = [
+        (rows[0], left, (*left.shape[:-1], *(1,) * len(column))),
+        (rows[1], across, (*right.shape[:-2], *(1,) * len(row), *column)),
     ]
     found = []
-    for r, members, where in along:
+    for r, members, shape in parts:
         if r is None:
             continue
         table = members.reshape(-1, members.shape[-1])
         target = np.empty(height(r), np.int64)
         target[table.ravel()] = np.repeat(np.arange(len(table)), table.shape[1])
-        joined = grouped(r, target, len(table))
-        if where is None:
-            stack = right.shape[:-2] + right.shape[-1:] if right.ndim > 1 else ()
-            lead = (1,) * (left.ndim - 1 - len(right.shape[:-2]))
-            where = spread(right.shape[:-2] + lead + stack[len(right.shape[:-2]) :], outer)
-        found.append(picked(joined, where))
+        found.append(picked(grouped(r, target, len(table)), spread(shape, outer)))
     return found
