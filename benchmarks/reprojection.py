@@ -1,4 +1,4 @@
-"""Jacobians of 30,000 reprojection residuals (bundle adjustment of ADBench), 14 inputs by 2 each."""
+"""Jacobians of 30,000 reprojection residuals (ADBench's bundle adjustment): 2 by 14 each."""
 
 from __future__ import annotations
 
