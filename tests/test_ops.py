@@ -45,6 +45,7 @@ CONTROL = {
     "branch",
     "loop",
     "repeat",
+    "within",
     "call",
     "checkpoint",
     "foreign",

@@ -422,3 +422,54 @@ def test_errors_of_branches(program: Callable[..., Any], message: str, line: str
 def test_without_it_the_error_says_so() -> None:
     with pytest.raises(tg.TraceError, match="python_control_flow=True"):
         tg.trace(absolute)(X)
+
+
+def stencil(x: Any) -> Any:
+    n, m = x.shape
+    out = np.zeros_like(x)
+    for i in tg.range(1, n):
+        for j in tg.range(1, m):
+            out[i, j] = 0.5 * out[i - 1, j] + x[i, j] * out[i, j - 1] + x[i - 1, j - 1]
+    return np.sum(out)
+
+
+def filtered(x: Any) -> Any:
+    out = np.zeros_like(x)
+    for i in range(x.shape[0]):
+        if x[i] > 0:
+            out[i] = x[i] ** 2
+        else:
+            out[i] -= x[i]
+    return np.sum(out * out)
+
+
+def test_loops_write_in_place_without_checks_or_copies() -> None:
+    """One array for the result, none per step, no copy of it, no check of indices that count."""
+    f = tg.trace(stencil)
+    x = RNG.normal(size=(4, 5))
+    np.testing.assert_allclose(f(x), stencil(x))
+    direction = RNG.normal(size=(4, 5))
+    slope = (stencil(x + 1e-6 * direction) - stencil(x - 1e-6 * direction)) / 2e-6
+    np.testing.assert_allclose(np.sum(f.grad(x) * direction), slope, rtol=1e-6)
+    text = str(f.source(x, which="primal"))
+    assert text.count("np.empty") == 1
+    assert "in_bounds" not in text
+    gradient = str(f.grad.source(x))
+    assert "in_bounds" not in gradient
+    assert "np.empty((n - 1, m - 1, n, m))" not in gradient  # the array of every step
+    g = tg.trace(filtered, python_control_flow=True)
+    y = RNG.normal(size=6)
+    np.testing.assert_allclose(g(y), filtered(y))
+    assert str(g.source(y, which="primal")).count("np.empty") == 1
+
+
+def test_an_index_that_may_leave_the_array_is_checked() -> None:
+    @tg.trace
+    def shifted(x: Any) -> Any:
+        s = 0.0
+        for i in tg.range(x.shape[0]):
+            s += x[i + 1]
+        return s
+
+    with pytest.raises(IndexError):
+        shifted(np.ones(3))

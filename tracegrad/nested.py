@@ -6,7 +6,7 @@ Its inputs are what the loop gives them; codegen's scheduler moves its buffers o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -26,10 +26,18 @@ Place = str | Expr
 class Nested(Lowering):
     """A body being lowered inside `outer`."""
 
-    def __init__(self, outer: Lowering, graph: Graph, carried: Sequence[Node] = ()) -> None:
-        """`carried`: the inputs that are carries; the first outputs are their next values."""
+    def __init__(
+        self,
+        outer: Lowering,
+        graph: Graph,
+        carried: Sequence[Node] = (),
+        own: Iterable[Node] = (),
+    ) -> None:
+        """`carried`: the inputs that are carries; the first outputs are their next values. `own`:
+        further inputs whose memory the body may write to.
+        """
         self.graph, self.name = graph, outer.name
-        planned = plan(graph, own=overwritten(graph, carried))
+        planned = plan(graph, own=overwritten(graph, carried) | frozenset(own))
         self.stored, self.taken = planned.stored, planned.taken
         self.returned = set()
         self.namer, self.body, self.scopes = outer.namer, outer.body, outer.scopes
@@ -115,17 +123,38 @@ def overwritten(graph: Graph, carried: Sequence[Node]) -> frozenset[Node]:
     """The carries that become their next values by writes in place: their memory is written to."""
     found = set()
     for carry, output in zip(carried, graph.outputs, strict=False):
-        while output.op.overwrites is not None:
-            output = output.inputs[output.op.overwrites]
-            if output is carry:
+        before = _before_writes(output)
+        while before is not None:
+            if before is carry:
                 found.add(carry)
+            before = _before_writes(before)
     return frozenset(found)
+
+
+def _before_writes(node: Node) -> Node | None:
+    """What a value is made from by writes into its memory: in place, in a loop, or in a branch."""
+    if node.op.overwrites is not None:
+        return node.inputs[node.op.overwrites]
+    if node.op is not PROJECT:
+        return None
+    (maker,) = node.inputs
+    number = maker.op.takes(maker).get(node.attributes["index"])
+    return None if number is None else maker.inputs[number]
 
 
 def allocate_named(lowering: Lowering, name: str, type: ArrayType, temporary: bool) -> None:
     """An array of that type; the scheduler moves temporary ones out of loops."""
     shape = tuple(lowering.size(size) for size in type.shape)
     lowering.append(loops.Alloc(name, shape, type.dtype, None, temporary))
+
+
+def taken_memory(lowering: Lowering, node: Node) -> dict[int, str]:
+    """The results of a node with several that live on in the memory of an operand: where."""
+    return {
+        result.attributes["index"]: lowering.arrays[lowering.taken[result]]
+        for result in lowering.graph.uses[node]
+        if result in lowering.taken and result.op.name == "project"
+    }
 
 
 def start_carry(lowering: Lowering, name: str, operand: Node) -> None:

@@ -108,22 +108,26 @@ def cut(
     arguments: int,
     outputs: int,
     wanted: Sequence[bool],
-    in_loop: bool = False,
+    carries: int | None = None,
     runs: float = 1.0,
 ) -> Cut:
     """Split a (simplified, named) joint graph of that many arguments and outputs.
 
-    `in_loop`: it is a loop's body, whose steps stack what they keep; values whose extents the body
-    computes differ in size from step to step, and are computed again. The second program shall run
-    `runs` times for each run of the first.
+    With `carries` it is a loop's body (its index, then so many carries), whose steps stack what
+    they keep: a carry costs as much as any other value. Values whose extents the body computes
+    differ in size from step to step, and are computed again. The second program shall run `runs`
+    times for each run of the first.
     """
     inputs, cts = joint.inputs[:arguments], joint.inputs[arguments:]
     results, gradients = joint.outputs[:outputs], joint.outputs[outputs:]
     behind = _depends_on(joint, set(cts))
     needed = [node for node in joint.nodes if node in reachable(gradients)]
     crossing = _crossing(needed, behind, gradients)
-    ragged = _of_computed_extent(joint) if in_loop else set()
-    kept, recomputed = _choose(needed, behind, crossing, {*inputs, *results}, ragged, runs)
+    ragged = set() if carries is None else _of_computed_extent(joint)
+    free = {*inputs, *results}
+    if carries is not None:
+        free = {*inputs[:1], *inputs[1 + carries :], *results[carries:]}
+    kept, recomputed = _choose(needed, behind, crossing, free, ragged, runs)
     forward_extra = [node for node in kept if node not in inputs and node not in results]
     forward = replace(
         joint, name=f"{joint.name}_forward", inputs=inputs, outputs=(*results, *forward_extra)

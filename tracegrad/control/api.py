@@ -55,7 +55,7 @@ def scan(
         return _same_carry("scan", first, carry_tree, new), y
 
     arguments = [("index", INDEX), *_named("carry", first), *_items("x", stacks)]
-    body = trace_body(trace, _name(f), arguments, run)
+    body = trace_body(trace, _name(f), arguments, run, below=extent)
     results = loop(body, first, stacks, Span(extent, reverse))
     return _finish(body, results, carry_tree, len(first))
 
@@ -81,7 +81,8 @@ def fori_loop(lower: Any, upper: Any, body: Callable[[Any, Any], Any], init: Any
         carry = unflatten(tree, iter(given[1:]))
         return _same_carry("fori_loop", first, tree, body(index, carry))
 
-    traced = trace_body(trace, _name(body), [("index", INDEX), *_named("carry", first)], run)
+    arguments = [("index", INDEX), *_named("carry", first)]
+    traced = trace_body(trace, _name(body), arguments, run, below=span.length)
     return unflatten(tree, iter(loop(traced, first, [], span)))
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from tracegrad.autodiff.derived import as_traced
 from tracegrad.errors import TraceError
+from tracegrad.ir.dims import Size
 from tracegrad.ir.graph import Graph, Node
 from tracegrad.ir.types import ArrayType, StateType
 from tracegrad.leaves import is_leaf
@@ -48,14 +49,20 @@ def trace_body(
     arguments: Sequence[tuple[str, ArrayType]],
     run: Callable[[list[Traced]], Any],
     draws: str = "",
+    below: Size | None = None,
 ) -> Body:
     """The graph of `run` on arguments of these names and types.
 
-    `draws` says why it must not draw random numbers, if it must not.
+    `draws` says why it must not draw random numbers, if it must not. With `below` the first
+    argument counts up to there.
     """
     trace = outer.child(name)
     with tracing(trace, Traced):
-        given = [Traced(trace, trace.add_node(type, label), label) for label, type in arguments]
+        counts = [below, *[None] * len(arguments)]
+        given = [
+            Traced(trace, trace.add_node(type, label, size), label)
+            for (label, type), size in zip(arguments, counts, strict=False)
+        ]
         leaves, tree = values_of(run(given))
         outputs = trace.rolled([*(node_in(trace, leaf) for leaf in leaves), *trace.ends()])
     return closed(trace, outputs[: len(leaves)], tree, draws, outputs[len(leaves) :])

@@ -26,7 +26,7 @@ from tracegrad.ir.interpret import interpret
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType, StateType, TupleType
 from tracegrad.lower import Scope, comment
-from tracegrad.nested import Nested, allocate_named
+from tracegrad.nested import Nested, allocate_named, taken_memory
 from tracegrad.ops.batched import count_of
 from tracegrad.ops.op import register
 from tracegrad.tracing.array import Traced
@@ -116,6 +116,17 @@ class Branch(Op):
         results = branch(trace, node_in(trace, inputs[0]), [body_of(graph) for graph in branches])
         return list(zip(results, flags, strict=True))
 
+    def takes(self, node: Node) -> dict[int, int]:
+        """An array that the branches write into, or leave as it is, stays where it is."""
+        bodies = node.attributes["branches"]
+        found: dict[int, int] = {}
+        for number, outputs in enumerate(zip(*(body.outputs for body in bodies), strict=True)):
+            places = {_written(output, body) for output, body in zip(outputs, bodies, strict=True)}
+            place = places.pop()
+            if not places and place is not None and place not in found.values():
+                found[number] = place
+        return found
+
     def block(self, writer: Any, node: Node) -> list[str]:
         """`if ...: ... elif ...: ... else: ...`; each side makes the tuple of results."""
         index, *operands = [writer.value(n) for n in node.inputs]
@@ -132,11 +143,13 @@ class Branch(Op):
         return lines
 
     def kernel(self, lowering: Any, node: Node) -> None:
-        names = lowering.result_names(node)
+        names, taken = lowering.result_names(node), taken_memory(lowering, node)
         assert isinstance(node.type, TupleType)
-        for name, type in zip(names, node.type.parts, strict=True):
-            if type.rank:
-                allocate_named(lowering, name, type, temporary=False)
+        for number, type in enumerate(node.type.parts):
+            if number in taken:
+                names[number] = taken[number]
+            elif type.rank:
+                allocate_named(lowering, names[number], type, temporary=False)
         index = lowering.value(node.inputs[0], ())
         for statement in self._choice(lowering, node, names, index, 0):
             lowering.append(statement)
@@ -146,22 +159,38 @@ class Branch(Op):
         """`if index <= number: branch  elif ...  else: the last branch`."""
         branches = node.attributes["branches"]
         lowering.scopes.append(Scope())
-        inner = Nested(lowering, branches[number])
+        inputs, places = branches[number].inputs, self.takes(node)
+        taken = {k: places[k] for k in taken_memory(lowering, node)}
+        own = [inputs[at - 1] for at in taken.values()]
+        inner = Nested(lowering, branches[number], own=own)
         for given, operand in zip(branches[number].inputs, node.inputs[1:], strict=True):
             inner.give_operand(given, lowering, operand)
         inner.run()
-        for output, name in zip(branches[number].outputs, names, strict=True):
+        outputs = branches[number].outputs
+        for k, (output, name) in enumerate(zip(outputs, names, strict=True)):
+            if k in taken:
+                continue
             if output.type.rank:
                 inner.put(output, name)
             elif not isinstance(output.type, StateType):
                 value = inner.value(output, ())
                 inner.append(loops.Assign(Var(name, output.type.dtype), value, comment(output)))
+        inner.update([(outputs[k], names[k]) for k in taken])
         body = tuple(lowering.scopes.pop().statements)
         if number == len(branches) - 1:
             return body
         rest = self._choice(lowering, node, names, index, number + 1)
         test = ex.Call("less_equal", (index, ex.integer(number)), ex.BOOL)
         return (loops.If(test, body, tuple(rest), comment(node)),)
+
+
+def _written(output: Node, body: Graph) -> int | None:
+    """The operand (its number) that an output is, with parts of it written over."""
+    while output.op.overwrites is not None:
+        output = output.inputs[output.op.overwrites]
+    if not output.type.rank or output not in body.inputs:
+        return None
+    return 1 + body.inputs.index(output)
 
 
 BRANCH = register(Branch())

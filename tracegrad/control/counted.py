@@ -18,7 +18,7 @@ from tracegrad.ir.graph import Graph, Node
 from tracegrad.ir.interpret import interpret
 from tracegrad.ir.op import Op
 from tracegrad.ir.types import ArrayType, TupleType
-from tracegrad.nested import Nested, allocate_named, start_carry
+from tracegrad.nested import Nested, allocate_named, start_carry, taken_memory
 from tracegrad.ops.project import PROJECT
 from tracegrad.ops.shape import shape_text
 from tracegrad.tracing.array import Traced
@@ -61,6 +61,10 @@ class CountedLoop(Op):
         ]
         return (*carry, *ys)
 
+    def takes(self, node: Node) -> dict[int, int]:
+        """Carries go on in the memory of their initial values."""
+        return {k: k for k in range(node.attributes["carries"]) if node.inputs[k].type.rank}
+
     def block(self, writer: Any, node: Node) -> list[str]:
         """`for index in range(n): ...`, then the results as a tuple."""
         attrs = node.attributes
@@ -90,6 +94,17 @@ class CountedLoop(Op):
 
     def kernel(self, lowering: Any, node: Node) -> None:
         _lower(lowering, node, **node.attributes)
+
+
+def start_carries(lowering: Any, node: Node, carries: int) -> list[str]:
+    """Where the results are; the carries among them have their initial values there."""
+    names, taken = lowering.result_names(node), taken_memory(lowering, node)
+    for number, operand in enumerate(node.inputs[:carries]):
+        if number in taken:
+            names[number] = taken[number]
+        else:
+            start_carry(lowering, names[number], operand)
+    return names
 
 
 def results_of(trace: Trace, node: Node) -> list[Traced]:
@@ -128,10 +143,8 @@ def _lower(
     reverse: bool,
 ) -> None:
     """Carries live in place; each step writes its stacked results where they belong."""
-    names = lowering.result_names(node)
+    names = start_carries(lowering, node, carries)
     assert isinstance(node.type, TupleType)
-    for name, operand in zip(names, node.inputs[:carries], strict=False):
-        start_carry(lowering, name, operand)
     for name, type in zip(names[carries:], node.type.parts[carries:], strict=True):
         allocate_named(lowering, name, type, temporary=False)
     with lowering.nest((length,), sequential=(0,) if carries else ()) as (position,):

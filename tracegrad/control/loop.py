@@ -306,7 +306,7 @@ def backward_through(
     `superseded`.
     """
     want = _closed(wanted, ran.body, ran.carries)
-    found = body_cut(ran.trace, ran.body, want)
+    found = body_cut(ran.trace, ran.body, want, ran.carries)
     primal = _with_residuals(ran, found, superseded)
     return _backward_loop(ran, found, primal, cts, want)
 
@@ -320,10 +320,10 @@ def _closed(wanted: Sequence[bool], body: Graph, carries: int) -> list[bool]:
     ]
 
 
-def body_cut(trace: Trace, body: Graph, wanted: Sequence[bool]) -> Cut:
+def body_cut(trace: Trace, body: Graph, wanted: Sequence[bool], carries: int) -> Cut:
     """Forward and backward of a body, split by the residual cut."""
     joint = joint_body(trace, body, wanted)
-    return cut(simplify(expand(joint)), len(body.inputs), len(body.outputs), wanted, True)
+    return cut(simplify(expand(joint)), len(body.inputs), len(body.outputs), wanted, carries)
 
 
 def _with_residuals(ran: Ran, found: Cut, superseded: Node | None) -> dict[int, Placed]:

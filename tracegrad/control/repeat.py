@@ -30,14 +30,14 @@ from tracegrad.control.body import (
     with_states,
     zeros,
 )
-from tracegrad.control.counted import assignments, results_of, tuple_text
+from tracegrad.control.counted import assignments, results_of, start_carries, tuple_text
 from tracegrad.control.loop import INDEX, Ran, Span, backward_through, carried
 from tracegrad.ir.graph import Graph, Node
 from tracegrad.ir.interpret import interpret
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType, TupleType
 from tracegrad.lower import Scope
-from tracegrad.nested import Nested, start_carry
+from tracegrad.nested import Nested
 from tracegrad.ops.batched import count_of
 from tracegrad.ops.constant import Input
 from tracegrad.ops.op import register
@@ -190,6 +190,10 @@ class Repeat(Op):
         )
         return list(zip(results, [*flags[:carries], False], strict=True))
 
+    def takes(self, node: Node) -> dict[int, int]:
+        """Carries go on in the memory of their initial values."""
+        return {k: k for k in range(node.attributes["carries"]) if node.inputs[k].type.rank}
+
     def block(self, writer: Any, node: Node) -> list[str]:
         """`while True: condition; break; body`, then the results as a tuple."""
         attrs = node.attributes
@@ -217,9 +221,7 @@ class Repeat(Op):
     def kernel(self, lowering: Any, node: Node) -> None:
         """The condition is computed before the loop and at the end of each step."""
         carries = node.attributes["carries"]
-        names = lowering.result_names(node)
-        for name, operand in zip(names, node.inputs[:carries], strict=False):
-            start_carry(lowering, name, operand)
+        names = start_carries(lowering, node, carries)
         steps = Var(names[-1])
         lowering.append(loops.Assign(steps, ex.integer(0)))
         go = Var(lowering.namer.unique("go_on"), ex.BOOL)
@@ -237,7 +239,8 @@ class Repeat(Op):
 
     def _nested(self, lowering: Any, node: Node, names: Sequence[str], graph: Graph) -> Nested:
         carries = node.attributes["carries"]
-        inner = Nested(lowering, graph)
+        own = graph.inputs[:carries] if graph is node.attributes["body"] else ()
+        inner = Nested(lowering, graph, own)
         for given, name in zip(graph.inputs[:carries], names, strict=False):
             inner.give(given, name)
         for given, operand in zip(graph.inputs[carries:], node.inputs[carries:], strict=True):

@@ -279,6 +279,10 @@ class Assumptions:
         self._assume(self.resolve(a), relation if holds else _NEGATED[relation], self.resolve(b))
         return holds
 
+    def known_at_most(self, a: Size, b: Size) -> bool:
+        """Whether `a <= b` follows from what is assumed already."""
+        return self._bounded(self.resolve(a - b))
+
     def _implied(self, difference: Size, relation: str) -> bool | None:
         """What is known about `difference relation 0`; None if nothing."""
         if relation == "!=":

@@ -61,6 +61,10 @@ class Op:
     overwrites: int | None = None
     """The operand whose memory the result may take over: the kernel writes into a part of it."""
 
+    def takes(self, node: Node) -> dict[int, int]:
+        """Ops with several results: which of these may live in the memory of which operand."""
+        return {}
+
     def infer(self, *types: ArrayType, **attrs: Any) -> ArrayType:
         """The result's type; raises `ShapeError` or `TypeError` in the user's terms."""
         raise NotImplementedError

@@ -23,11 +23,10 @@ from tracegrad.ops.op import bind, register
 Reader = Callable[..., Expr]
 
 
-class Checked(Op):
-    """An index array as it is, after checking that `-size <= index < size` everywhere."""
+class Within(Op):
+    """An index that tracing knows to be `0 <= index < size`: the counter of a loop, or near it."""
 
-    name = "checked"
-    precondition = True
+    name = "within"
 
     def infer(self, index: ArrayType, *, size: Size, axis: int) -> ArrayType:
         return ArrayType(index.dtype, index.shape)
@@ -47,6 +46,13 @@ class Checked(Op):
 
     def element(self, read: Reader, index: tuple[Expr, ...], node: Any) -> Expr:
         return read(0, index)
+
+
+class Checked(Within):
+    """An index array as it is, after checking that `-size <= index < size` everywhere."""
+
+    name = "checked"
+    precondition = True
 
     def kernel(self, lowering: Any, node: Any) -> None:
         """Only the check: the value is that of the operand, by `element`."""
@@ -73,6 +79,7 @@ class Checked(Op):
                 lowering.append(Store(array, index, value, lowering.comment(node)))
 
 
+WITHIN = register(Within())
 CHECKED = register(Checked())
 
 
@@ -82,6 +89,8 @@ def as_integer(entry: Expr) -> Expr:
 
 def is_nonnegative(node: Any) -> bool:
     """Whether an index array surely has no negative entry."""
+    if node.op is WITHIN:
+        return True
     if node.op is CHECKED:
         return is_nonnegative(node.inputs[0])
     if node.op is CONSTANT:

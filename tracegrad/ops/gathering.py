@@ -252,10 +252,66 @@ def _aligned(indices: tuple[Array, ...], mapped: Mapped) -> list[Array]:
     return [leading(x, here, rank) for x, here in zip(indices, mapped, strict=True)]
 
 
+class IndexAdd(Op):
+    """`base` with `value` added at the indices; sums of scatter_add become it.
+
+    d_base = d_y,  d_value = d_y[indices]
+    """
+
+    name = "index_add"
+    linear = (0, 1)
+    overwrites = 0
+
+    def infer(
+        self, base: ArrayType, value: ArrayType, *indices: ArrayType, axes: Axes
+    ) -> ArrayType:
+        return ArrayType(base.dtype, base.shape)
+
+    def reference(
+        self, base: np.ndarray, value: np.ndarray, *indices: np.ndarray, axes: Axes
+    ) -> np.ndarray:
+        result = np.array(base)
+        np.add.at(result, subscript(indices, axes), value)
+        return result
+
+    def text(self, base: str, value: str, *indices: str, axes: Axes) -> str:
+        return f"index_add({base}, {subscript_text(indices, axes)}, {value})"
+
+    def lines(self, target: str, base: str, value: str, *indices: str, axes: Axes) -> list[str]:
+        place = f"np.s_{subscript_text(indices, axes)}"
+        return [f"{target} = np.copy({base})", f"np.add.at({target}, {place}, {value})"]
+
+    def transpose(self, ct: Array, base: Array, value: Array, *indices: Array, axes: Axes):
+        return ct, bind(GATHER, ct, *indices, axes=axes)
+
+    def jvp(
+        self,
+        tangents: tuple[Array | None, ...],
+        out: Array,
+        base: Array,
+        value: Array,
+        *indices: Array,
+        axes: Axes,
+    ) -> Array:
+        t_base, t_value = tangents[:2]
+        if t_base is None:
+            return bind(SCATTER_ADD, t_value, *indices, axes=axes, shape=base.type.shape)
+        return t_base if t_value is None else bind(INDEX_ADD, t_base, t_value, *indices, axes=axes)
+
+    def kernel(self, lowering: Any, node: Any) -> None:
+        array, value, dtype = lowering.overwrite(node), node.inputs[1], node.type.dtype
+        with lowering.nest(value.type.shape) as index:
+            element = lowering.value(value, index)
+            place = position(lowering.reader(node), index, node.inputs, 2, node.type.shape, node)
+            comment = lowering.comment(node)
+            lowering.append(Accumulate(array, place, "add", element, dtype, comment))
+
+
 GATHER = register(Gather())
 GATHER_AT = register(GatherAt())
 SCATTER_ADD = register(ScatterAdd())
 SCATTER_SET = register(ScatterSet())
+INDEX_ADD = register(IndexAdd())
 
 
 def _last_writes(base: ArrayType, indices: tuple[Array, ...], axes: Axes) -> Array:

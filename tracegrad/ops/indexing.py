@@ -193,3 +193,4 @@ def _rows_written(x: Any) -> Any:
 
 sample(_written, (3, 4))
 sample(_rows_written, (3, 2))
+sample(lambda x: x[[0, 2, 1]] * x[np.array([1, 1, 3])], (4,))

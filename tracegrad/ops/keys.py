@@ -17,7 +17,7 @@ import numpy as np
 from tracegrad.errors import ShapeError, UnsupportedError
 from tracegrad.ir.dims import Size, holds, in_figures, quotient, same
 from tracegrad.ir.types import ArrayType
-from tracegrad.ops.bounds import CHECKED, out_of_bounds
+from tracegrad.ops.bounds import CHECKED, WITHIN, out_of_bounds
 from tracegrad.ops.broadcast import Shape, broadcast_shapes
 from tracegrad.ops.op import Bindable, SizeValue, as_operand, bind, type_of
 from tracegrad.ops.regions import Region, Span, region_shape
@@ -97,7 +97,7 @@ def lookup(type: ArrayType, key: Any) -> Lookup:
                 region.append(entry)
                 shape += region_shape((size,), (entry,))
     _check_shapes([entry.array for _, entry in chosen if not entry.is_mask])
-    return Lookup(tuple(region), tuple(shape), tuple(chosen), bool(chosen) and _is_split(entries))
+    return Lookup(tuple(region), tuple(shape), tuple(chosen), bool(chosen) and _is_split(parts))
 
 
 def _check_shapes(arrays: list[Any]) -> None:
@@ -112,13 +112,12 @@ def _check_shapes(arrays: list[Any]) -> None:
         ) from error
 
 
-def _is_split(entries: list[Entry]) -> bool:
-    """Whether integers and index arrays are separated by slices: their axes come first then."""
-    places = [
-        number
-        for number, entry in enumerate(entries)
-        if isinstance(entry, Chosen) or not (entry is None or isinstance(entry, tuple | NewAxis))
-    ]
+def _is_split(parts: list[Any]) -> bool:
+    """Whether integers and index arrays are separated by slices, `None` or `...` (one of no axes
+    too): their axes come first then.
+    """
+    between = [part is None or part is Ellipsis or isinstance(part, slice) for part in parts]
+    places = [number for number, other in enumerate(between) if not other]
     return places[-1] - places[0] + 1 != len(places)
 
 
@@ -211,7 +210,8 @@ def _chosen(part: Any, type: ArrayType, axis: int) -> list[Entry]:
 def checked(index: Any, size: Size, axis: int) -> Any:
     """An index array that is in bounds: constants now, computed ones when the code runs."""
     if not isinstance(index, np.ndarray | np.generic):
-        return bind(CHECKED, index, size=size, axis=axis)
+        sure = isinstance(index, Bindable) and index.is_within(size)
+        return bind(WITHIN if sure else CHECKED, index, size=size, axis=axis)
     if index.size:
         low, high = int(index.min()), int(index.max())
         if high >= 0 and not holds(high, "<", size):

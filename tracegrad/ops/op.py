@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tracegrad.errors import UnsupportedError
-from tracegrad.ir.dims import Dim
+from tracegrad.ir.dims import Dim, Size
 from tracegrad.ir.graph import attr_sizes
 from tracegrad.ir.op import Op
 from tracegrad.ir.types import ArrayType
@@ -82,6 +82,10 @@ class Bindable:
     @classmethod
     def bind(cls, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         raise NotImplementedError
+
+    def is_within(self, size: Size) -> bool:
+        """Whether it surely is `0 <= x < size`, as the counter of a loop may be known to be."""
+        return False
 
     def known(self) -> np.ndarray | None:
         """Its elements, where it has any: a traced array has none."""

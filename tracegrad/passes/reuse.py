@@ -3,7 +3,8 @@
     y1 = update(y, 3.0, at 1)      ->      y[1] = 3.0        where this was the last look at y
 
 A program that fills an array element by element stays linear this way. What was read from the base
-before the write, but is computed later, is stored before it.
+before the write, but is computed later, is stored before it. Loops and branches go on in the memory
+of what they were given in the same way: a carry in that of its initial value.
 """
 
 from __future__ import annotations
@@ -26,16 +27,15 @@ def reuse(
     position = {node: number for number, node in enumerate(graph.nodes)}
     outputs = set(graph.outputs)
     taken: dict[Node, Node] = {}
-    for node in graph.nodes:
-        if node.op.overwrites is None:
-            continue
-        base = node.inputs[node.op.overwrites]
-        given = base.op.name in ("input", *UNNAMED) and base not in own
-        if base not in stored or given or is_view(base):
+    for result, node, base in _candidates(graph):
+        foreign = base.op.name in ("input", *UNNAMED) and base not in own
+        if base not in stored or foreign or is_view(base):
             continue
         readers = [r for r in readers_of(graph, base, is_view) if r is not node]
         if base in outputs or any(
-            position[r] > position[node] or (is_view(r) and r in outputs) for r in readers
+            position[r] > position[node]
+            or (is_view(r) and (r in outputs or (r in node.inputs and r is not base)))
+            for r in readers
         ):
             continue
         late = [
@@ -45,8 +45,20 @@ def reuse(
         ]
         if all(r.type.rank <= base.type.rank for r in late):
             stored.update(late)
-            taken[node] = base
+            taken[result] = base
     return taken
+
+
+def _candidates(graph: Graph) -> Iterator[tuple[Node, Node, Node]]:
+    """A result, the node that makes it, and the operand whose memory it could take."""
+    for node in graph.nodes:
+        if node.op.overwrites is not None:
+            yield node, node, node.inputs[node.op.overwrites]
+        elif node.op.name == "project":
+            maker = node.inputs[0]
+            number = maker.op.takes(maker).get(node.attributes["index"])
+            if number is not None and maker.inputs.count(maker.inputs[number]) == 1:
+                yield node, maker, maker.inputs[number]
 
 
 def readers_of(graph: Graph, base: Node, is_view: IsView) -> Iterator[Node]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -19,8 +20,10 @@ from tracegrad.ir.graph import (
     map_bodies,
     rebuild,
 )
+from tracegrad.ir.op import Op
 from tracegrad.ir.types import TupleType
 from tracegrad.ops.constant import ARANGE, CONSTANT, SIZE
+from tracegrad.ops.gathering import INDEX_ADD, SCATTER_ADD
 from tracegrad.ops.reduction import BROADCAST_TO
 from tracegrad.ops.shape import RESHAPE, TRANSPOSE
 from tracegrad.ops.slicing import ADD_AT, PLACE, SLICE, is_thin
@@ -30,6 +33,7 @@ from tracegrad.passes.prune import prune
 from tracegrad.passes.turn import turn_products
 from tracegrad.tracing.naming import UNNAMED, with_names
 
+Attrs = tuple[tuple[str, Any], ...]
 Rule = Callable[[Builder, Node], Node | None]
 
 
@@ -234,6 +238,41 @@ def _add_placed(builder: Builder, node: Node) -> Node | None:
     return _added_at(builder, other, placed, node)
 
 
+def _add_scattered(builder: Builder, node: Node) -> Node | None:
+    """`x + scatter_add(v) -> index_add(x, v)`: gradients of `x[i]` add up in one array."""
+    left, right = node.inputs
+    added, other = _added_parts(right), left
+    if not added:
+        added, other = _added_parts(left), right
+    if not added or any(_same_type(node, x) is None for x in (left, right)):
+        return None
+    for op, inputs, attrs in reversed(added):
+        other = builder.node(op, (other, *inputs), attrs, node.name, node.source)
+    return other
+
+
+def _added_parts(node: Node) -> list[tuple[Op, tuple[Node, ...], Attrs]]:
+    """What is added, and where, to nothing: outermost first; empty for anything else."""
+    found: list[tuple[Op, tuple[Node, ...], Attrs]] = []
+    while node.op in (INDEX_ADD, ADD_AT):
+        found.append((node.op, node.inputs[1:], node.attrs))
+        node = node.inputs[0]
+    if node.op is SCATTER_ADD:
+        attrs = (("axes", node.attributes["axes"]),)
+        return [*found, (INDEX_ADD, node.inputs, attrs)]
+    if _is_thin_place(node):
+        return [*found, (ADD_AT, node.inputs, (("at", node.attributes["at"]),))]
+    if found and node.op is BROADCAST_TO and scalar_constant(node.inputs[0]) == 0:
+        return found
+    return []
+
+
+def _whole_place(builder: Builder, node: Node) -> Node | None:
+    """What is placed everywhere is the result."""
+    whole = all(part is None for part in node.attributes["at"])
+    return _same_type(node, node.inputs[0]) if whole else None
+
+
 def _is_thin_place(node: Node) -> bool:
     return node.op is PLACE and is_thin(node.attributes["at"])
 
@@ -254,7 +293,8 @@ def _checked(builder: Builder, node: Node) -> Node | None:
 
 
 RULES: dict[str, tuple[Rule, ...]] = {
-    "add": (side_by_side, _add_placed),
+    "add": (side_by_side, _add_placed, _add_scattered),
+    "place": (_whole_place,),
     "multiply": (_drop_one,),
     "divide": (_divide_one,),
     "subtract": (_minus_zero,),

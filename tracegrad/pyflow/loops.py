@@ -23,6 +23,7 @@ from tracegrad.control.repeat import repeat
 from tracegrad.errors import TraceError
 from tracegrad.ir.graph import Node
 from tracegrad.ir.types import ArrayType
+from tracegrad.ops.shape import as_size
 from tracegrad.pyflow.branches import cast, name_results
 from tracegrad.pyflow.items import Items
 from tracegrad.pyflow.state import (
@@ -179,8 +180,9 @@ class Looped:
 
     def _traced(self, items: Items | None, carries: Sequence[Carry]) -> Step:
         child = self.trace.child("loop")
+        below = as_size(items.length) if items is not None and items.counted else None
         with tracing(child, Traced), kept(self.rows), ExitStack() as stack:
-            index = None if items is None else Traced(child, child.add_node(INDEX, "step"))
+            index = None if items is None else Traced(child, child.add_node(INDEX, "step", below))
             self._enter(child, carries, stack)
             if items is None:
                 self.body()

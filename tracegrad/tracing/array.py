@@ -24,6 +24,7 @@ from tracegrad.ops.constant import astype
 from tracegrad.ops.op import PUBLIC, type_of
 from tracegrad.ops.operators import ArrayMethods
 from tracegrad.ops.shape import row_major
+from tracegrad.tracing.counters import span_of
 from tracegrad.tracing.size import TracedSize, pinned, sized
 from tracegrad.tracing.source import called_by_scipy
 from tracegrad.tracing.trace import Trace, current_trace, leaked
@@ -79,6 +80,17 @@ class Traced(ArrayMethods):
         if self._trace.finished:
             raise leaked(self._trace.name)
         return self._node
+
+    def is_within(self, size: Size) -> bool:
+        """Whether this is the counter of a loop, or a multiple and some more, and surely inside."""
+        if self.type.rank:
+            return False
+        span = span_of(self._trace, self.node)
+        if span is None:
+            return False
+        low, high = span
+        known = self._trace.assumptions.known_at_most
+        return known(0, low) and known(high + 1, size)
 
     def _total_version(self) -> int:
         return self._version + (self._view.base._total_version() if self._view is not None else 0)

@@ -92,6 +92,8 @@ class Trace:
         """The generators that were drawn from, in order."""
         self.notes: list[tuple[str, str]] = []
         """What `explain()` is to say about the program: `("vmap", "f: all items at once")`."""
+        self.counters: dict[Node, Size] = {}
+        """A body's own inputs that count `0, 1, ...` below a size."""
         self.finished = False
         self.unrolled: list[range] = []
         """The serial numbers of nodes that are to stay unrolled."""
@@ -224,9 +226,13 @@ class Trace:
         size = symbol(next(self._fresh))
         return self.builder.node(BOUND, (count,), (("symbol", size),)), size
 
-    def add_node(self, type: ArrayType, name: str) -> Node:
-        """An input whose type is already known in the trace's symbols."""
+    def add_node(self, type: ArrayType, name: str, below: Size | None = None) -> Node:
+        """An input whose type is already known in the trace's symbols; `below`: it counts up to
+        there.
+        """
         node = Node(Input(type), (), (), type, name)
+        if below is not None:
+            self.counters[node] = below
         self.inputs.append(node)
         self.names[node] = name
         return node
