@@ -35,7 +35,16 @@ if _TYPE_CHECKING:
     from tracegrad.budget import minimize_memory
     from tracegrad.cfunc import cfunc
     from tracegrad.checkpointing import checkpoint, checkpoint_name
-    from tracegrad.control import cond, fori_loop, map, scan, switch, unrolled, while_loop
+    from tracegrad.control import (
+        associative_scan,
+        cond,
+        fori_loop,
+        map,
+        scan,
+        switch,
+        unrolled,
+        while_loop,
+    )
     from tracegrad.custom import custom_jvp, custom_vjp
     from tracegrad.eager.creation import as_tensor, from_numpy, rand, randn, tensor
     from tracegrad.eager.modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
@@ -53,7 +62,16 @@ __version__ = "0.1.0"
 _LATER = {
     "tracegrad.budget": ("minimize_memory",),
     "tracegrad.checkpointing": ("checkpoint", "checkpoint_name"),
-    "tracegrad.control": ("cond", "fori_loop", "map", "scan", "switch", "unrolled", "while_loop"),
+    "tracegrad.control": (
+        "associative_scan",
+        "cond",
+        "fori_loop",
+        "map",
+        "scan",
+        "switch",
+        "unrolled",
+        "while_loop",
+    ),
     "tracegrad.custom": ("custom_jvp", "custom_vjp"),
     "tracegrad.eager.creation": ("as_tensor", "from_numpy", "rand", "randn", "tensor"),
     "tracegrad.eager.modes": ("enable_grad", "is_grad_enabled", "no_grad", "set_grad_enabled"),
@@ -109,6 +127,7 @@ __all__ = [
     "TracegradError",
     "UnsupportedError",
     "as_tensor",
+    "associative_scan",
     "autograd",
     "cfunc",
     "checkpoint",

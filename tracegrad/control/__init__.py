@@ -6,6 +6,16 @@ alike.
 """
 
 from tracegrad.control.api import cond, fori_loop, map, scan, switch, while_loop
+from tracegrad.control.associative import associative_scan
 from tracegrad.control.unrolling import unrolled
 
-__all__ = ["cond", "fori_loop", "map", "scan", "switch", "unrolled", "while_loop"]
+__all__ = [
+    "associative_scan",
+    "cond",
+    "fori_loop",
+    "map",
+    "scan",
+    "switch",
+    "unrolled",
+    "while_loop",
+]

@@ -12,6 +12,7 @@ from tracegrad.control.body import Body, node_in, trace_body, values_of
 from tracegrad.control.branch import branch
 from tracegrad.control.loop import INDEX, Span, loop
 from tracegrad.control.repeat import repeat
+from tracegrad.control.segments import growing, segmented, snapshots
 from tracegrad.errors import ShapeError, TraceError
 from tracegrad.ir.dims import Size, holds, in_figures, same
 from tracegrad.ir.types import ArrayType
@@ -20,6 +21,7 @@ from tracegrad.ops.op import PUBLIC, SizeValue, type_of, weak_or_dtype
 from tracegrad.ops.shape import as_size
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.naming import program_name
+from tracegrad.tracing.size import sized
 from tracegrad.tracing.trace import Trace, current_trace
 from tracegrad.tree import Tree, unflatten
 
@@ -30,17 +32,26 @@ def scan(
     xs: Any = None,
     length: Any = None,
     reverse: bool = False,
+    unroll: int | bool = 1,
+    *,
+    checkpoint: int | str | None = None,
 ) -> tuple[Any, Any]:
     """`carry, y[i] = f(carry, x[i])` for each item along axis 0 of `xs`; returns the last carry
     and the stacked ys.
 
     `init`, `xs` and what `f` returns are pytrees; the carry keeps its structure, shapes and
-    dtypes. With `xs` None give `length`. `reverse` goes from the last item to the first. Raises
-    TraceError for a carry that changes.
+    dtypes. With `xs` None give `length`. `reverse` goes from the last item to the first.
+    `unroll` is taken for JAX's sake: the compiler unrolls by itself. `checkpoint`: of a long loop
+    only that many carries are kept for the backward, "sqrt" of the number of steps, and the steps
+    between them are computed again. Raises TraceError for a carry that changes.
     """
     trace = current_trace()
     if trace is None:
         return _scan_in_python(f, init, xs, length, reverse)
+    if checkpoint is not None:
+        extent = _length(_start(trace, xs)[0], length)
+        count = snapshots("scan", checkpoint, extent)
+        return segmented(scan, f, init, xs, extent, reverse, count)
     first, carry_tree = _start(trace, init)
     stacks, xs_tree = _start(trace, xs)
     extent = _length(stacks, length)
@@ -60,12 +71,21 @@ def scan(
     return _finish(body, results, carry_tree, len(first))
 
 
-def fori_loop(lower: Any, upper: Any, body: Callable[[Any, Any], Any], init: Any) -> Any:
+def fori_loop(
+    lower: Any,
+    upper: Any,
+    body: Callable[[Any, Any], Any],
+    init: Any,
+    *,
+    unroll: int | bool | None = None,
+    checkpoint: int | str | None = None,
+) -> Any:
     """`for i in range(lower, upper): value = body(i, value)`, starting from `init`; returns the
     last value.
 
     The bounds are ints, sizes, or integers that the program computes. The value is a pytree that
-    keeps its structure, shapes and dtypes.
+    keeps its structure, shapes and dtypes. `checkpoint` as in `scan`, for the backward of a long
+    loop; `unroll` too.
     """
     trace = current_trace()
     if trace is None:
@@ -73,6 +93,8 @@ def fori_loop(lower: Any, upper: Any, body: Callable[[Any, Any], Any], init: Any
         for i in range(int(lower), int(upper)):
             value = body(i, value)
         return value
+    if checkpoint is not None:
+        return _in_segments(lower, upper, body, init, checkpoint)
     first, tree = _start(trace, init)
     start, span = _range(trace, lower, upper)
 
@@ -84,6 +106,32 @@ def fori_loop(lower: Any, upper: Any, body: Callable[[Any, Any], Any], init: Any
     arguments = [("index", INDEX), *_named("carry", first)]
     traced = trace_body(trace, _name(body), arguments, run, below=span.length)
     return unflatten(tree, iter(loop(traced, first, [], span)))
+
+
+def _in_segments(lower: Any, upper: Any, body: Any, init: Any, checkpoint: Any) -> Any:
+    """The counted loop in segments, of each of which only the start is kept."""
+    if any(isinstance(bound, Traced) for bound in (lower, upper)):
+        root = PUBLIC["ceil"](PUBLIC["sqrt"](PUBLIC["maximum"](upper - lower, 1) * 1.0))
+        count = root if checkpoint == "sqrt" else snapshots("fori_loop", checkpoint, 1) * 1.0
+        length = astype(PUBLIC["ceil"](PUBLIC["maximum"](upper - lower, 0) / count), INDEX.dtype)
+        segments = astype(count, INDEX.dtype) if isinstance(count, Traced) else int(count)
+
+        def segment(k: Any, value: Any) -> Any:
+            start = lower + k * length
+            stop = PUBLIC["minimum"](start + length, upper)
+            return fori_loop(start, stop, body, value)
+
+        return fori_loop(0, segments, segment, init)
+
+    def step(carry: Any, _: Any) -> tuple[Any, Any]:
+        i, value = carry
+        return (i + 1, body(i, value)), ()
+
+    start, stop = as_size(lower), as_size(upper)
+    if not holds(start, "<", stop):
+        return init
+    first = PUBLIC["multiply"](lower, np.int64(1))
+    return scan(step, (first, init), None, sized(stop - start), checkpoint=checkpoint)[0][1]
 
 
 def _range(trace: Trace, lower: Any, upper: Any) -> tuple[Any, Span]:
@@ -184,13 +232,18 @@ def _strong_results(trace: Trace, body: Body, function: Any, operands: Any, bodi
 
 
 def while_loop(
-    cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], init_val: Any
+    cond_fun: Callable[[Any], Any],
+    body_fun: Callable[[Any], Any],
+    init_val: Any,
+    *,
+    checkpoint: str | None = None,
 ) -> Any:
     """`while cond_fun(value): value = body_fun(value)`, starting from `init_val`; returns the last
     value.
 
     The value is a pytree that keeps its structure, shapes and dtypes; the condition is a boolean
-    scalar.
+    scalar. With `checkpoint="sqrt"` the backward of T steps keeps about `sqrt(2 T)` values, and
+    computes the steps between them again.
     """
     trace = current_trace()
     if trace is None:
@@ -198,6 +251,13 @@ def while_loop(
         while cond_fun(value):
             value = body_fun(value)
         return value
+    if checkpoint is not None:
+        if checkpoint != "sqrt":
+            raise ValueError(
+                f'while_loop: checkpoint is "sqrt", not {checkpoint!r}: how many steps there will '
+                "be is not known ahead"
+            )
+        return growing(while_loop, cond_fun, body_fun, init_val)
     first, tree = _start(trace, init_val)
 
     def test(given: list[Traced]) -> Any:
