@@ -435,3 +435,23 @@ def test_a_base_that_is_still_needed_is_copied() -> None:
     got = oracle.compiled(program, np.arange(4.0))
     for mine, want in zip(got, program(np.arange(4.0)), strict=True):
         oracle.assert_exact(mine, want)
+
+
+@pytest.mark.parametrize(
+    ("program", "open_size"),
+    [
+        (lambda x: np.sum(np.cos(1.0 + np.arange(x.shape[0])) * x), False),
+        (lambda x: np.linspace(0, 1, x.shape[0]) * x, False),
+        (lambda x: np.zeros(x.shape) + x, False),
+        (lambda x: np.prod(x.shape) * x, True),
+        (lambda x: x.reshape(np.prod(x.shape[:1]), -1), True),
+        (lambda x: x / np.sqrt(x.shape[0]), True),
+    ],
+)
+def test_extents_in_numpys_own_functions(program, open_size) -> None:
+    """Arrays of numbers where NumPy makes arrays of them; what can stay symbolic does."""
+    f, x = tg.trace(program), np.arange(3.0)
+    found = f(x)
+    np.testing.assert_allclose(found, program(x))
+    assert np.asarray(found).dtype == np.asarray(program(x)).dtype
+    assert (not f.versions[0].guards) == open_size

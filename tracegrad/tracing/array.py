@@ -25,7 +25,7 @@ from tracegrad.ops.op import PUBLIC, type_of
 from tracegrad.ops.operators import ArrayMethods
 from tracegrad.ops.shape import row_major
 from tracegrad.tracing.counters import span_of
-from tracegrad.tracing.size import TracedSize, pinned, sized
+from tracegrad.tracing.size import Shape, TracedSize, pinned, sized
 from tracegrad.tracing.source import called_by_scipy
 from tracegrad.tracing.trace import Trace, current_trace, leaked
 
@@ -211,7 +211,7 @@ class Traced(ArrayMethods):
 
     @property
     def shape(self) -> tuple[Any, ...]:
-        return tuple(sized(size) for size in self.type.shape)
+        return Shape(sized(size) for size in self.type.shape)
 
     @property
     def size(self) -> Any:

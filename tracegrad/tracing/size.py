@@ -5,6 +5,7 @@ x[: n // 2]  stays symbolic       n > 3  becomes a guard       range(n)  makes n
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -33,6 +34,10 @@ class TracedSize(SizeValue):
         return float(pinned(self.dim))
 
     __int__ = __trunc__ = __floor__ = __ceil__ = __index__
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """What NumPy's own functions make of it, `np.arange(n)` among them: the number."""
+        return np.array(pinned(self.dim), dtype)
 
     def __round__(self, digits: int | None = None) -> Any:
         return self if digits is None or digits >= 0 else round(pinned(self.dim), digits)
@@ -134,6 +139,22 @@ def _is_whole(value: Any) -> bool:
 
 def _as_dim(value: Any) -> Size:
     return value.dim if isinstance(value, TracedSize) else int(value)
+
+
+class Shape(tuple[Any, ...]):
+    """What a traced function sees as `x.shape`: a tuple, whose product, `np.prod(x.shape)`, stays
+    symbolic; other functions of NumPy's get the numbers.
+    """
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        if function is np.prod and len(args) == 1 and not kwargs:
+            return math.prod(self)
+        plain = [tuple(arg) if isinstance(arg, Shape) else arg for arg in args]
+        return function(*plain, **kwargs)
+
+    def __getitem__(self, index: Any) -> Any:
+        found = tuple(self).__getitem__(index)
+        return Shape(found) if isinstance(index, slice) else found
 
 
 def sized(size: Size) -> int | TracedSize:
