@@ -66,7 +66,8 @@ class For:
 
     `sequential` says that iterations depend on each other (a cumulative sum, a scan): such a loop
     is neither reordered, fused with another at its own level, collapsed nor run on several threads.
-    `most`: an upper bound of the number of iterations, where one is known.
+    `most`: an upper bound of the number of iterations, where one is known. `whole`: for some
+    iterations of a loop from 0 on that are run apart from the others, the stop of that loop.
     """
 
     var: Var
@@ -77,6 +78,7 @@ class For:
     sequential: bool = False
     comment: str = ""
     most: int | None = None
+    whole: Expr | None = None
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from codegen.loops import (
 from codegen.schedule import worth
 from codegen.schedule.parallel import threaded
 from codegen.traverse import statements
-from tests.test_codegen_schedule import STAND_INS, Writer, arguments, execute
+from tests.test_codegen_schedule import STAND_INS, Writer, arguments, bordered, execute
 
 F8 = np.dtype(np.float64)
 AT, J, N, M = Var("i"), Var("j"), Var("n"), Var("m")
@@ -75,6 +75,22 @@ def test_blocks_in_any_order_give_the_same(chunk: int) -> None:
             for result, value in zip(run(module, given), execute(function, given), strict=True):
                 np.testing.assert_array_equal(result, value, err_msg=str(seed))
     assert split > 50
+
+
+@pytest.mark.usefixtures("one_iteration_a_block")
+@pytest.mark.parametrize("low", [0, 1, 3])
+@pytest.mark.parametrize("high", [0, 1, 2])
+def test_borders_are_taken_out_of_blocks(low: int, high: int) -> None:
+    """Blocks of 1 and, from 65 elements on, of 2 and 4: ends within a block and over several."""
+    function = bordered(low, high)
+    module = schedule.scheduled(Module((function,)), threads=True)
+    kernel = source.print_module(module).split("return")[0]
+    assert len(module.functions) == 2
+    assert " if " not in kernel.rsplit("for i in range(", 1)[1] or low == high == 0
+    for n in (0, 1, 2, 3, 4, 7, 65, 200):
+        x = np.random.default_rng(n).integers(-9, 9, n).astype(float)
+        for got, want in zip(run(module, [x]), execute(function, [x]), strict=True):
+            np.testing.assert_array_equal(got, want)
 
 
 def load(array: str, *index: Expr) -> Load:

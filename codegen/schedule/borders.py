@@ -9,6 +9,9 @@ Without a condition in it the middle is vectorised as it stands, no element is r
                                                          y[i] = x[i - 1] if 1 <= i else 0.0
                                                      for i in range(i_low, n):
                                                          y[i] = x[i - 1]
+
+Where a loop is a part of a longer one (`start` to `stop` on one of several threads), so are its
+ends: the middle begins at `min(max(1, start), stop)`.
 """
 
 from __future__ import annotations
@@ -80,7 +83,7 @@ def peeled(body: Body, scope: Scope) -> Body:
 
 def settled(loop: For, scope: Scope) -> Questions:
     """The questions of an innermost loop, if it may be printed twice and run in another order."""
-    if loop.sequential or loop.step != 1 or loop.start != ZERO:
+    if loop.sequential or loop.step != 1 or (loop.start != ZERO and loop.whole is None):
         return {}
     if not all(isinstance(s, Assign | Store | Accumulate | Comment) for s in loop.body):
         return {}
@@ -129,7 +132,7 @@ def question(condition: Call, loop: For) -> Question | None:
     below = condition.function in ("less", "less_equal")
     if isinstance(edge, Const) and 0 <= edge.value <= WIDEST:
         return Question(int(edge.value), 0, not below)
-    (base, behind), (end, offset) = apart(edge), apart(loop.stop)
+    (base, behind), (end, offset) = apart(edge), apart(loop.whole or loop.stop)
     if base is not None and base == end and 0 <= offset - behind <= WIDEST:
         return Question(0, offset - behind, below)
     return None
@@ -160,15 +163,17 @@ def apart(expr: Expr) -> tuple[Expr | None, int]:
 def in_two(loop: For, questions: Questions, scope: Scope) -> Body:
     first = max(q.low for q in questions.values())
     last = max(q.high for q in questions.values())
-    low: Expr = integer(0)
-    high = loop.stop
+    low, high = loop.start, loop.stop
     found: list[Statement] = []
     if first:
         low = Var(scope.named(f"{loop.var.name}_low"))
-        found.append(Assign(low, Call("minimum", (integer(first), loop.stop), INT)))
+        begin = largest(integer(first), loop.start)
+        found.append(Assign(low, Call("minimum", (begin, loop.stop), INT)))
     if last:
         high = Var(scope.named(f"{loop.var.name}_high"))
-        end = subtract(loop.stop, integer(last))
+        end = subtract(loop.whole or loop.stop, integer(last))
+        if loop.whole is not None:
+            end = Call("minimum", (end, loop.stop), INT)
         found.append(Assign(high, Call("maximum", (low, end), INT)))
     answers: dict[Expr, Expr] = {c: TRUE if q.answer else FALSE for c, q in questions.items()}
     body = tuple(map_expressions(s, lambda e: simpler(answers.get(e, e))) for s in loop.body)
@@ -176,11 +181,16 @@ def in_two(loop: For, questions: Questions, scope: Scope) -> Body:
     return (*found, ends, replace(loop, start=low, stop=high, body=body, comment=""))
 
 
+def largest(a: Expr, b: Expr) -> Expr:
+    """The larger of two extents that are not negative."""
+    return a if b == ZERO else Call("maximum", (a, b), INT)
+
+
 def at_ends(loop: For, low: Expr, high: Expr, scope: Scope) -> For:
     """The loop before `low` and from `high` on."""
     if high == loop.stop:
         return replace(loop, stop=low)
-    if low == ZERO:
+    if low == loop.start:
         return replace(loop, start=high)
     edge = Var(scope.named(f"{loop.var.name}_edge"))
     far = Call("add", (Call("subtract", (edge, low), INT), high), INT)

@@ -250,7 +250,7 @@ def kernel_of(one: Candidate, block: Var, copies: dict[str, str], context: Conte
     body = (
         *scratch,
         *starts,
-        replace(loop, start=start, stop=stop, body=inside),
+        replace(loop, start=start, stop=stop, body=inside, whole=loop.stop),
         Return(tuple(sums)),
     )
     needed = exposure(body)[0] - context.constants - {block.name, start.name, stop.name}
