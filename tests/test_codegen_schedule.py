@@ -43,7 +43,7 @@ from codegen.loops import (
     Statement,
     Store,
 )
-from codegen.schedule import strips, sums
+from codegen.schedule import borders, strips, sums
 
 F8 = np.dtype(np.float64)
 N, M = Var("n"), Var("m")
@@ -229,6 +229,56 @@ def test_borders_are_taken_out(low: int, high: int) -> None:
         x = np.random.default_rng(n).integers(-9, 9, n).astype(float)
         for got, want in zip(execute(fast, [x]), execute(function, [x]), strict=True):
             np.testing.assert_array_equal(got, want)
+
+
+def stencil(low: int, high: int) -> Function:
+    """The sum of neighbours in both axes, `low` before and `high` behind, zero outside; written as
+    the padded array is read, with comparisons that always hold."""
+    i, j = Var("i"), Var("j")
+    value: Expr = Load("x", (i, j), F8)
+    for di, dj in ((-low, 0), (high, 0), (0, -low), (0, high)):
+        inside: Expr = Const(True, BOOL)
+        for at, step, extent in ((i, di, N), (j, dj, M)):
+            padded = add(at, integer(low + step))
+            after = Call("less_equal", (integer(low), padded), BOOL)
+            before = Call("less", (padded, add(extent, integer(low))), BOOL)
+            inside = Call("logical_and", (inside, Call("logical_and", (after, before), BOOL)), BOOL)
+        there = Load("x", (add(i, integer(di)), add(j, integer(dj))), F8)
+        value = Call("add", (value, Select(inside, there, Const(0.0, F8), F8)), F8)
+    row = For(j, M, (Store("y", (i, j), value), Accumulate("s", None, "add", value, F8)))
+    body = (
+        Assign(Var("s", F8), Const(0.0, F8)),
+        Alloc("y", (N, M), F8, None, temporary=False),
+        For(i, N, (row,)),
+        Return(("y", Var("s", F8))),
+    )
+    return Function("f", (Parameter("x", F8, 2),), body, "", (("n", "x", 0), ("m", "x", 1)))
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (1, 0), (1, 1), (2, 1), (3, 3)])
+def test_borders_of_rows_are_taken_out(low: int, high: int) -> None:
+    function = stencil(low, high)
+    fast = schedule.optimize(function)
+    text = source.print_module(Module((fast,)))
+    assert " if " not in text.rsplit("for j in range(", 1)[1].split("return")[0]
+    assert f"{low} <= j + {low + high}" not in text, "this holds everywhere"
+    for n, m in ((0, 3), (1, 1), (1, 5), (2, 3), (3, 2), (6, 7), (9, 4)):
+        x = np.random.default_rng(n).integers(-9, 9, (n, m)).astype(float)
+        for got, want in zip(execute(fast, [x]), execute(function, [x]), strict=True):
+            np.testing.assert_array_equal(got, want)
+
+
+def test_a_scalar_that_goes_on_to_the_next_iteration_keeps_the_order() -> None:
+    """`y[i] = s if n - 2 < i else x[i] + s`, then `s = x[i]`."""
+    i, s = Var("i"), Var("s", F8)
+    here = Load("x", (i,), F8)
+    late = Call("add", (here, s), F8)
+    value = Select(Call("less", (subtract(N, integer(2)), i), BOOL), s, late, F8)
+    loop = For(i, N, (Store("y", (i,), value), Assign(s, here)))
+    start = (Assign(s, Const(1.0, F8)), Alloc("y", (N,), F8, None, temporary=False))
+    body = (*start, loop, Return(("y",)))
+    function = Function("f", (Parameter("x", F8, 1),), body, "", (("n", "x", 0),))
+    assert loops(borders.peel(function)) == 1
 
 
 def test_a_loop_that_reads_what_it_wrote_keeps_its_order() -> None:

@@ -1,8 +1,8 @@
 """Borders: the few iterations of a loop that are different are taken out of it.
 
-In: a function. Out: the same function where an innermost loop that asks in every iteration whether
-it is near one of its ends runs over the middle without asking, after a short loop over both ends.
-Without a condition in it the middle is vectorised as it stands, no element is read behind a mask.
+In: a function. Out: the same function where a loop whose elements ask whether it is near one of its
+ends runs over the middle without asking, after a short loop over both ends. Without a condition in
+it the innermost middle is vectorised as it stands, no element is read behind a mask.
 
     for i in range(n):                               i_low = min(1, n)
         y[i] = x[i - 1] if 1 <= i else 0.0   =>      for i in range(i_low):
@@ -16,7 +16,7 @@ ends: the middle begins at `min(max(1, start), stop)`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from codegen.expr import (
@@ -33,14 +33,14 @@ from codegen.expr import (
     walk,
 )
 from codegen.loops import ZERO, Accumulate, Assign, Comment, For, Function, Statement, Store
-from codegen.schedule.dependence import accesses, aliases, assigned
+from codegen.schedule.dependence import accesses, aliases, assigned, exposure, innermost
 from codegen.schedule.fusion import Scope
 from codegen.traverse import (
     Body,
+    deep_map,
     expressions,
     function_names,
     map_blocks,
-    map_expressions,
     statements,
     variables,
 )
@@ -68,41 +68,80 @@ Questions = dict[Call, Question]
 
 def peel(function: Function) -> Function:
     scope = Scope(aliases(function), function_names(function))
-    return replace(function, body=peeled(function.body, scope))
+    return replace(function, body=peeled(known(function.body), scope))
+
+
+def known(body: Body) -> Body:
+    """`body` without the comparisons of loop variables that are the same in every iteration."""
+    return tuple(map(known_of, body))
+
+
+def known_of(statement: Statement) -> Statement:
+    statement = map_blocks(statement, known)
+    if not isinstance(statement, For) or not counts_up(statement):
+        return statement
+    asked = questions_of(statement, statements(statement.body))
+    return without({c: q for c, q in asked.items() if q.low == q.high == 0}, statement)
 
 
 def peeled(body: Body, scope: Scope) -> Body:
+    """`body` with loops in two, outer ones first: what is inside is cut in their middles only."""
     found: list[Statement] = []
     for statement in body:
         if isinstance(statement, For) and (questions := settled(statement, scope)):
-            found += in_two(statement, questions, scope)
-        else:
-            found.append(map_blocks(statement, lambda block: peeled(block, scope)))
+            *ends, statement = in_two(statement, questions, scope)
+            found += ends
+        found.append(map_blocks(statement, lambda block: peeled(block, scope)))
     return tuple(found)
 
 
+def counts_up(loop: For) -> bool:
+    """Whether the loop takes each number from 0 on, or is a part of one that does."""
+    return loop.step == 1 and (loop.start == ZERO or loop.whole is not None)
+
+
 def settled(loop: For, scope: Scope) -> Questions:
-    """The questions of an innermost loop, if it may be printed twice and run in another order."""
-    if loop.sequential or loop.step != 1 or (loop.start != ZERO and loop.whole is None):
+    """The questions in the innermost loops, if the loop may be printed twice and run in another
+    order."""
+    if loop.sequential or not counts_up(loop):
         return {}
-    if not all(isinstance(s, Assign | Store | Accumulate | Comment) for s in loop.body):
+    inside = list(statements(loop.body))
+    if not all(isinstance(s, Assign | Store | Accumulate | Comment | For) for s in inside):
         return {}
-    parts = [part for s in statements(loop.body) for e in expressions(s) for part in walk(e)]
+    parts = [part for s in inside for e in expressions(s) for part in walk(e)]
     if len(parts) > LARGEST or any(map(is_math, parts)):
         return {}
     if not independent(loop, scope):
         return {}
-    asked = {c: q for c in conditions(parts) if (q := question(c, loop)) is not None}
-    return asked if any(q.low + q.high for q in asked.values()) else {}
+    loops = [s for s in (loop, *inside) if isinstance(s, For) and innermost(s)]
+    return questions_of(loop, (s for inner in loops for s in inner.body))
+
+
+def questions_of(loop: For, body: Iterable[Statement]) -> Questions:
+    """The questions about the variable of `loop` that statements in it ask."""
+    own = set(assigned(loop))
+    parts = (part for s in body for e in expressions(s) for part in walk(e))
+    asked = {condition: question(condition, loop, own) for condition in conditions(parts)}
+    return {condition: q for condition, q in asked.items() if q is not None}
 
 
 def independent(loop: For, scope: Scope) -> bool:
-    """Whether each iteration stores elements of its own, and reads of those arrays only these."""
+    """Whether each iteration stores elements of its own, and reads of those arrays only these; and
+    no scalar but those that are summed up goes from one iteration to the next."""
     touched = [a for s in loop.body for a in accesses(s, scope.roots)]
-    stored = {s.array: s.index for s in loop.body if isinstance(s, Store)}
+    inside = list(statements(loop.body))
+    stored = {
+        s.array if isinstance(s, Store) else s.target: s.index
+        for s in inside
+        if isinstance(s, Store) or (isinstance(s, Accumulate) and s.index is not None)
+    }
+    needed, _ = exposure(loop.body)
+    given = {s.target.name for s in inside if isinstance(s, Assign)}
     places = {scope.roots.get(array, array): index for array, index in stored.items()}
-    return all(loop.var in index for index in stored.values()) and all(
-        a.index == places[a.root] for a in touched if a.root in places
+    return (
+        not needed & given
+        and all(index is not None and loop.var in index for index in stored.values())
+        and all(a.index == places[a.root] for a in touched if a.root in places)
     )
 
 
@@ -110,7 +149,7 @@ def is_math(part: Expr) -> bool:
     return isinstance(part, Call) and is_long(part.function, part.dtype)
 
 
-def conditions(parts: list[Expr]) -> Iterator[Call]:
+def conditions(parts: Iterable[Expr]) -> Iterator[Call]:
     """The comparisons of integers on which a choice hangs."""
     for part in parts:
         if isinstance(part, Select):
@@ -120,21 +159,27 @@ def conditions(parts: list[Expr]) -> Iterator[Call]:
                         yield inner
 
 
-def question(condition: Call, loop: For) -> Question | None:
-    """The comparison as one of `i < edge` or its opposite, `edge` near one of the ends."""
+def question(condition: Call, loop: For, own: set[str]) -> Question | None:
+    """The comparison as one of `i < edge` or its opposite, `edge` near one of the ends; `own`: the
+    names that change in the loop."""
     a, b = condition.args
-    if b == loop.var and condition.function in SWAPPED:
-        return question(replace(condition, function=SWAPPED[condition.function], args=(b, a)), loop)
-    own = set(assigned(loop))
-    if a != loop.var or condition.function not in SWAPPED or variables(b) & own:
+    if condition.function not in SWAPPED:
         return None
-    edge = add(b, integer(1)) if condition.function in ("less_equal", "greater") else b
+    if apart(b)[0] == loop.var:
+        return question(
+            replace(condition, function=SWAPPED[condition.function], args=(b, a)), loop, own
+        )
+    variable, number = apart(a)
+    if variable != loop.var or variables(b) & own:
+        return None
+    beyond = condition.function in ("less_equal", "greater")
+    edge = add(b, integer(beyond - number))
     below = condition.function in ("less", "less_equal")
-    if isinstance(edge, Const) and 0 <= edge.value <= WIDEST:
-        return Question(int(edge.value), 0, not below)
     (base, behind), (end, offset) = apart(edge), apart(loop.whole or loop.stop)
-    if base is not None and base == end and 0 <= offset - behind <= WIDEST:
-        return Question(0, offset - behind, below)
+    if base is None and behind <= WIDEST:
+        return Question(max(behind, 0), 0, not below)
+    if base == end and offset - behind <= WIDEST:
+        return Question(0, max(offset - behind, 0), below)
     return None
 
 
@@ -160,6 +205,14 @@ def apart(expr: Expr) -> tuple[Expr | None, int]:
     return expr, 0
 
 
+def without(questions: Questions, loop: For) -> For:
+    """The loop over iterations in which these questions have the answers of the middle."""
+    if not questions:
+        return loop
+    answers: dict[Expr, Expr] = {c: TRUE if q.answer else FALSE for c, q in questions.items()}
+    return replace(loop, body=deep_map(loop.body, lambda e: simpler(answers.get(e, e))))
+
+
 def in_two(loop: For, questions: Questions, scope: Scope) -> Body:
     first = max(q.low for q in questions.values())
     last = max(q.high for q in questions.values())
@@ -175,10 +228,9 @@ def in_two(loop: For, questions: Questions, scope: Scope) -> Body:
         if loop.whole is not None:
             end = Call("minimum", (end, loop.stop), INT)
         found.append(Assign(high, Call("maximum", (low, end), INT)))
-    answers: dict[Expr, Expr] = {c: TRUE if q.answer else FALSE for c, q in questions.items()}
-    body = tuple(map_expressions(s, lambda e: simpler(answers.get(e, e))) for s in loop.body)
     ends = replace(at_ends(loop, low, high, scope), most=first + last)
-    return (*found, ends, replace(loop, start=low, stop=high, body=body, comment=""))
+    middle = replace(without(questions, loop), start=low, stop=high, comment="")
+    return (*found, ends, middle)
 
 
 def largest(a: Expr, b: Expr) -> Expr:
