@@ -68,12 +68,12 @@ def as_policy(policy: Any) -> Policy:
     """The policy that an argument means; TypeError for what is none."""
     if policy is None:
         return nothing_saveable
-    if not callable(policy):
-        raise TypeError(
-            f"checkpoint: policy={policy!r} is not a function; take one of tg.checkpoint_policies, "
-            "or give a function of a value that returns a bool"
-        )
-    return policy
+    if callable(policy):
+        return lambda value: bool(policy(value))
+    raise TypeError(
+        f"checkpoint: policy={policy!r} is not a function; take one of tg.checkpoint_policies, "
+        "or give a function of a value that returns a bool"
+    )
 
 
 __all__ = [
