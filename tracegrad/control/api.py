@@ -162,7 +162,7 @@ def cond(pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any],
         raise TraceError(
             f"cond: the condition is {type}, not a boolean scalar; use np.where for arrays"
         )
-    return _branches(trace, "cond", PUBLIC["where"](pred, 0, 1), (true_fun, false_fun), operands)
+    return _branches(trace, "cond", pred, (true_fun, false_fun), operands)
 
 
 def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -> Any:

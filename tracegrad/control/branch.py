@@ -1,4 +1,4 @@
-"""The branch: one of several bodies, chosen by a number at run time.
+"""The branch: one of several bodies, chosen by a condition or a number at run time.
 
     y = cond(p, f, g, x)      ->      if p: y = f(x)   else: y = g(x)
 
@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from codegen import expr as ex
 from codegen import loops
@@ -34,7 +36,8 @@ from tracegrad.tracing.trace import Trace, current_trace
 
 
 class Branch(Op):
-    """`branches[index](*operands)`; the index is clamped to the branches there are."""
+    """`branches[index](*operands)`; the index is clamped to the branches there are. A boolean takes
+    the first of two branches where it is True."""
 
     name = "branch"
     stored = (-1,)
@@ -43,7 +46,8 @@ class Branch(Op):
         return TupleType.of(tuple(output.type for output in branches[0].outputs))
 
     def reference(self, index: Any, *operands: Any, branches: tuple[Graph, ...]) -> Any:
-        chosen = branches[min(max(int(index), 0), len(branches) - 1)]
+        number = int(not index) if np.asarray(index).dtype == bool else int(index)
+        chosen = branches[min(max(number, 0), len(branches) - 1)]
         return tuple(interpret(chosen, operands))
 
     def jvp(self, tangents: Sequence[Array | None], out: Any, *inputs: Array, **attrs: Any):
@@ -134,7 +138,8 @@ class Branch(Op):
         lines: list[str] = []
         for number, graph in enumerate(branches):
             last = number == len(branches) - 1
-            test = f"{'if' if not number else 'elif'} {index} <= {number}:"
+            holds = index if node.inputs[0].type.dtype == bool else f"{index} <= {number}"
+            test = f"{'if' if not number else 'elif'} {holds}:"
             lines.append("else:" if last and number else test)
             given = assignments([n.name for n in graph.inputs], operands)
             results = [writer.value(n) for n in graph.outputs]
@@ -156,7 +161,7 @@ class Branch(Op):
         lowering.place(node, names)
 
     def _choice(self, lowering: Any, node: Node, names: list[str], index: Any, number: int) -> Any:
-        """`if index <= number: branch  elif ...  else: the last branch`."""
+        """`if condition: branch  else: the other`, or `if index <= number: ...  elif ...`."""
         branches = node.attributes["branches"]
         lowering.scopes.append(Scope())
         inputs, places = branches[number].inputs, self.takes(node)
@@ -180,7 +185,8 @@ class Branch(Op):
         if number == len(branches) - 1:
             return body
         rest = self._choice(lowering, node, names, index, number + 1)
-        test = ex.Call("less_equal", (index, ex.integer(number)), ex.BOOL)
+        limit = (index, ex.integer(number))
+        test = index if index.dtype == bool else ex.Call("less_equal", limit, ex.BOOL)
         return (loops.If(test, body, tuple(rest), comment(node)),)
 
 

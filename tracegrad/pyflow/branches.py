@@ -21,7 +21,6 @@ from tracegrad.errors import TraceError
 from tracegrad.ir.graph import Literal, Node
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.constant import ASTYPE, CONSTANT
-from tracegrad.ops.op import PUBLIC
 from tracegrad.ops.reduction import BROADCAST_TO
 from tracegrad.pyflow.state import (
     MISSING,
@@ -151,7 +150,7 @@ def _joined(
     if not labels:
         return values
     bodies = [closed(side.trace, found, LEAF) for side, found in zip(sides, outputs, strict=True)]
-    index = node_in(trace, PUBLIC["where"](test, 0, 1))
+    index = node_in(trace, test)
     results = branch(trace, index, bodies)
     name_results(trace, results, labels)
     rest = iter(results)
