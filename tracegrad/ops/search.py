@@ -2,7 +2,9 @@
 
     at = argmax(x)      =>      best = max(x);  at = min over i of (i if x[i] == best else n)
 
-The first of equal elements is found; the first NaN wins over every number, as in NumPy.
+The first of equal elements is found; the first NaN wins over every number, as in NumPy. Over all
+elements of an array the best of each block of `BLOCK` is kept, and only the first block that has
+the best of all is searched: memory is read once.
 """
 
 from __future__ import annotations
@@ -14,9 +16,9 @@ import numpy as np
 
 from codegen import expr as ex
 from codegen.expr import Call, Const, Expr, Load, Select, Var
-from codegen.loops import Accumulate, Alloc, Assign, Store
+from codegen.loops import Accumulate, Alloc, Assign, For, Store, View
 from tracegrad.errors import ShapeError
-from tracegrad.ir.dims import holds, product
+from tracegrad.ir.dims import Size, holds, product
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.batched import Mapped, regrouped
@@ -24,6 +26,13 @@ from tracegrad.ops.constant import astype
 from tracegrad.ops.extremes import highest, lowest
 from tracegrad.ops.op import as_operand, bind, public, register, sample, type_of
 from tracegrad.ops.reduction import Axes, keep, no_out, reduced_axes, strong
+
+BLOCK = 1024
+"""Elements of a block: searching one costs little beside finding the best of 100 of them, and the
+end of a vectorised loop little beside a block."""
+
+NAMES = ("bests", "block", "i", "start", "first", "part", "value")
+"""Of what a search in blocks works with."""
 
 
 class Position(Op):
@@ -67,7 +76,9 @@ class Position(Op):
 
     def kernel(self, lowering: Any, node: Any) -> None:
         axis, rank = node.attributes["axis"], node.inputs[0].type.rank
-        if axis is None or axis == rank - 1:
+        if axis is None and rank and not _fits(node.inputs[0].type.shape):
+            self._in_blocks(lowering, node)
+        elif axis is None or axis == rank - 1:
             self._along_rows(lowering, node, tuple(range(rank)) if axis is None else (axis,))
         else:
             self._across_rows(lowering, node, axis)
@@ -101,6 +112,45 @@ class Position(Op):
         if not kept:
             lowering.scalars[node] = at
 
+    def _in_blocks(self, lowering: Any, node: Any) -> None:
+        """All elements: the best of each whole block, of these and what is left over; the first
+        whole block that has it (if none has, the rest), and the first place in there."""
+        (x,) = node.inputs
+        dtype, size, note = x.type.dtype, ex.integer(BLOCK), lowering.comment(node)
+        count = lowering.size(product(x.type.shape))
+        whole = ex.floor_divide(count, size)
+        array = _in_a_row(lowering, x, count)
+        names = (lowering.namer.unique(f"{node.name}_{what}") for what in NAMES)
+        bests, block, i, start, first = next(names), *(Var(next(names)) for _ in range(4))
+        part, best = (Var(name, dtype) for name in names)
+        limit, at = Const(self.limit(dtype), dtype), Var(node.name)
+
+        def better(target: Var, value: Expr) -> Accumulate:
+            return Accumulate(target.name, None, self.combine, value, dtype, note)
+
+        def smallest(target: Var, index: Var, array: str, none: Expr) -> Accumulate:
+            found = _is_best(Load(array, (index,), dtype), best)
+            place = Select(found, index, none, ex.INT)
+            return Accumulate(target.name, None, "minimum", place, ex.INT, note)
+
+        here = Load(array, (ex.add(ex.multiply(block, size), i),), dtype)
+        inside = (Assign(part, limit), For(i, size, (better(part, here),)))
+        end = Call("minimum", (ex.add(start, size), count), ex.INT)
+        for statement in (
+            Alloc(bests, (whole,), dtype),
+            For(block, whole, (*inside, Store(bests, (block,), part))),
+            Assign(best, limit),
+            For(block, whole, (better(best, Load(bests, (block,), dtype)),)),
+            For(i, count, (better(best, Load(array, (i,), dtype)),), ex.multiply(whole, size)),
+            Assign(first, whole),
+            For(block, whole, (smallest(first, block, bests, whole),)),
+            Assign(start, ex.multiply(first, size)),
+            Assign(at, count),
+            For(i, end, (smallest(at, i, array, count),), start),
+        ):
+            lowering.append(statement)
+        lowering.scalars[node] = at
+
     def _across_rows(self, lowering: Any, node: Any, axis: int) -> None:
         """Row by row, with the best values so far in an array beside the result."""
         (x,) = node.inputs
@@ -118,6 +168,21 @@ class Position(Op):
             lowering.append(Assign(wins, self.wins(value, old), lowering.comment(node)))
             lowering.append(Store(at, kept, Select(wins, index[axis], old_at, ex.INT)))
             lowering.append(Store(best, kept, Select(wins, value, old, dtype)))
+
+
+def _fits(shape: tuple[Size, ...]) -> bool:
+    """Whether an array is known to be no larger than a block."""
+    count = product(shape)
+    return isinstance(count, int) and count <= BLOCK
+
+
+def _in_a_row(lowering: Any, x: Any, count: Expr) -> str:
+    """The name of the stored array as one of rank 1."""
+    if x.type.rank == 1:
+        return lowering.arrays[x]
+    flat = lowering.namer.unique(f"{x.name}_all")
+    lowering.append(View(flat, lowering.arrays[x], (count,)))
+    return flat
 
 
 def _is_best(value: Expr, best: Expr) -> Expr:

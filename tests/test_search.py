@@ -1,0 +1,89 @@
+"""`argmax` and `argmin` over all elements: block by block, as NumPy's in every position.
+
+Lengths stand around one and two blocks; the best, equal ones and NaNs stand in the first block, in
+a later one, and in what is left over after the whole ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tracegrad as tg
+from tracegrad.ops.search import BLOCK
+
+LENGTHS = (1, 2, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 3 * BLOCK + 7)
+
+
+def ends(x: np.ndarray) -> Any:
+    return np.argmax(x), np.argmin(x)
+
+
+def placed(length: int) -> Iterator[list[int]]:
+    """One, two or three places, near the borders of blocks among them."""
+    random = np.random.default_rng(length)
+    near = [0, BLOCK - 1, BLOCK, 2 * BLOCK - 1, 2 * BLOCK, 3 * BLOCK, length - 1]
+    inside = [place for place in near if place < length]
+    for count in (1, 2, 3):
+        for _ in range(4):
+            yield [int(at) for at in random.choice(inside, count)]
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f4", "i8", "u1", "?"])
+def test_the_first_of_equal_ones(dtype: str) -> None:
+    function = tg.trace(ends)
+    for length in LENGTHS:
+        middle = np.random.default_rng(length).integers(3, 6, length).astype(dtype)
+        for places in placed(length):
+            for value in (0, 9):
+                x = middle.copy()
+                x[places] = value
+                assert function(x) == ends(x), (length, places, value)
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f4"])
+def test_the_first_nan(dtype: str) -> None:
+    function = tg.trace(ends)
+    for length in LENGTHS:
+        for filled in (np.inf, -np.inf, 1.0):
+            for places in placed(length):
+                x = np.full(length, filled, dtype)
+                assert function(x) == ends(x) == (0, 0)
+                x[places[0]] = -filled
+                assert function(x) == ends(x), (length, places, filled)
+                x[places] = np.nan
+                assert function(x) == ends(x), (length, places, filled)
+
+
+def test_zeros_of_both_signs_are_equal() -> None:
+    x = np.zeros(2 * BLOCK + 3)
+    x[::2] = -0.0
+    assert tg.trace(ends)(x) == (0, 0)
+    assert tg.trace(ends)(-x) == (0, 0)
+
+
+@pytest.mark.parametrize("shape", [(70, 50), (5, 17, 41), (1, 4000), (4000, 1)])
+def test_places_in_row_major_order(shape: tuple[int, ...]) -> None:
+    x = np.random.default_rng(1).normal(size=shape)
+    assert tg.trace(ends)(x) == ends(x)
+    assert tg.trace(lambda x: ends(np.sin(x.T)))(x) == ends(np.sin(x.T))
+
+
+def test_on_several_threads() -> None:
+    """More than is searched on one thread, and the best in every one of its parts."""
+    function = tg.trace(ends)
+    x = np.random.default_rng(2).normal(size=500_001)
+    for place in (0, 123_456, 250_000, 499_999, 500_000):
+        y = x.copy()
+        y[[place, -1]] = 9.0
+        y[[place // 2, -2]] = -9.0
+        assert function(y) == ends(y)
+    assert "parallel(" in function.source(x)
+
+
+def test_no_elements() -> None:
+    with pytest.raises(ValueError, match="n"):
+        tg.trace(ends)(np.zeros((3, 0)))
