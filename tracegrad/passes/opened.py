@@ -24,4 +24,8 @@ def opened(graph: Graph) -> Graph:
         new[node] = operands[0] if node.op is BARRIER else moved
     if all(new[node] is node for node in graph.nodes):
         return graph
-    return replace(graph, outputs=tuple(new[node] for node in graph.outputs))
+    return replace(
+        graph,
+        outputs=tuple(new[node] for node in graph.outputs),
+        effects=tuple(new[node] for node in graph.effects),
+    )

@@ -40,7 +40,11 @@ def _pruned(graph: Graph) -> Graph:
             new[node] = made
     if not places:
         return graph
-    return replace(graph, outputs=tuple(new.get(node, node) for node in graph.outputs))
+    return replace(
+        graph,
+        outputs=tuple(new.get(node, node) for node in graph.outputs),
+        effects=tuple(new.get(node, node) for node in graph.effects),
+    )
 
 
 Reduced = tuple[tuple[tuple[str, Any], ...], tuple[Node, ...], dict[int, int]]
