@@ -1,8 +1,8 @@
 """Borders: the few iterations of a loop that are different are taken out of it.
 
-In: a function. Out: the same function where a loop whose elements ask whether it is near one of its
-ends runs over the middle without asking, after a short loop over both ends. Without a condition in
-it the innermost middle is vectorised as it stands, no element is read behind a mask.
+In: a function. Out: the same function where an innermost loop that asks in every iteration whether
+it is near one of its ends runs over the middle without asking, after a short loop over both ends.
+Without a condition in it the middle is vectorised as it stands, no element is read behind a mask.
 
     for i in range(n):                               i_low = min(1, n)
         y[i] = x[i - 1] if 1 <= i else 0.0   =>      for i in range(i_low):
@@ -11,13 +11,15 @@ it the innermost middle is vectorised as it stands, no element is read behind a 
                                                          y[i] = x[i - 1]
 
 Where a loop is a part of a longer one (`start` to `stop` on one of several threads), so are its
-ends: the middle begins at `min(max(1, start), stop)`.
+ends: the middle begins at `min(max(1, start), stop)`. Where the loop asks about the variable of one
+around it too (the first row), rows at an end have no middle: `i_low = min(1, n) if 1 <= k else n`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import reduce
 
 from codegen.expr import (
     BOOL,
@@ -48,7 +50,7 @@ from codegen.vecmath import is_long
 
 WIDEST = 8
 """Iterations at either end that may be taken out."""
-LARGEST = 120
+LARGEST = 250
 """Parts of the expressions of a body that may be printed twice."""
 FALSE, TRUE = Const(False, BOOL), Const(True, BOOL)
 
@@ -68,7 +70,7 @@ Questions = dict[Call, Question]
 
 def peel(function: Function) -> Function:
     scope = Scope(aliases(function), function_names(function))
-    return replace(function, body=peeled(known(function.body), scope))
+    return replace(function, body=peeled(known(function.body), scope, ()))
 
 
 def known(body: Body) -> Body:
@@ -78,20 +80,21 @@ def known(body: Body) -> Body:
 
 def known_of(statement: Statement) -> Statement:
     statement = map_blocks(statement, known)
-    if not isinstance(statement, For) or not counts_up(statement):
+    if not isinstance(statement, For):
         return statement
     asked = questions_of(statement, statements(statement.body))
     return without({c: q for c, q in asked.items() if q.low == q.high == 0}, statement)
 
 
-def peeled(body: Body, scope: Scope) -> Body:
-    """`body` with loops in two, outer ones first: what is inside is cut in their middles only."""
+def peeled(body: Body, scope: Scope, around: tuple[For, ...]) -> Body:
+    """`body`, inside these loops, with innermost loops in two."""
     found: list[Statement] = []
     for statement in body:
-        if isinstance(statement, For) and (questions := settled(statement, scope)):
-            *ends, statement = in_two(statement, questions, scope)
-            found += ends
-        found.append(map_blocks(statement, lambda block: peeled(block, scope)))
+        if isinstance(statement, For) and innermost(statement) and may_be_cut(statement, scope):
+            found += in_two(statement, around, scope)
+            continue
+        loops = (*around, statement) if isinstance(statement, For) else around
+        found.append(map_blocks(statement, lambda b, loops=loops: peeled(b, scope, loops)))
     return tuple(found)
 
 
@@ -100,25 +103,22 @@ def counts_up(loop: For) -> bool:
     return loop.step == 1 and (loop.start == ZERO or loop.whole is not None)
 
 
-def settled(loop: For, scope: Scope) -> Questions:
-    """The questions in the innermost loops, if the loop may be printed twice and run in another
-    order."""
+def may_be_cut(loop: For, scope: Scope) -> bool:
+    """Whether an innermost loop may be printed twice and run in another order."""
     if loop.sequential or not counts_up(loop):
-        return {}
-    inside = list(statements(loop.body))
-    if not all(isinstance(s, Assign | Store | Accumulate | Comment | For) for s in inside):
-        return {}
-    parts = [part for s in inside for e in expressions(s) for part in walk(e)]
+        return False
+    if not all(isinstance(s, Assign | Store | Accumulate | Comment) for s in loop.body):
+        return False
+    parts = [part for s in loop.body for e in expressions(s) for part in walk(e)]
     if len(parts) > LARGEST or any(map(is_math, parts)):
-        return {}
-    if not independent(loop, scope):
-        return {}
-    loops = [s for s in (loop, *inside) if isinstance(s, For) and innermost(s)]
-    return questions_of(loop, (s for inner in loops for s in inner.body))
+        return False
+    return independent(loop, scope)
 
 
 def questions_of(loop: For, body: Iterable[Statement]) -> Questions:
     """The questions about the variable of `loop` that statements in it ask."""
+    if not counts_up(loop):
+        return {}
     own = set(assigned(loop))
     parts = (part for s in body for e in expressions(s) for part in walk(e))
     asked = {condition: question(condition, loop, own) for condition in conditions(parts)}
@@ -213,24 +213,52 @@ def without(questions: Questions, loop: For) -> For:
     return replace(loop, body=deep_map(loop.body, lambda e: simpler(answers.get(e, e))))
 
 
-def in_two(loop: For, questions: Questions, scope: Scope) -> Body:
-    first = max(q.low for q in questions.values())
-    last = max(q.high for q in questions.values())
+def in_two(loop: For, around: tuple[For, ...], scope: Scope) -> Body:
+    questions = questions_of(loop, loop.body)
+    outer = [(o, asked) for o in around if any(reach(asked := questions_of(o, loop.body)))]
+    first, last = reach(questions)
+    if not outer and not first and not last:
+        return (loop,)
     low, high = loop.start, loop.stop
     found: list[Statement] = []
-    if first:
+    if first or outer:
+        begin = low
+        if first:
+            begin = Call("minimum", (largest(integer(first), loop.start), loop.stop), INT)
+        if outer:
+            inside = reduce(both, (in_middle(other, asked) for other, asked in outer))
+            begin = Select(inside, begin, loop.stop, INT)
         low = Var(scope.named(f"{loop.var.name}_low"))
-        begin = largest(integer(first), loop.start)
-        found.append(Assign(low, Call("minimum", (begin, loop.stop), INT)))
+        found.append(Assign(low, begin))
     if last:
         high = Var(scope.named(f"{loop.var.name}_high"))
         end = subtract(loop.whole or loop.stop, integer(last))
         if loop.whole is not None:
             end = Call("minimum", (end, loop.stop), INT)
         found.append(Assign(high, Call("maximum", (low, end), INT)))
-    ends = replace(at_ends(loop, low, high, scope), most=first + last)
-    middle = replace(without(questions, loop), start=low, stop=high, comment="")
-    return (*found, ends, middle)
+    ends = at_ends(loop, low, high, scope)
+    ends = ends if outer else replace(ends, most=first + last)
+    every = questions | {c: q for _, asked in outer for c, q in asked.items()}
+    return (*found, ends, replace(without(every, loop), start=low, stop=high, comment=""))
+
+
+def reach(questions: Questions) -> tuple[int, int]:
+    """How many iterations at the start and at the end are not in the middle."""
+    asked = questions.values()
+    return max((q.low for q in asked), default=0), max((q.high for q in asked), default=0)
+
+
+def in_middle(loop: For, questions: Questions) -> Expr:
+    """Whether the variable of the loop is in its middle."""
+    first, last = reach(questions)
+    end = subtract(loop.whole or loop.stop, integer(last))
+    after = Call("less_equal", (integer(first), loop.var), BOOL)
+    before = Call("less", (loop.var, end), BOOL)
+    return both(after, before) if first and last else after if first else before
+
+
+def both(a: Expr, b: Expr) -> Expr:
+    return Call("logical_and", (a, b), BOOL)
 
 
 def largest(a: Expr, b: Expr) -> Expr:
