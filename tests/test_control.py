@@ -180,3 +180,22 @@ def test_a_body_must_not_write_outside() -> None:
 
     with pytest.raises(tg.TraceError, match="outside"):
         tg.trace(program)(A)
+
+
+def test_products_with_a_cotangent_itself() -> None:
+    """The seed of the backward, of a carry or of a stack, is a factor of a weight's gradient; so is
+    a value that is the same in every step.
+    """
+
+    def moving(w: Any, c: Any, xs: Any) -> Any:
+        c, ys = tg.scan(lambda c, x: (c @ w, x @ w), c, xs)
+        return np.sum(np.sin(c)) + np.sum(ys * ys)
+
+    def steady(w: Any, c: Any, a: Any) -> Any:
+        c, ys = tg.scan(lambda c, _: (a @ w, c @ w), c, None, length=4)
+        return np.sum(np.sin(c)) + np.sum(np.cos(ys))
+
+    rng = np.random.default_rng(0)
+    w, c = 0.5 * rng.normal(size=(3, 3)), rng.normal(size=(2, 3))
+    tg.testing.check_grads(moving, (w, c, rng.normal(size=(4, 2, 3))), order=2)
+    tg.testing.check_grads(steady, (w, c, rng.normal(size=(2, 3))), order=2)

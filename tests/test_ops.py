@@ -53,6 +53,8 @@ CONTROL = {
     "named",
     "bound",
     "project",
+    "draw",
+    "after",
 }
 """Ops with whole programs as attributes, and the parts of their results: see test_control.py."""
 

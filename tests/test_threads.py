@@ -52,6 +52,11 @@ def item(a: Any, b: Any) -> Any:
     return np.sin(a) @ b, np.sum(a * a)
 
 
+def powers(a: Any, b: Any) -> Any:
+    """An item with steps of its own."""
+    return tg.fori_loop(0, 3, lambda _, b: np.tanh(a @ b), b)
+
+
 PROGRAMS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "a sum and its gradient": (
         tg.trace(lambda x: np.sum(np.exp(-x * x))).value_and_grad,
@@ -76,8 +81,8 @@ PROGRAMS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     ),
     "items": (tg.vmap(item), (normal(4_000, 20), normal(4_000, 20))),
     "items with matrix products": (
-        tg.vmap(lambda a, b: np.tanh(a @ b)),
-        (normal(400, 24, 24), normal(400, 24, 24)),
+        tg.vmap(powers),
+        (normal(400, 24, 24) / 10, normal(400, 24, 24)),
     ),
     "a table that many rows add to": (
         tg.grad(lambda t, at: np.sum(np.exp(np.sin(t[at])))),

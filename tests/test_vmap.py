@@ -27,8 +27,10 @@ ROUNDINGS = 256
 BY_THE_DRIVER = {"arange", "constant", "size", "bound", "call", "project"}
 """Ops that control/batching.py treats itself, or that never have a mapped operand."""
 
-ONE_BY_ONE = {"foreign", "draw", "after"}
-"""User kernels know nothing of batches, and each item draws its own random numbers."""
+ONE_BY_ONE = {"foreign", "draw", "after", "index_add"}
+"""User kernels know nothing of batches, each item draws its own random numbers, and a loop adds to
+its own place of an array.
+"""
 
 
 def interpreted(f: Function, *args: Any) -> list[Any]:

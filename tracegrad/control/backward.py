@@ -8,7 +8,7 @@ end (`products`); cotangents that are the same in every step are not stacked.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -35,9 +35,18 @@ class Placed:
 class Backward:
     """The parts of the backward body: what it takes, in order, and what it returns."""
 
-    def __init__(self, found: Cut, body: Any, carries: int, stacks: int, want: Sequence[bool]):
+    def __init__(
+        self,
+        found: Cut,
+        body: Any,
+        carries: int,
+        stacks: int,
+        want: Sequence[bool],
+        stacked: Collection[Node],
+    ):
+        """`stacked`: the inputs of the backward body that lie in memory for every step."""
         wanted = [number for number, w in enumerate(want) if w]
-        self.found, self.body, self.carries = found, body, carries
+        self.found, self.body, self.carries, self.stacked = found, body, carries, stacked
         self.wanted = wanted
         self.moving = [n for n in wanted if n <= carries]
         self.items = [n for n in wanted if carries < n <= carries + stacks]
@@ -59,12 +68,11 @@ class Backward:
 
     @cached_property
     def factors(self) -> dict[tuple[Node, bool], None]:
-        """The factors that the loop has to stack, each once: those that are no residuals already;
+        """The factors that the loop has to stack, each once: those that are not stacked already;
         and whether transposed.
         """
-        given = set(self.found.backward.inputs)
         pairs = (pair for each in self.products for pair in each.pairs)
-        return {(node, turned): None for node, turned in pairs if turned or node not in given}
+        return {(x, turned): None for x, turned in pairs if turned or x not in self.stacked}
 
     def outputs(self) -> list[Node]:
         """What to compute in a step: gradients, further terms, factors."""

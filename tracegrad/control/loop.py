@@ -367,7 +367,6 @@ def _backward_loop(
 ) -> list[Any]:
     """The backward body over the residuals, in reverse order; what it adds up, after it."""
     trace, body, carries = ran.trace, ran.body, ran.carries
-    parts = Backward(found, body, carries, ran.stacks, want)
     outputs = [node.type for node in body.outputs]
     given = iter(found.backward.inputs)
     seeds = dict(zip(found.seeds, given, strict=False))
@@ -379,6 +378,7 @@ def _backward_loop(
     y_seeds = [s for s, value in same.items() if value is None]
     residuals = dict(zip(found.backward.inputs[len(seeds) :], primal.values(), strict=True))
     stacked = {node: placed.value for node, placed in residuals.items() if placed.kind == "stack"}
+    parts = Backward(found, body, carries, ran.stacks, want, stacked)
     arguments: list[tuple[str, ArrayType]] = [("index", INDEX)]
     arguments += [
         (f"d_{body.inputs[n].name}", body.inputs[n].type) for n in (*parts.moving, *parts.added)

@@ -37,6 +37,9 @@ class Factor(Op):
         a = node.inputs[0].type
         return self.weight, matrices(a) * a.shape[-2] * a.shape[-1] * a.shape[-1]
 
+    def batch(self, mapped: tuple[bool, ...], a: Array) -> Array:
+        return bind(self, a)
+
     def kernel(self, lowering: Any, node: Any) -> None:
         if node in lowering.arrays:
             return

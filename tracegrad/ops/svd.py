@@ -63,6 +63,9 @@ class Singular(Op):
         a = node.inputs[0].type
         return self.weight, matrices(a) * a.shape[-1] * a.shape[-2] * inner(node)
 
+    def batch(self, mapped: tuple[bool, ...], a: Array) -> Array:
+        return bind(self, a)
+
     def kernel(self, lowering: Any, node: Any) -> None:
         if node in lowering.arrays:
             return
@@ -211,6 +214,9 @@ class PseudoInverse(Op):
 
     def reference(self, a: np.ndarray, p: np.ndarray) -> Any:
         return p
+
+    def batch(self, mapped: tuple[bool, ...], a: Array, p: Array) -> Array | None:
+        return bind(self, a, p) if all(mapped) else None
 
     def text(self, a: str, p: str) -> str:
         return p
