@@ -116,8 +116,7 @@ def test_checkpointed_loops(program: Callable[..., Any], checkpoint: Any) -> Non
 MEASURE = """
 import sys
 import numpy as np, tracegrad as tg
-def peak():
-    """kB; of this process alone, where `getrusage` counts what the parent had at the fork."""
+def peak():  # kB, of this process alone; getrusage counts what its parent had at the fork
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
 sys.path.insert(0, {tests!r})
