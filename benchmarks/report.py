@@ -89,9 +89,8 @@ def memory(record: dict[str, Any]) -> str:
     return " / ".join(cells) + " |"
 
 
-def tables(files: list[str], rounds: int) -> str:
-    """Machine and table as Markdown."""
-    found = [measured(file, rounds) for file in files]
+def table(found: list[dict[str, Any]], rounds: int) -> str:
+    """Machine and rows as Markdown."""
     machine = {k: v for k, v in found[0]["1"]["machine"].items() if k != "cpus used"}
     head = [
         ", ".join(f"{key} {value}" for key, value in machine.items()) + f"; {rounds} rounds.",
@@ -103,16 +102,22 @@ def tables(files: list[str], rounds: int) -> str:
     return "\n".join([*head, *(row for one in found for row in rows(one))])
 
 
+def write(made: str) -> None:
+    """Put the table between the marks of the page."""
+    before, _, rest = PAGE.read_text("utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    PAGE.write_text(f"{before}{BEGIN}\n\n{made}\n\n{END}{after}", "utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("files", nargs="*", default=list(FILES))
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
-    made = tables(options.files or list(FILES), options.rounds)
-    print(made)
-    before, _, rest = PAGE.read_text("utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n\n{made}\n\n{END}{after}", "utf-8")
+    found: list[dict[str, Any]] = []
+    for file in options.files or FILES:
+        found.append(measured(file, options.rounds))
+        write(table(found, options.rounds))  # what there is so far: a run takes long
 
 
 if __name__ == "__main__":
