@@ -39,6 +39,7 @@ from codegen import (
     vecmath,
 )
 from codegen.errors import CompileError
+from codegen.interrupts import interruptible
 from codegen.loops import Forward, Function, Module, Parameter
 from codegen.progress import progress
 from codegen.schedule import scheduled

@@ -228,6 +228,7 @@ def test_arrays_that_compiled_code_does_not_take_as_they_are(change: Any) -> Non
     assert len(f.versions) == 1
 
 
+@pytest.mark.filterwarnings("ignore:the matrix subclass")  # an argument of that class is meant
 def test_arrays_of_another_type_after_a_first_call() -> None:
     f = tg.trace(lambda x: np.sum(x) / 2)
     f(W)

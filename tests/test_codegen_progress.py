@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import tracegrad as tg
-from codegen import progress
+from codegen import interrupts, progress
 
 ROOT = Path(__file__).parents[1]
 
@@ -100,3 +100,22 @@ def test_ctrl_c_leaves_everything_usable(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=120)
     assert output == "interrupted\n[2.0, 2.0, 2.0]\n", output
+
+
+def test_an_interrupt_in_a_call_from_llvm_is_raised_afterwards() -> None:
+    """ctypes would print and forget it, and the machine code with it."""
+    steps: list[str] = []
+
+    def _raw_object_cache_notify() -> None:
+        signal.raise_signal(signal.SIGINT)
+        steps.append("the call from LLVM went on")
+
+    with pytest.raises(KeyboardInterrupt), interrupts.interruptible():
+        _raw_object_cache_notify()
+        steps.append("so did the compilation")
+    assert len(steps) == 2
+    with pytest.raises(KeyboardInterrupt), interrupts.interruptible():
+        signal.raise_signal(signal.SIGINT)
+        steps.append("never")
+    assert len(steps) == 2
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
