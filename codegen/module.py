@@ -228,7 +228,7 @@ def _built(module: Module, text: str, options: Options) -> Built:
             state = f"miss: the entry cannot be loaded ({error})"
             cache.discard(path.parent)
             functions = _dispatchers(module, space, options)
-    with progress(module.functions[-1].name, text.count("\n")):
+    with interruptible(), progress(module.functions[-1].name, text.count("\n")):
         _compile(module, functions, text)
     if options.disk and not all(d.certain for d in reached):
         state += "; not kept: a foreign function was compiled before its globals were looked at"

@@ -74,7 +74,7 @@ def test_quick_compilations_show_nothing(terminal: Terminal, monkeypatch) -> Non
 INTERRUPTED = """
 import numpy as np, tracegrad as tg
 def f(x):
-    for k in range(40):
+    for k in tg.unrolled(range(80)):
         x = np.tanh(x * (k + 1.0)) * np.sum(x)
     return np.sum(x)
 g = tg.grad(f)
