@@ -1,8 +1,8 @@
 """Ctrl-C while something is compiled: it takes effect, and leaves everything usable.
 
-LLVM calls back into Python when machine code is ready. An exception raised in there is printed and
-forgotten by ctypes, and with it the machine code: so an interrupt that falls into such a call is
-raised when the compilation is over.
+LLVM calls back into Python when machine code is ready; an exception raised in there is printed and
+forgotten by ctypes, and with it the machine code. And numba loads what it knows of types when it
+is first used; half of that is none. An interrupt that falls into one of these comes a moment later.
 """
 
 from __future__ import annotations
@@ -13,8 +13,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-CALLBACKS = ("_raw_object_cache_notify", "_raw_object_cache_getbuffer")
-"""The functions of llvmlite that LLVM calls."""
+WHOLE = {
+    "_raw_object_cache_notify",  # llvmlite: called by LLVM
+    "_raw_object_cache_getbuffer",
+    "refresh",  # numba: registries of types and of implementations
+    "load_additional_registries",
+    "_find_and_load",  # an import
+}
+"""The functions that run to their end."""
+LATER = 0.05
+"""Seconds until an interrupt that fell into one of them is tried again."""
 
 
 @contextmanager
@@ -24,26 +32,39 @@ def interruptible() -> Iterator[None]:
     if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
         return
-    late: list[int] = []
+    waiting: list[threading.Timer] = []
 
     def handler(number: int, frame: FrameType | None) -> None:
-        if not called_back(frame):
+        if not within_whole(frame):
+            stop(waiting)
             raise KeyboardInterrupt
-        late.append(number)
+        timer = threading.Timer(LATER, signal.raise_signal, (number,))
+        timer.daemon = True
+        waiting.append(timer)
+        timer.start()
 
     signal.signal(signal.SIGINT, handler)
     try:
         yield
     finally:
+        late = stop(waiting)
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if late:
         raise KeyboardInterrupt
 
 
-def called_back(frame: FrameType | None) -> bool:
-    """Whether LLVM called what runs now."""
+def stop(waiting: list[threading.Timer]) -> bool:
+    """Cancel what is still to be tried; whether there was anything."""
+    found = bool(waiting)
+    while waiting:
+        waiting.pop().cancel()
+    return found
+
+
+def within_whole(frame: FrameType | None) -> bool:
+    """Whether one of the functions that run to their end does run."""
     while frame is not None:
-        if frame.f_code.co_name in CALLBACKS:
+        if frame.f_code.co_name in WHOLE:
             return True
         frame = frame.f_back
     return False
