@@ -6,7 +6,6 @@ torch_entry(loss, wanted=(0, 1))   # loss written with torch      ->  value, two
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -96,31 +95,3 @@ def compiled_torch_entry(function: Callable[..., Any], wanted: Sequence[int] = (
     """torch.compile; its first call takes tens of seconds and needs a C++ compiler."""
     compiled = torch.compile(function)
     return Entry("torch.compile", TORCH, flat_torch(compiled, wanted), optional=True)
-
-
-def pytensor_entry(
-    function: Callable[..., Any], like: Sequence[Any], wanted: Sequence[int] = (0,)
-) -> Entry:
-    """PyTensor in numba mode; `function` is written with `pytensor.tensor`, `like` are arguments.
-
-    It is built at the first call, so that where PyTensor is missing only this entry is.
-    """
-    built: list[Callable[..., Any]] = []
-
-    def flat(*arguments: Any) -> Any:
-        if not built:
-            built.append(_pytensor_function(function, like, wanted))
-        return built[0](*arguments)
-
-    return Entry("PyTensor", NUMPY, flat, optional=True)
-
-
-def _pytensor_function(
-    function: Callable[..., Any], like: Sequence[Any], wanted: Sequence[int]
-) -> Callable[..., Any]:
-    pytensor = importlib.import_module("pytensor")
-    tensor = importlib.import_module("pytensor.tensor")
-    variables = [tensor.TensorType(a.dtype, shape=(None,) * a.ndim)() for a in like]
-    value = function(*variables)
-    gradients = pytensor.grad(value, [variables[k] for k in wanted])
-    return pytensor.function(variables, [value, *gradients], mode="NUMBA")

@@ -8,6 +8,7 @@ is first used; half of that is none. An interrupt that falls into one of these c
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,9 +34,10 @@ def interruptible() -> Iterator[None]:
         yield
         return
     waiting: list[threading.Timer] = []
+    caller = sys._getframe(2)  # past this generator and contextlib: what compiles
 
     def handler(number: int, frame: FrameType | None) -> None:
-        if not within_whole(frame):
+        if not within_whole(frame, caller):
             stop(waiting)
             raise KeyboardInterrupt
         timer = threading.Timer(LATER, signal.raise_signal, (number,))
@@ -61,9 +63,10 @@ def stop(waiting: list[threading.Timer]) -> bool:
     return found
 
 
-def within_whole(frame: FrameType | None) -> bool:
-    """Whether one of the functions that run to their end does run."""
-    while frame is not None:
+def within_whole(frame: FrameType | None, caller: FrameType) -> bool:
+    """Whether one of the functions that run to their end does run, called by the compilation (the
+    program that started it may have a `refresh` of its own, or be a module being imported)."""
+    while frame is not None and frame is not caller:
         if frame.f_code.co_name in WHOLE:
             return True
         frame = frame.f_back

@@ -27,25 +27,23 @@ TOO_BIG = (
 )
 
 
-def extents(context: Any, builder: Any, shape: types.Type, value: Any) -> list[Any]:
+def extents(context: Any, builder: Any, shape: Any, value: Any) -> list[Any]:
     """The sizes of a shape, an integer or a tuple of integers, as machine words."""
     if isinstance(shape, types.Integer):
         return [context.cast(builder, value, shape, types.intp)]
-    parts = cgutils.unpack_tuple(builder, value, len(shape))  # type: ignore[arg-type]
+    parts = cgutils.unpack_tuple(builder, value, len(shape))
     return [
         context.cast(builder, part, kind, types.intp)
-        for part, kind in zip(parts, shape, strict=True)  # type: ignore[call-overload]
+        for part, kind in zip(parts, shape, strict=True)
     ]
 
 
-def rank(shape: types.Type) -> int | None:
+def rank(shape: Any) -> int | None:
     """How many sizes there are, or None if it is no shape."""
-    match shape:
-        case types.Integer():
-            return 1
-        case types.BaseTuple() if all(isinstance(part, types.Integer) for part in shape):  # type: ignore[attr-defined]
-            return len(shape)  # type: ignore[arg-type]
-    return None
+    if isinstance(shape, types.Integer):
+        return 1
+    parts: Any = shape if isinstance(shape, types.BaseTuple) else (None,)
+    return len(parts) if all(isinstance(part, types.Integer) for part in parts) else None
 
 
 def fill_in(context: Any, builder: Any, array: Any, sizes: Sequence[Any], **parts: Any) -> Any:
@@ -140,14 +138,14 @@ def choosing(comparison: str) -> Any:
 
     @intrinsic
     def choose(typing: Any, a: types.Type, b: types.Type) -> Any:
-        common = typing.unify_pairs(a, b)
+        common: Any = typing.unify_pairs(a, b)
         if not isinstance(common, types.Integer):
             return None
 
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             kinds = zip(args, (a, b), strict=True)
             x, y = (context.cast(builder, value, kind, common) for value, kind in kinds)
-            compare = builder.icmp_signed if common.signed else builder.icmp_unsigned  # type: ignore
+            compare = builder.icmp_signed if common.signed else builder.icmp_unsigned  # type: ignore[attr-defined]
             return builder.select(compare(comparison, x, y), x, y)
 
         return common(a, b), generate

@@ -17,7 +17,7 @@ from typing import Any, overload
 
 from tracegrad.autodiff import forward, reverse
 from tracegrad.autodiff.derived import as_traced, name_of
-from tracegrad.autodiff.traced import TracedLinearizer
+from tracegrad.autodiff.traced import TracedLinearizer, naming
 from tracegrad.checkpoint_policies import Policy, Value, as_policy
 from tracegrad.control.batching import batch_graph, for_all
 from tracegrad.control.body import node_in, trace_body, zeros
@@ -152,19 +152,9 @@ class Again:
         self, outputs: Sequence[Node], cts: Sequence[Traced], wrt: Sequence[Node]
     ) -> list[Any]:
         """The cotangents of `wrt`, named after what they belong to."""
-        trace, saved = self.trace, self.trace.attributed
-
-        def observe(node: Node, ct: Any) -> Any:
-            if not isinstance(ct, list):
-                trace.cotangents.setdefault(ct.node, ("d_", node))
-            trace.attributed = node.source
-            return ct
-
-        try:
-            linear = TracedLinearizer(trace)
+        linear = TracedLinearizer(self.trace)
+        with naming(self.trace) as observe:
             return reverse.cotangents(outputs, cts, wrt, self.value, linear, observe)
-        finally:
-            trace.attributed = saved
 
 
 def record(

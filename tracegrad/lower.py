@@ -428,15 +428,6 @@ def comment(node: Node, value: bool = True) -> str:
     return f"{node.source.line}│ {' '.join(node.source.text.split())}"
 
 
-def _is_precondition(node: Node) -> int:
-    """What comes first: the arguments, then checks that need nothing else (no loops are fused over
-    a check).
-    """
-    if node.op.name == "input":
-        return 2
-    return int(node.op.precondition and all(operand.op.name == "input" for operand in node.inputs))
-
-
 def _is_numbered(name: str) -> bool:
     return name[:1] == "v" and name[1:].isdigit()
 
@@ -445,6 +436,3 @@ def _names(size: Size) -> Iterator[str]:
     if isinstance(size, Dim):
         from_terms = [atom for monomial, _ in size.terms for atom in monomial]
         yield from (atom for atom in from_terms if isinstance(atom, str))
-
-
-Emit = Callable[[Lowering, Node], None]

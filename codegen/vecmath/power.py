@@ -36,8 +36,7 @@ from codegen.vecmath.floating import exponent, scale, significand, two_to
 from codegen.vecmath.logarithm import INFINITY_F32, LN2, NAN_F32
 from codegen.vecmath.primitives import F32, fma, horner, scalar
 
-# log 2 - LN2_HIGH - LN2_LOW, and 2/3 as a sum of two floats.
-LN2_REST = 1.1612227229362532e-26
+# 2/3 as a sum of two floats.
 TWO_THIRDS, TWO_THIRDS_LOW = 0.6666666666666666, 3.700743415417188e-17
 # (1 - h)**(-1/3) = 1 + h (1/3 + 2/9 h + 14/81 h**2 + ...)
 ROOT_SERIES = (14 / 81, 2 / 9, 1 / 3)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,24 @@ def transpose_linear(
     return [None if x is None else next(found) for x in free]
 
 
+@contextmanager
+def naming(trace: Trace) -> Iterator[Callable[[Node, Any], Any]]:
+    """What `reverse.cotangents` shows each cotangent to: it is named after its value and stands at
+    the line of its value."""
+    saved = trace.attributed
+
+    def observe(node: Node, ct: Any) -> Any:
+        if not isinstance(ct, list):
+            trace.cotangents.setdefault(ct.node, ("d_", node))
+        trace.attributed = node.source
+        return ct
+
+    try:
+        yield observe
+    finally:
+        trace.attributed = saved
+
+
 def vjp(
     trace: Trace,
     outputs: Sequence[Node],
@@ -80,18 +99,8 @@ def vjp(
     The values to differentiate are nodes of `owner`, an enclosing trace, if it is given.
     """
     linear = TracedLinearizer(trace, owner)
-    saved = trace.attributed
-
-    def observe(node: Node, ct: Any) -> Any:
-        if not isinstance(ct, list):
-            trace.cotangents.setdefault(ct.node, ("d_", node))
-        trace.attributed = node.source
-        return ct
-
-    try:
+    with naming(trace) as observe:
         found = reverse.cotangents(outputs, cts, wrt, linear.value, linear, observe)
-    finally:
-        trace.attributed = saved
     for node, ct in zip(wrt, found, strict=True):
         if ct is not None:
             trace.cotangents[ct.node] = ("d_", node)

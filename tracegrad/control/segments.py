@@ -24,8 +24,6 @@ from tracegrad.tree import unflatten
 
 _checkpoint = Later("tracegrad.checkpointing", "checkpoint")
 
-Snapshots = int | str | None
-
 
 def snapshots(what: str, checkpoint: Any, length: Size) -> int:
     """How many carries are kept. Raises ValueError for anything but "sqrt" and positive ints."""

@@ -160,14 +160,18 @@ def map_bodies(
     return tuple((name, changed(value)) for name, value in attrs)
 
 
-def reachable(outputs: Iterable[Node]) -> set[Node]:
+def reachable(
+    outputs: Iterable[Node], stop: Callable[[Node], bool] = lambda node: False
+) -> set[Node]:
+    """All nodes behind `outputs`, these included; nothing behind one where `stop` holds."""
     seen: set[Node] = set()
     stack = list(outputs)
     while stack:
         node = stack.pop()
         if node not in seen:
             seen.add(node)
-            stack.extend(node.inputs)
+            if not stop(node):
+                stack.extend(node.inputs)
     return seen
 
 

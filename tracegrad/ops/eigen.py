@@ -48,8 +48,8 @@ class Eigen(Op):
         (a,) = node.inputs
         found = {reader.op: reader for reader in lowering.graph.uses[a]}
         values, vectors = found.get(EIGENVALUES), found.get(EIGENVECTORS)
-        w = _room(lowering, values, "w", a, a.type.shape[:-1])
-        v = _room(lowering, vectors, "v", a, a.type.shape)
+        w = room(lowering, values, "w", a, a.type.shape[:-1])
+        v = room(lowering, vectors, "v", a, a.type.shape)
         with lowering.nest(a.type.shape) as index:
             value = _mirrored(lowering, a, index)
             lowering.append(Store(v, index, value, lowering.comment(node)))
@@ -67,7 +67,7 @@ class Eigen(Op):
         lowering.append(Check(converged, LINALG_ERROR, DIVERGED))
 
 
-def _room(lowering: Any, node: Any, name: str, a: Any, shape: tuple[Size, ...]) -> str:
+def room(lowering: Any, node: Any, name: str, a: Any, shape: tuple[Size, ...]) -> str:
     """The array of a result, or one that nobody reads."""
     if node is not None:
         return lowering.allocate(node)

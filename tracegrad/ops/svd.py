@@ -25,6 +25,7 @@ from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.axes import expand_dims, matrix_transpose
 from tracegrad.ops.constant import SIZE, astype
+from tracegrad.ops.eigen import room
 from tracegrad.ops.grids import eye
 from tracegrad.ops.linalg import computed_dtype, matrices
 from tracegrad.ops.matmul import matmul
@@ -78,19 +79,19 @@ class Singular(Op):
         shapes = ((*batch, k), *((*batch, k, rows), (*batch, columns, k)) * many)
         shapes += (one, one) * (not many)
         values = found.get(SINGULAR_VALUES)
-        places = [_room(lowering, values, a, shapes[0])]
-        places += [_room(lowering, None, a, shape) for shape in shapes[1:]]
+        places = [room(lowering, values, "part", a, shapes[0])]
+        places += [room(lowering, None, "part", a, shape) for shape in shapes[1:]]
         copy = lowering.namer.unique(f"{a.name}_copy")
         turned = (*batch, columns, rows)
         lowering.append(Alloc(copy, tuple(map(lowering.size, turned)), a.type.dtype))
         with lowering.nest(a.type.shape) as (*stack, i, j):
             value = lowering.value(a, (*stack, i, j))
             lowering.append(Store(copy, (*stack, j, i), value, lowering.comment(node)))
-        room = (rows + columns) * BLOCK + k * k * 4 + k * 7 + 1
+        length = (rows + columns) * BLOCK + k * k * 4 + k * 7 + 1
         work, counts = lowering.namer.unique("work"), lowering.namer.unique("counts")
-        kinds = ((work, room, a.type.dtype), (counts, k * 8 + 1, np.dtype(np.int32)))
-        for name, length, kind in kinds:
-            lowering.append(Alloc(name, (lowering.size(length),), kind))
+        kinds = ((work, length, a.type.dtype), (counts, k * 8 + 1, np.dtype(np.int32)))
+        for name, size, kind in kinds:
+            lowering.append(Alloc(name, (lowering.size(size),), kind))
         converged = Var(lowering.namer.unique("converged"), ex.BOOL)
         outs = (work, counts, *places, copy)
         lowering.append(LibraryCall("svd", (flag(many),), outs, lowering.comment(node), converged))
@@ -106,15 +107,6 @@ def _turned(lowering: Any, node: Any, place: str) -> None:
     with lowering.nest(node.type.shape) as (*stack, i, j):
         value = ex.Load(place, (*stack, j, i), node.type.dtype)
         lowering.append(Store(array, (*stack, i, j), value, lowering.comment(node)))
-
-
-def _room(lowering: Any, node: Any, a: Any, shape: tuple[Size, ...]) -> str:
-    """The array of a result, or one that nobody reads."""
-    if node is not None:
-        return lowering.allocate(node)
-    name = lowering.namer.unique(f"{a.name}_part")
-    lowering.append(Alloc(name, tuple(map(lowering.size, shape)), a.type.dtype))
-    return name
 
 
 class SingularValues(Singular):

@@ -7,10 +7,10 @@ whatever reads them, because equal ones are one node wherever in the program the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from tracegrad.ir.graph import Node
+from tracegrad.ir.graph import Node, reachable
 from tracegrad.ops.constant import ASTYPE, CONSTANT, SIZE
 from tracegrad.ops.gathering import GATHER_AT
 from tracegrad.ops.project import PROJECT
@@ -43,7 +43,7 @@ class Program:
 def program(outputs: Sequence[Node], given: Callable[[Node], bool]) -> Program:
     """The operations behind `outputs`; nodes that are `given` are not looked into."""
     found = Program(tuple(outputs))
-    found.nodes = _reached(outputs, given)
+    found.nodes = sorted(reachable(outputs, given), key=lambda node: node.serial)
     leaves = set()
     for node in found.nodes:
         for operand in node.inputs:
@@ -55,18 +55,6 @@ def program(outputs: Sequence[Node], given: Callable[[Node], bool]) -> Program:
         else:
             found.steps.append(node)
     return found
-
-
-def _reached(outputs: Iterable[Node], given: Callable[[Node], bool]) -> list[Node]:
-    seen: set[Node] = set()
-    stack = list(outputs)
-    while stack:
-        node = stack.pop()
-        if node not in seen:
-            seen.add(node)
-            if not given(node):
-                stack.extend(node.inputs)
-    return sorted(seen, key=lambda node: node.serial)
 
 
 def _floats(node: Node, floating: set[Node], leaves: set[Node]) -> bool:
