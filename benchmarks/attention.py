@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from by_hand import hand_entry, kernel, vector_math
 from peers import compiled_torch_entry, jax_entry, our_entry, torch_entry
+from remote import pytensor_entry
 from runner import NUMPY, Entry, Workload, generator, main
 
 import tracegrad as tg
@@ -116,6 +117,7 @@ def workloads() -> Iterator[Workload]:
                     jax_entry(program(jax.nn.softmax, jnp.mean), WANTED),
                     torch_entry(in_torch, WANTED),
                     compiled_torch_entry(in_torch, WANTED),
+                    pytensor_entry("attention", WANTED),
                 ),
             )
 

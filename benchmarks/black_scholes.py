@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from by_hand import hand_entry, kernel, vector_math
 from peers import autograd_entry, compiled_torch_entry, jax_entry, our_entry, torch_entry
+from remote import pytensor_entry
 from runner import NUMPY, Entry, Workload, generator, main
 from scipy.special import erf
 
@@ -100,6 +101,7 @@ def workloads() -> Iterator[Workload]:
                     jax_entry(program(jnp, jax.scipy.special.erf), WANTED),
                     torch_entry(program(torch, torch.erf), WANTED),
                     compiled_torch_entry(program(torch, torch.erf), WANTED),
+                    pytensor_entry("black_scholes", WANTED),
                     autograd_entry(program(anp, asp.erf), WANTED),
                 ),
             )

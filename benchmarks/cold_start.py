@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from runner import machine
+from surroundings import machine
 
 TWO_LINES = "mean(2 * (x + 1) * (x + 1))"
 PROGRAMS = {

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from by_hand import hand_entry, kernel, vector_math
 from peers import compiled_torch_entry, jax_entry, our_entry, torch_entry
+from remote import pytensor_entry
 from runner import NUMPY, Entry, Workload, generator, main
 
 import tracegrad as tg
@@ -135,6 +136,7 @@ def workloads() -> Iterator[Workload]:
                 jax_entry(jax_loss, wanted),
                 torch_entry(torch_loss, wanted),
                 compiled_torch_entry(torch_loss, wanted),
+                pytensor_entry("layer_norm", wanted),
             ),
         )
 

@@ -16,7 +16,9 @@ import numpy as np
 import torch
 from by_hand import kernel, vector_math
 from peers import autograd_entry, jax_entry, our_entry, torch_entry
-from runner import BY_HAND, NUMPY, Entry, Workload, cpu_count, generator, main
+from remote import pytensor_entry
+from runner import BY_HAND, NUMPY, Entry, Workload, generator, main
+from surroundings import cpu_count
 
 SIZES = ((100, 10), (1_000, 50), (10_000, 100), (100_000, 200))
 PARALLEL_FROM = 20_000
@@ -96,6 +98,7 @@ def workloads() -> Iterator[Workload]:
                 Entry("NumPy by hand", NUMPY, by_numpy),
                 jax_entry(lambda w, x, t: jnp.mean(jnp.logaddexp(0, -t * (x @ w)))),
                 torch_entry(lambda w, x, t: torch.nn.functional.softplus(-t * (x @ w)).mean()),
+                pytensor_entry("logistic"),
                 autograd_entry(lambda w, x, t: anp.mean(anp.logaddexp(0, -t * (x @ w)))),
             ),
         )

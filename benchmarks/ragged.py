@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from logistic_regression import by_hand, by_numpy, loss
 from peers import JAX, TORCH, flat_jax, flat_torch, our_entry
-from runner import BY_HAND, NUMPY, Entry, generator, machine
+from runner import BY_HAND, NUMPY, Entry, generator
+from surroundings import machine
 
 COUNT = 100
 COLUMNS = 50

@@ -9,6 +9,7 @@ import autograd.numpy as anp
 import numba
 import numpy as np
 from peers import autograd_entry, jax_entry, our_entry, torch_entry
+from remote import pytensor_entry
 from runner import BY_HAND, NUMPY, Entry, Workload, generator, main
 
 SIZES = (2, 10, 100, 1000)
@@ -54,6 +55,7 @@ def workloads() -> Iterator[Workload]:
                 Entry("NumPy by hand", NUMPY, by_numpy),
                 jax_entry(loss),
                 torch_entry(loss),
+                pytensor_entry("rosenbrock"),
                 autograd_entry(lambda x: anp.sum(loss(x))),
             ),
         )

@@ -16,8 +16,8 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import math
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -25,12 +25,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from surroundings import cpu_count, machine
 
 Call = Callable[..., Any]
 
@@ -60,6 +59,28 @@ OURS = Library("tracegrad", peer=False)
 BY_HAND = Library("numba by hand", peer=False)
 
 
+class Held:
+    """An implementation with its arguments in hand, ready to take its turns."""
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+
+    def first(self) -> tuple[Any, float]:
+        """The results, and the seconds that the first call took."""
+        start = time.perf_counter()
+        return self.call(), time.perf_counter() - start
+
+    def memory(self) -> int | None:
+        return peak_memory(self.call)
+
+    def timed(self, repeat: int) -> float:
+        """Seconds per call."""
+        return timed(self.call, repeat)
+
+    def close(self) -> None:
+        """Called at the end."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """One implementation: `function(*arguments)` returns a flat sequence of arrays."""
@@ -69,6 +90,9 @@ class Entry:
     function: Call
     optional: bool = False
     """Left out with a note where its first call fails: the library may be missing."""
+
+    def held(self, arguments: Sequence[Any], numpy: bool) -> Held:
+        return Held(caller(self, arguments, numpy))
 
 
 @dataclass(frozen=True)
@@ -143,12 +167,9 @@ def caller(entry: Entry, arguments: Sequence[Any], numpy: bool) -> Call:
     return lambda: wait(function(*held))
 
 
-def calls_per_round(call: Call) -> int:
-    call()
-    start = time.perf_counter()
-    call()
-    once = time.perf_counter() - start
-    return max(1, int(ROUND_SECONDS / max(once, 1e-7)))
+def calls_per_round(held: Held) -> int:
+    held.timed(1)
+    return max(1, int(ROUND_SECONDS / max(held.timed(1), 1e-7)))
 
 
 def timed(call: Call, repeat: int) -> float:
@@ -177,35 +198,53 @@ def resident(status: Path, field: str) -> int:
     return int(line.split()[1]) * 1024
 
 
-def measure(workload: Workload, rounds: int, numpy: bool, chosen: str = "") -> list[Result]:
-    """First calls, checks, memory, then `rounds` rounds in which all entries take turns; `chosen`:
-    words, the entries whose names contain one."""
-    results, calls = [], []
-    words = chosen.split(",")
-    for entry in (e for e in workload.entries if any(word in e.name for word in words)):
-        call = caller(entry, workload.arguments, numpy)
-        start = time.perf_counter()
-        try:
-            found = call()
-        except Exception as error:
-            if not entry.optional:
-                raise
-            print(f"{entry.name} is left out: {str(error).splitlines()[0]}\n")
-            continue
-        seconds = time.perf_counter() - start
-        error = check(workload, entry, found)
-        results.append(Result(entry.name, seconds, error, peak_memory(call), entry.library.peer))
-        calls.append(call)
-    repeats = [calls_per_round(call) for call in calls]
+def measure(
+    workload: Workload, rounds: int, numpy: bool, chosen: str = "", seconds: float = math.inf
+) -> tuple[list[Result], dict[str, str]]:
+    """First calls, checks, memory, then `rounds` rounds in which all entries take turns; and why
+    which entry is left out.
+
+    `chosen`: words, the entries whose names contain one. `seconds`: no more rounds than fit, but
+    3 at least.
+    """
+    words, left_out = chosen.split(","), {}
+    taking: list[tuple[Result, Held]] = []
+    try:
+        for entry in (e for e in workload.entries if any(word in e.name for word in words)):
+            try:
+                held = entry.held(workload.arguments, numpy)
+                found, first = held.first()
+            except Exception as error:
+                if not entry.optional:
+                    raise
+                left_out[entry.name] = str(error).splitlines()[0]
+                continue
+            error = check(workload, entry, found)
+            del found
+            result = Result(entry.name, first, error, held.memory(), entry.library.peer)
+            taking.append((result, held))
+        take_turns(taking, rounds, seconds)
+    finally:
+        for _, held in taking:
+            held.close()
+    return [result for result, _ in taking], left_out
+
+
+def take_turns(taking: Sequence[tuple[Result, Held]], rounds: int, seconds: float) -> None:
+    repeats = [calls_per_round(held) for _, held in taking]
+    start = time.perf_counter()
     for number in range(rounds):
-        for turn in range(len(calls)):
-            k = (number + turn) % len(calls)
-            results[k].rounds.append(timed(calls[k], repeats[k]))
-    return results
+        for turn in range(len(taking)):
+            k = (number + turn) % len(taking)
+            result, held = taking[k]
+            result.rounds.append(held.timed(repeats[k]))
+        if number >= 2 and time.perf_counter() - start > seconds:
+            return
 
 
-def table(workload: Workload, results: Sequence[Result]) -> str:
-    """The results as Markdown, fastest median first."""
+def table(workload: Workload, results: Sequence[Result], left_out: dict[str, str]) -> str:
+    """The results as Markdown, fastest median first; then a row with the reason for each that is
+    left out."""
     best = min((r.median for r in results if r.peer), default=None)
     lines = [
         f"### {workload.name}\n",
@@ -219,32 +258,8 @@ def table(workload: Workload, results: Sequence[Result]) -> str:
             f"| {r.name} | {r.median * 1e6:.2f} | {r.fastest * 1e6:.2f} | {ratio} "
             f"| {r.first_call:.2f} | {memory} | {r.error:.0e} |"
         )
+    lines += [f"| {name} | left out: {why} ||||||" for name, why in left_out.items()]
     return "\n".join(lines) + "\n"
-
-
-def machine() -> dict[str, Any]:
-    """What the figures depend on."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "cpu": names[0] if names else platform.processor(),
-        "cpus used": cpu_count(),
-        "python": platform.python_version(),
-        **{name: installed(name) for name in ("numpy", "numba", "scipy", "jax", "torch")},
-    }
-
-
-def installed(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "none"
-
-
-def cpu_count() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def limit_threads(threads: int) -> None:
@@ -303,6 +318,8 @@ def thread_table(given: Sequence[str], records: Sequence[dict[str, Any]]) -> str
             cells.append(f"{time / min(others):.2f}" if time and others else "")
         peak = "" if memory is None else f"{memory / 2**20:.1f}"
         lines.append(f"| {name} | {' | '.join(cells)} | {result['first_call']:.2f} | {peak} |")
+    for name, why in records[0]["left out"].items():
+        lines.append(f"| {name} | left out: {why} |{'|' * (2 * len(given) + 1)}")
     return "\n".join(lines) + "\n"
 
 
@@ -318,6 +335,9 @@ def main(workloads: Iterable[Workload]) -> None:
     )
     parser.add_argument("--with", dest="chosen", default="", help="implementations: jax,tracegrad")
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument(
+        "--seconds", type=float, default=math.inf, help="no more rounds than fit, but 3 at least"
+    )
     parser.add_argument("--numpy", action="store_true", help="NumPy arrays in and out for everyone")
     parser.add_argument("--only", default="", help="workloads whose name contains this")
     parser.add_argument("--json", type=Path, help="write every round's time here")
@@ -330,8 +350,16 @@ def main(workloads: Iterable[Workload]) -> None:
     records = []
     for workload in workloads:
         if options.only in workload.name:
-            results = measure(workload, options.rounds, options.numpy, options.chosen)
-            print(table(workload, results), flush=True)
-            records.append({"workload": workload.name, "results": [asdict(r) for r in results]})
+            results, left_out = measure(
+                workload, options.rounds, options.numpy, options.chosen, options.seconds
+            )
+            print(table(workload, results, left_out), flush=True)
+            records.append(
+                {
+                    "workload": workload.name,
+                    "results": [asdict(r) for r in results],
+                    "left out": left_out,
+                }
+            )
     if options.json:
         options.json.write_text(json.dumps({"machine": machine(), "workloads": records}, indent=1))

@@ -15,7 +15,9 @@ import numpy as np
 import torch
 from by_hand import hand_entry, kernel, vector_math
 from peers import autograd_entry, compiled_torch_entry, jax_entry, our_entry, torch_entry
-from runner import NUMPY, Entry, Workload, cpu_count, generator, main
+from remote import pytensor_entry
+from runner import NUMPY, Entry, Workload, generator, main
+from surroundings import cpu_count
 
 SIZES = (1_000, 1_000_000, 20_000_000)
 PARALLEL_FROM = 20_000
@@ -103,6 +105,7 @@ def workloads() -> Iterator[Workload]:
                 jax_entry(chain(jnp)),
                 torch_entry(chain(torch)),
                 compiled_torch_entry(chain(torch)),
+                pytensor_entry("chain"),
                 autograd_entry(chain(anp)),
             )
             yield Workload(f"transcendental chain n={n} {x.dtype}", (x,), by_numpy, entries)

@@ -14,6 +14,7 @@ import numba
 import numpy as np
 import torch
 from peers import autograd_entry, jax_entry, our_entry, torch_entry
+from remote import pytensor_entry
 from runner import BY_HAND, NUMPY, Entry, Workload, generator, main
 
 SHAPES = ((2, 3), (100, 100), (1000, 1000), (4096, 4096))
@@ -74,6 +75,7 @@ def workloads() -> Iterator[Workload]:
                 Entry("NumPy by hand", NUMPY, by_numpy),
                 jax_entry(lambda x: jnp.mean(2 * (x + 1) * (x + 1))),
                 torch_entry(lambda x: torch.mean(2 * (x + 1) * (x + 1))),
+                pytensor_entry("two_lines"),
                 autograd_entry(lambda x: anp.mean(2 * (x + 1) * (x + 1))),
             ),
         )

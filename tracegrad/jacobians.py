@@ -1,10 +1,10 @@
-"""Jacobians and Hessians: the linear part of a function applied to every direction, in one
-compiled loop.
+"""Jacobians and Hessians: the linear part of a function applied to every direction.
 
     jacfwd(f)(x):  y = f(x);  for i in range(n): J[:, i] = push e_i through f at x
     jacrev(f)(x):  y = f(x);  for j in range(m): J[j, :] = pull e_j back through f at x
 
-The function itself is computed once, before the loop; the loop runs its linear part alone.
+The function itself is computed once; the loop runs its linear part alone. Where that multiplies by
+a matrix, all directions go through it at once, as one product each, and no loop is left.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from tracegrad.autodiff.derived import (
     positions,
     split_aux,
 )
+from tracegrad.control.batching import ItemSizesDiffer, batch_graph, for_all
 from tracegrad.control.body import trace_body, zeros
+from tracegrad.control.form import of_directions
 from tracegrad.control.loop import INDEX, Span, loop
 from tracegrad.dense import block
 from tracegrad.errors import NotDifferentiableError
@@ -31,6 +33,7 @@ from tracegrad.ir.dims import evaluate
 from tracegrad.ir.types import ArrayType
 from tracegrad.leaves import leaves_of
 from tracegrad.ops.constant import ARANGE, astype
+from tracegrad.ops.grids import eye
 from tracegrad.ops.op import PUBLIC, bind
 from tracegrad.ops.shape import RESHAPE
 from tracegrad.tracing.array import Traced
@@ -164,11 +167,11 @@ def _forward(region: Region, ys: Sequence[Traced], xs: Sequence[Traced]) -> list
         def push(given: list[Traced], x: Traced = x) -> Any:
             inner = current_trace()
             assert inner is not None
-            seed = {x.node: as_traced(inner, _unit(x.type, given[0]))}
+            seed = {x.node: given[0]}
             found = traced.jvp(inner, [y.node for y in ys], seed, region.trace)
             return [zeros(y.type) if t is None else t for y, t in zip(ys, found, strict=True)]
 
-        stacked = _loop(region, "pushed", x, push)
+        stacked = _stacked(region, "pushed", x, push)
         by_argument.append(
             [
                 _reshaped(PUBLIC["moveaxis"](column, 0, -1), (*y.type.shape, *x.type.shape))
@@ -185,11 +188,10 @@ def _reverse(region: Region, ys: Sequence[Traced], xs: Sequence[Traced]) -> list
         def pull(given: list[Traced], y: Traced = y) -> Any:
             inner = current_trace()
             assert inner is not None
-            ct = as_traced(inner, _unit(y.type, given[0]))
-            found = traced.vjp(inner, [y.node], [ct], [x.node for x in xs], region.trace)
+            found = traced.vjp(inner, [y.node], given, [x.node for x in xs], region.trace)
             return [zeros(x.type) if d is None else d for x, d in zip(xs, found, strict=True)]
 
-        stacked = _loop(region, "pulled", y, pull)
+        stacked = _stacked(region, "pulled", y, pull)
         rows.append(
             [
                 _reshaped(row, (*y.type.shape, *x.type.shape))
@@ -199,10 +201,31 @@ def _reverse(region: Region, ys: Sequence[Traced], xs: Sequence[Traced]) -> list
     return rows
 
 
-def _loop(region: Region, name: str, over: Traced, run: Callable[..., Any]) -> list[Traced]:
-    """One step of `run` per element of `over`, the results stacked."""
-    body = trace_body(region.trace, name, [("index", INDEX)], run)
-    return loop(body, [], [], Span(over.type.size))
+def _stacked(region: Region, name: str, over: Traced, run: Callable[..., Any]) -> list[Traced]:
+    """The results of `run` on every unit array of the type of `over`, stacked."""
+    trace, count = region.trace, over.type.size
+    body = trace_body(trace, name, [("unit", over.type)], run)
+    captured = [Traced(trace, node) for node in body.captured]
+    flags = [True] + [False] * len(captured)
+    form = of_directions(body.graph, flags)
+    trace.note("directions", f"{name} through {region.trace.name}: {form.reason}")
+    if form.batched:
+        units = _reshaped(eye(count, dtype=over.type.dtype), (count, *over.type.shape))
+        try:
+            found = batch_graph(trace, body.graph, [units, *captured], flags, count)
+            return [for_all(trace, y, count) for y in found]
+        except ItemSizesDiffer:
+            pass
+
+    def one(given: list[Traced]) -> list[Any]:
+        inner = current_trace()
+        assert inner is not None
+        unit = as_traced(inner, _unit(over.type, given[0]))
+        own = [unit, *captured]
+        found = batch_graph(inner, body.graph, own, [False] * len(own), count)
+        return [y.value for y in found]
+
+    return loop(trace_body(trace, name, [("index", INDEX)], one), [], [], Span(count))
 
 
 def _unit(type: ArrayType, index: Traced) -> Any:

@@ -45,17 +45,32 @@ def one_by_one(why: str) -> Form:
 
 def chosen(graph: Graph, mapped: Sequence[bool]) -> Form:
     """The form in which `graph`, the program of one item, is applied to a batch."""
-    control, product = None, None
-    for node, flags in _walk(graph, mapped):
-        if node.op in (MATMUL, DOT) and _is_shared_product(node, flags):
-            product = product or node
-        if _is_control(node, flags):
-            control = control or node
+    product, _, control = _decisive(graph, mapped)
     if control is None:
         return Form(True, "all items at once, every operation along a leading axis")
     if product is not None:
         return Form(True, f"all items at once: {_text(product)} is one product for all of them")
     return one_by_one(f"{_text(control)} is control flow, and its values stay with the item")
+
+
+def of_directions(graph: Graph, mapped: Sequence[bool]) -> Form:
+    """The form in which `graph`, the linear part of a function, is applied to all directions."""
+    product, matrix, _ = _decisive(graph, mapped)
+    if product is None or matrix is None:
+        return Form(False, "one after the other: they are multiplied by no matrix")
+    name = matrix.name or "a matrix"
+    return Form(True, f"all at once: what is multiplied by {name} is one product for all of them")
+
+
+def _decisive(graph: Graph, mapped: Sequence[bool]) -> tuple[Node | None, Node | None, Node | None]:
+    """The first product with a matrix that all items share, that matrix, the first control flow."""
+    product, matrix, control = None, None, None
+    for node, flags in _walk(graph, mapped):
+        if product is None and node.op in (MATMUL, DOT) and _is_shared_product(node, flags):
+            product, matrix = node, node.inputs[flags.index(False)]
+        if _is_control(node, flags):
+            control = control or node
+    return product, matrix, control
 
 
 def _walk(graph: Graph, mapped: Sequence[bool]) -> Iterator[tuple[Node, list[bool]]]:
@@ -108,4 +123,4 @@ def _text(node: Node) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
-__all__ = ["Form", "chosen", "one_by_one"]
+__all__ = ["Form", "chosen", "of_directions", "one_by_one"]

@@ -28,6 +28,7 @@ from tracegrad.ops.reduction import BROADCAST_TO
 from tracegrad.ops.shape import RESHAPE, TRANSPOSE
 from tracegrad.ops.slicing import ADD_AT, PLACE, SLICE, is_thin
 from tracegrad.passes import elements
+from tracegrad.passes.identity import times_identity
 from tracegrad.passes.pieces import side_by_side
 from tracegrad.passes.prune import prune
 from tracegrad.passes.turn import turn_products
@@ -305,7 +306,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "transpose": (_transpose,),
     "reshape": (_reshape,),
     "broadcast_to": (_broadcast,),
-    "matmul": (_matmul,),
+    "matmul": (times_identity, _matmul),
     "dot": (_dot,),
     "slice": (
         elements.read,
