@@ -46,6 +46,30 @@ def test_an_explanation_says_how_it_was_compiled() -> None:
     assert "not yet" in function.explain(which="backward")
 
 
+def test_an_explanation_tells_of_the_programs_that_ran() -> None:
+    function = tg.trace(lambda x: np.exp(x) * 2)
+    assert "primal" not in function.explain(X)
+    function(X)
+    text = without_times(function.explain(X))
+    into = "function_into"
+    assert f"as {into}, which takes its result arrays, in - s" in text
+    assert text.count("not yet") == 2
+    function(tg.tensor(X, requires_grad=True)).sum().backward()
+    text = without_times(function.explain(X))
+    assert "not yet" not in text
+    assert f"# calls run {into}, with its result arrays" in function.source(which="primal")
+
+
+def test_the_explanation_of_a_gradient() -> None:
+    function = tg.trace(lambda x: np.sum(x * x))
+    function.value_and_grad(X)
+    text = function.value_and_grad.explain()
+    assert "primal" in text
+    assert "backward" not in text
+    assert "not yet" not in text
+    assert "backward" in function.value_and_grad.explain(which="backward")
+
+
 def test_no_version_yet() -> None:
     with pytest.raises(tg.TraceError, match="no version yet: call it first, or give example"):
         tg.trace(lambda x: x).dump()

@@ -44,7 +44,11 @@ def generated_source(subject: Subject, which: str | None) -> GeneratedSource:
     built = program.built
     if built.large is not None and is_large(program, subject.sizes(kind)):
         built = built.large()
-    source = GeneratedSource(f"# {built.path}\n{built.source}")
+    into = program.__dict__.get("into", program)
+    called = ""
+    if into is not program and "built" in into.__dict__:
+        called = f"# calls run {into.name}, with its result arrays as parameters: {into.built.path}\n"
+    source = GeneratedSource(f"# {built.path}\n{called}{built.source}")
     source.path = built.path
     return source
 

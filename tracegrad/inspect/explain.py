@@ -54,7 +54,24 @@ def explanation(subject: Subject, versions: Sequence[Version], which: str | None
 
 
 def _kinds(subject: Subject) -> list[str]:
-    return ["joint", "forward", "backward"] if subject.differentiable else ["primal"]
+    """What calls run or have run, and what a gradient needs where the function is one to take
+    gradients of."""
+    if not subject.differentiable:
+        return ["primal"]
+    own = ["primal"] if subject.shows == "primal" or ran(subject.version.primal) else []
+    if subject.shows == "primal" and not subject.version.splits:
+        return own
+    split = subject.split
+    consuming = split.__dict__.get("consuming", split.backward)
+    freed = consuming is not split.backward and ran(consuming)
+    return [*own, "joint", "forward", "backward", *(["consuming"] if freed else [])]
+
+
+def ran(program: Program) -> Program | None:
+    """The program in the form that was compiled: with its result arrays as parameters, if calls
+    ran it; None if neither was."""
+    forms = (program.__dict__.get("into", program), program)
+    return next((form for form in forms if "built" in form.__dict__), None)
 
 
 def _head(subject: Subject, versions: Sequence[Version]) -> Iterator[str]:
@@ -151,11 +168,12 @@ def counted(flops: float) -> str:
 
 
 def _compiled(program: Program) -> str:
-    built = program.__dict__.get("built")
-    if built is None:
+    form = ran(program)
+    if form is None:
         return "not yet: at the first call"
-    spent = sum(built.timings.values())
-    return f"in {spent:.2f} s; disk cache: {built.cache or 'off'}; {built.path}"
+    spent = sum(form.built.timings.values())
+    takes = f"as {form.name}, which takes its result arrays, " if form is not program else ""
+    return f"{takes}in {spent:.2f} s; disk cache: {form.built.cache or 'off'}; {form.built.path}"
 
 
 def _residuals(subject: Subject) -> Iterator[str]:

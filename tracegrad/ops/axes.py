@@ -164,6 +164,8 @@ def broadcast_arrays(*args: Any) -> tuple[Any, ...]:
 
 PUBLIC["permute_dims"] = transpose
 
+sample(lambda x: x.reshape(np.array([4, -1])) * np.reshape(x, np.array(x.shape)[::-1]), (3, 4))
+sample(lambda x: np.transpose(x, np.array([1, 0])) + x.transpose(np.array([1, 0])), (3, 4))
 sample(lambda x: np.reshape(x, (2, -1)) * x.reshape(2, 6), (3, 4))
 sample(lambda x: x.reshape(-1, 1, 2) + x.reshape((6, 1)), (3, 2))
 sample(lambda x: np.reshape(x, ()) + x.reshape(1, 1), (1,))

@@ -199,8 +199,8 @@ class ArrayMethods(Bindable):
         return PUBLIC["reshape"](self, shape[0] if len(shape) == 1 else shape, order)
 
     def transpose(self, *axes: Any) -> Any:
-        if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], tuple | list)):
-            axes = tuple(axes[0] or ())
+        if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], tuple | list | np.ndarray)):
+            axes = () if axes[0] is None else tuple(axes[0])
         return PUBLIC["transpose"](self, axes or None)
 
     def copy(self, order: str = "C") -> Any:

@@ -193,6 +193,9 @@ def as_size(value: Any) -> Size:
 
 
 def as_shape(shape: Any) -> Shape:
+    """A user's shape: an extent, or a sequence or vector of extents."""
+    if isinstance(shape, np.ndarray) and shape.ndim == 1:
+        shape = shape.tolist()
     return tuple(as_size(size) for size in (shape if isinstance(shape, tuple | list) else (shape,)))
 
 
