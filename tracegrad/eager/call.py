@@ -21,10 +21,10 @@ import numpy as np
 
 from tracegrad.autodiff.derived import Region
 from tracegrad.eager.core import Core, operand_node
-from tracegrad.eager.engine import add_gradient, check, freed
 from tracegrad.eager.entry import TensorEntry
 from tracegrad.eager.modes import is_grad_enabled
 from tracegrad.eager.node import Differentiable, Leaf, Recorded, Saved, Site, user_site
+from tracegrad.eager.walk import add_gradient, check, freed
 from tracegrad.errors import NotDifferentiableError
 from tracegrad.function import Function
 from tracegrad.ir.graph import Node, next_serial
@@ -46,17 +46,11 @@ class CallNode(Recorded):
     """dtype and shape of each result."""
 
     def __init__(self, op: TracedCall, inputs: tuple[Node, ...], results: Sequence[Core]) -> None:
-        # Past the frozen constructor, and with the type left for later: this is the cost of a call.
-        self.__dict__.update(
-            op=op,
-            inputs=inputs,
-            attrs=(),
-            serial=next_serial(),
-            wanted=op.split.cut.wanted,
-            site=user_site(),
-            label="",
-            results=tuple([(x._data.dtype, x._data.shape) for x in results]),
-        )
+        self.op = op  # type: ignore[misc]
+        self.inputs = inputs  # type: ignore[misc]
+        self.serial = next_serial()  # type: ignore[misc]
+        self.wanted, self.site = op.split.cut.wanted, user_site()
+        self.results = tuple([(x._data.dtype, x._data.shape) for x in results])
 
     @cached_property
     def type(self) -> ArrayType:  # type: ignore[override]
@@ -333,7 +327,8 @@ def _attach(fn: CallNode, results: Sequence[Core]) -> None:
     for index, result in enumerate(results):
         if result.type.is_float:
             attrs = (("index", index),)
-            result._fn = CallResult(PROJECT, (fn,), attrs, result.type, (True,), fn.site, "")
+            like = result._data.dtype, result._data.shape
+            result._fn = CallResult(PROJECT, (fn,), attrs, like, (True,), fn.site)
 
 
 def _zeros(type: ArrayType) -> np.ndarray:

@@ -9,13 +9,11 @@ The node is what the reverse pass of traced functions walks too.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, Self
 from weakref import ref
 
 import numpy as np
 
-from tracegrad.autodiff.rules import differentiable_in
 from tracegrad.eager.modes import is_grad_enabled, recording_gradients
 from tracegrad.eager.node import (
     Counter,
@@ -28,7 +26,7 @@ from tracegrad.eager.node import (
     Step,
     call_site,
 )
-from tracegrad.eager.symbolic import needed_values
+from tracegrad.eager.rule import Rule, rule_for
 from tracegrad.ir.graph import Literal, Node
 from tracegrad.ir.op import Op
 from tracegrad.ir.types import ArrayType
@@ -94,10 +92,11 @@ class Core(ArrayMethods):
         except (TypeError, ValueError):
             op.infer(*map(type_of, args), **attrs)  # a ShapeError with the operands' types
             raise
-        out = cls.of(result if type(result) is np.ndarray else np.asarray(result))
-        if out._data.base is not None or any(out._data is array for array in arrays):
+        out = cls.__new__(cls)
+        out._data = result = result if type(result) is np.ndarray else np.asarray(result)
+        if result.base is not None or any(result is array for array in arrays):
             out._note_view(op, args, attrs)
-        if is_grad_enabled() and out._data.dtype.kind == "f":
+        if is_grad_enabled() and result.dtype.kind == "f":
             sources = [arg._node() if isinstance(arg, Core) else None for arg in args]
             if any(sources):
                 out._record(op, args, attrs, sources)
@@ -107,23 +106,48 @@ class Core(ArrayMethods):
         self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any], sources: Sequence[Node | None]
     ) -> None:
         """Become the result of `op`, with what its derivative needs."""
-        rules = differentiable_in(op, len(args))
-        wanted = tuple(
-            [rule and source is not None for rule, source in zip(rules, sources, strict=True)]
-        )
-        if True not in wanted:
-            return
+        wanted = tuple([source is not None for source in sources])
+        given = tuple(attrs.items())
+        kinds = tuple([_kind(arg) for arg in args])
+        key = (op, given, wanted, self._data.dtype.num, kinds)
+        rule = _rules.get(key)
+        if rule is None:
+            rule = self._new_rule(key, args)
+        if rule.wanted:
+            site, label = call_site(2)
+            self._remember(op, args, given, sources, rule, site, label)
+
+    def _new_rule(self, key: tuple[Any, ...], args: tuple[Any, ...]) -> Rule:
+        op, given, wanted, *_ = key
+        if len(_rules) > _MOST:
+            _rules.clear()
+        found = _rules[key] = rule_for(op, given, list(map(type_of, args)), self.type, wanted)
+        return found
+
+    def _remember(
+        self,
+        op: Op,
+        args: tuple[Any, ...],
+        attrs: tuple[tuple[str, Any], ...],
+        sources: Sequence[Node | None],
+        rule: Rule,
+        site: Site | None,
+        label: str,
+    ) -> None:
+        """Have a node, which saves what `rule` needs."""
+        data = self._data
         inputs = tuple(
             [
-                source if source is not None else operand_node(arg)
-                for source, arg in zip(sources, args, strict=True)
+                operand_node(arg) if source is None else source
+                for source, arg in zip(sources, args)  # noqa: B905 (as long, and this takes time)
             ]
         )
-        site, label = call_site()
-        fn = self._fn = Recorded(op, inputs, tuple(attrs.items()), self.type, wanted, site, label)
-        needs = needed_values(op, fn.attrs, inputs, fn.type, wanted)
-        if True in needs:
-            fn.keep([v if need else None for v, need in zip((*args, self), needs, strict=True)])
+        fn = self._fn = Recorded(op, inputs, attrs, (data.dtype, data.shape), rule.wanted, site)
+        fn.rule = rule
+        if label:
+            fn.label = label
+        if rule.saves:
+            fn.keep([v if need else None for v, need in zip((*args, self), rule.needs)])  # noqa: B905
 
     def _note_view(self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> None:
         """If this is a view of an operand's memory: remember of which, and how it looks at it."""
@@ -139,12 +163,11 @@ class Core(ArrayMethods):
 
     def _node(self) -> Differentiable | None:
         """The graph node of the current value; None if it needs no gradient."""
-        if self._base is not None and self._seen != self._base._generation:
+        base = self._base
+        if base is not None and self._seen != base._generation:
             self._look_again()
-        if self._fn is not None:
+        if self._fn is not None or not self._requires:
             return self._fn
-        if not self._requires:
-            return None
         leaf = self._leaf() if self._leaf is not None else None
         if leaf is None:
             leaf = Leaf(self)
@@ -166,9 +189,22 @@ class Core(ArrayMethods):
         """Counts writes; views and detached tensors share it."""
         if self._base is not None:
             return self._base._counter
-        if self._version is None:
-            self._version = Counter()
-        return self._version
+        found = self._version
+        if found is None:
+            found = self._version = Counter()
+        return found
+
+
+_rules: dict[Any, Rule] = {}
+_MOST = 10_000
+
+
+def _kind(arg: Any) -> Any:
+    """What a rule depends on in an operand: dtype and shape, of a number its type."""
+    array = arg._data if isinstance(arg, Core) else arg
+    if isinstance(array, np.ndarray | np.generic):
+        return array.dtype.num, array.shape
+    return type(array)
 
 
 def memory(array: Any) -> Any:
@@ -186,12 +222,18 @@ def operand_node(value: Any) -> Node:
         return value._plain
     if isinstance(value, np.ndarray):
         return Plain(value, None)
-    return _number(type(value), value, repr(value))
+    return number_node(value)
 
 
-@lru_cache(maxsize=1024)
-def _number(kind: type, value: Any, text: str) -> Node:
-    """A constant node. `kind` and `text` tell 1 from 1.0 and True, and 0.0 from -0.0."""
-    del kind, text
-    attrs = (("value", Literal.of(np.asarray(value))),)
-    return Node(CONSTANT, (), attrs, type_of(value))
+_numbers: dict[tuple[type, Any], Node] = {}
+
+
+def number_node(value: Any) -> Node:
+    """A constant node, one for all uses of a number."""
+    found = _numbers.get((type(value), value)) if value else None  # 0.0 is not -0.0
+    if found is None:
+        attrs = (("value", Literal.of(np.asarray(value))),)
+        found = Node(CONSTANT, (), attrs, type_of(value))
+        if value and len(_numbers) < _MOST:
+            _numbers[type(value), value] = found
+    return found

@@ -1,137 +1,21 @@
-"""The walk back through an eager graph: the reverse pass on tensors, hooks, freeing what was saved.
+"""The way back through an eager graph: from results and their gradients to the leaves.
 
     y.backward()    =>    the cotangents of all leaves behind y, added to their `.grad`
 
-Saved arrays are dropped as soon as the walk has used them, unless `retain_graph`.
+`sweep` computes them as arrays; `walk` as tensors with a graph of their own (`create_graph`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 
-from tracegrad.autodiff import reverse
 from tracegrad.eager.core import Core
-from tracegrad.eager.modes import recording_gradients
-from tracegrad.eager.node import (
-    Differentiable,
-    Leaf,
-    Recorded,
-    Saved,
-    line_of,
-    name_at,
-    statement_at,
-    user_site,
-)
-from tracegrad.eager.symbolic import LINEAR, Symbolic
-from tracegrad.errors import TracegradError
-from tracegrad.ir.graph import Node, reachable
-from tracegrad.ir.op import Array
-
-
-class Walk:
-    """One backward pass: gives the reverse pass the values that nodes saved, and frees them."""
-
-    def __init__(self, kind: type[Core], retain: bool, create: bool) -> None:
-        self.kind, self.retain, self.create = kind, retain, create
-        self.site = user_site()
-        self.values: dict[Node, Array] = {}
-
-    def run(
-        self, roots: Sequence[Differentiable], cts: Sequence[Core], wrt: Sequence[Differentiable]
-    ) -> list[Any]:
-        with recording_gradients(self.create):
-            found = reverse.cotangents(roots, cts, wrt, self.value, LINEAR, self.observe)
-        self.values = {}
-        return found
-
-    def value(self, node: Node) -> Array:
-        """What the rule now running sees of a node: its saved value, or only its type."""
-        found = self.values.get(node)
-        return Symbolic(node) if found is None else found
-
-    def observe(self, node: Node, ct: Array) -> Array:
-        """The cotangent of `node` is complete: hooks see it, then the node's rule runs."""
-        assert isinstance(node, Recorded)
-        if not isinstance(ct, list):
-            if not isinstance(ct, Core):
-                raise TracegradError(f"the derivative of a use of {node!r} needs a value not saved")
-            if node.hooks:
-                ct = run_hooks(node.hooks, ct)
-            ct._fresh = False
-            tensor = node.retained() if node.retained is not None else None
-            if tensor is not None:
-                accumulate(tensor, ct, self.create)
-        self.values = {}
-        self.values = self._open(node)
-        return ct
-
-    def _open(self, node: Recorded) -> dict[Node, Array]:
-        """The values that `node` saved; in a consuming walk it has them no longer."""
-        if node.saved is None:
-            raise RuntimeError(freed(node))
-        found = [
-            None if saved is None else self._tensor(node, operand, saved)
-            for operand, saved in zip(node.places, node.saved, strict=False)
-        ]
-        opened = node.opened(found)
-        if node.consumable and not self.retain:
-            node.free(self.site)
-        return opened
-
-    def _tensor(self, reader: Recorded, node: Node, saved: Saved) -> Core:
-        check(reader, node, saved)
-        if isinstance(node, Leaf) and node.tensor._data is saved.value:
-            return node.tensor
-        fn = node if isinstance(node, Recorded) and self.create else None
-        tensor = self.kind.of(np.asarray(saved.value), fn)
-        if node.type.weak:
-            tensor._type = node.type
-        tensor._version = saved.counter
-        return tensor
-
-
-def freed(node: Recorded) -> str:
-    return (
-        "Trying to backward through the graph a second time (or directly access saved tensors "
-        f"after they have already been freed): the arrays saved for {node.describe()} were freed "
-        f"by the backward at {line_of(node.freed_at)}. Write retain_graph=True in that earlier "
-        "backward to keep them, or compute the result again"
-    )
-
-
-def check(node: Recorded, operand: Node, saved: Saved) -> None:
-    """Raise if the memory of a saved value was written to since."""
-    if not saved.overwritten:
-        return
-    assert saved.counter is not None
-    name = operand.name or (operand.source.text if operand.source is not None else "")
-    raise RuntimeError(
-        "one of the variables needed for gradient computation has been modified by an inplace "
-        f"operation: {name or 'a tensor'} ({operand.type}), needed for the gradient of {node!r} at "
-        f"{line_of(node.site)}, is at version {saved.counter.value} but version {saved.version} "
-        f"was used; it was last changed at {statement_at(saved.counter.site)}. Write it without "
-        f"in-place change (x = x + 1 instead of x += 1), or change a copy: {name or 'x'}.clone()"
-    )
-
-
-def run_hooks(hooks: dict[int, Any], ct: Core) -> Core:
-    """What the hooks make of a gradient: each may return another of the same shape."""
-    for hook in list(hooks.values()):
-        replaced = hook(ct)
-        if replaced is None:
-            continue
-        if not isinstance(replaced, Core):
-            raise TypeError(f"hook returned a {type(replaced).__name__}: return a Tensor, or None")
-        if replaced.type.shape != ct.type.shape:
-            raise RuntimeError(
-                f"hook {getattr(hook, '__name__', hook)!r} has changed the size of value: the "
-                f"gradient is {ct.type}, it returned {replaced.type}"
-            )
-        ct = replaced
-    return ct
+from tracegrad.eager.node import Differentiable, Leaf, Recorded, name_at, user_site
+from tracegrad.eager.sweep import Sweep, behind, leading_to
+from tracegrad.eager.walk import Walk, accumulate, run_hooks
 
 
 def backward(
@@ -150,15 +34,17 @@ def backward(
         seed = None if scalar else _seed(0, tensor, gradient)
         if isinstance(root, Recorded) and root.pull_leaves(seed, bool(retain)):
             return
-    cts = [
+    seeds = [
         _seed(n, tensor, g) for n, (tensor, g) in enumerate(zip(tensors, gradients, strict=True))
     ]
+    nodes: Collection[Differentiable] = behind(roots)
     if inputs is None:
-        leaves = [node for node in reachable(roots) if isinstance(node, Leaf)]
+        leaves = [node for node in nodes if isinstance(node, Leaf)]
         targets: list[Differentiable] = [leaf for leaf in leaves if leaf.tensor._requires]
     else:
         targets = [_target(number, tensor) for number, tensor in enumerate(inputs)]
-    found = Walk(kind, create if retain is None else retain, create).run(roots, cts, targets)
+        nodes = leading_to(nodes, targets)
+    found = _cotangents(kind, roots, seeds, nodes, targets, retain, create)
     for number, target in enumerate(targets):
         ct, found[number] = found[number], None
         if ct is None:
@@ -183,12 +69,12 @@ def gradients(
 ) -> tuple[Any, ...]:
     """The gradients of `inputs`, returned instead of accumulated."""
     roots = [_root(number, tensor) for number, tensor in enumerate(outputs)]
-    cts = [
+    seeds = [
         _seed(n, tensor, g) for n, (tensor, g) in enumerate(zip(outputs, grad_outputs, strict=True))
     ]
     targets = [_target(number, tensor) for number, tensor in enumerate(inputs)]
-    walk = Walk(type(outputs[0]), create if retain is None else retain, create)
-    found = walk.run(roots, cts, targets)
+    nodes = leading_to(behind(roots), targets)
+    found = _cotangents(type(outputs[0]), roots, seeds, nodes, targets, retain, create)
     for number, (tensor, ct) in enumerate(zip(inputs, found, strict=True)):
         if ct is None and not allow_unused:
             name = targets[number].name
@@ -201,6 +87,22 @@ def gradients(
         if ct is not None and isinstance(targets[number], Leaf) and tensor._hooks:
             found[number] = run_hooks(tensor._hooks, ct)
     return tuple(found)
+
+
+def _cotangents(
+    kind: type[Core],
+    roots: Sequence[Differentiable],
+    seeds: Sequence[Core],
+    nodes: Collection[Differentiable],
+    targets: Sequence[Differentiable],
+    retain: bool | None,
+    create: bool,
+) -> list[Any]:
+    """The cotangents of `targets`, those of `roots` being `seeds`; None where no path leads."""
+    retain, site = create if retain is None else retain, user_site()
+    if create:
+        return Walk(kind, retain, create, site).run(roots, seeds, targets)
+    return Sweep(kind, retain, site).run(roots, [x._data for x in seeds], nodes, targets)
 
 
 def _root(number: int, tensor: Core) -> Differentiable:
@@ -249,27 +151,6 @@ def _seed(number: int, tensor: Core, gradient: Any) -> Core:
             "the output"
         )
     return gradient if gradient.type.dtype == type_.dtype else gradient.astype(type_.dtype)
-
-
-def accumulate(tensor: Core, ct: Core, create: bool) -> None:
-    """`tensor.grad += ct`: in place, keeping the object, unless the sum is to be recorded."""
-    if tensor._grad is None:
-        if create:
-            tensor._grad = ct.copy()
-        else:
-            tensor._grad = type(ct).of(ct._data if ct._fresh else np.array(ct._data))
-    elif create:
-        tensor._grad = tensor._grad + ct
-    else:
-        grad = tensor._grad
-        grad._counter.bump()
-        np.add(grad._data, ct._data, out=grad._data)
-
-
-def add_gradient(tensor: Core, gradient: Core) -> None:
-    """`accumulate` a gradient whose memory nobody else sees."""
-    gradient._fresh = True
-    accumulate(tensor, gradient, False)
 
 
 def named(tensor: Core) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 from tracegrad.eager.core import Core, memory, operand_node
 from tracegrad.eager.modes import is_grad_enabled
 from tracegrad.eager.node import Recorded, Saved, Step, user_site
+from tracegrad.eager.quick import Quick
 from tracegrad.ir.graph import Node, next_serial
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType
@@ -64,7 +65,7 @@ def _seen(array: np.ndarray, steps: tuple[Step, ...]) -> np.ndarray:
     return array
 
 
-class InPlace(Core):
+class InPlace(Quick):
     """The tensor's writes: `x += 1`, `x[key] = value`, `x.add_(1)`, `x.zero_()`, ..."""
 
     def _before_write(self) -> None:
@@ -153,7 +154,8 @@ class InPlace(Core):
             sources: tuple[Node, ...] = tuple(x._node() or operand_node(x) for x in (base, value))
             wanted = tuple(x._node() is not None for x in (base, value))
             attrs = (("steps", self._steps),)
-            base._fn = Recorded(WRITE_VIEW, sources, attrs, base.type, wanted, user_site(), "")
+            like = base._data.dtype, base._data.shape
+            base._fn = Recorded(WRITE_VIEW, sources, attrs, like, wanted, user_site())
         base._generation += 1
 
     def __setitem__(self, key: Any, value: Any) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from types import CodeType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 import numpy as np
@@ -26,6 +26,9 @@ from tracegrad.ops.constant import Input
 from tracegrad.ops.op import PUBLIC, Bindable, bind
 from tracegrad.tracing.source import assigned_name, is_user_file, source_of
 
+if TYPE_CHECKING:
+    from tracegrad.eager.rule import Rule
+
 Site = tuple[CodeType, int]
 """A place in the user's program: the code object and the offset of the instruction."""
 
@@ -33,16 +36,26 @@ Attrs = tuple[tuple[str, Any], ...]
 Hook = Callable[[Any], Any]
 
 
-def call_site() -> tuple[Site | None, str]:
-    """Where user code called the library, and the public function it called ("" if an operator)."""
-    labels, label, frame = _labels or _public_labels(), "", sys._getframe(1)
+def call_site(depth: int = 1) -> tuple[Site | None, str]:
+    """Where user code called the library, and the public function it called ("" if an operator).
+
+    `depth` says how many frames from here the search begins.
+    """
+    label, frame = "", sys._getframe(depth)
+    if frame.f_code.co_filename in _user_files:
+        return (frame.f_code, frame.f_lasti), label
+    labels = _labels or _public_labels()
     while frame is not None:
         code = frame.f_code
         if is_user_file(code.co_filename):
+            _user_files.add(code.co_filename)
             return (code, frame.f_lasti), label
         label = labels.get(id(code), label)
         frame = frame.f_back
     return None, label
+
+
+_user_files: set[str] = set()
 
 
 def user_site() -> Site | None:
@@ -101,11 +114,8 @@ def name_at(site: Site | None) -> str:
 class Counter:
     """Counts the writes into one piece of memory; tensors that share the memory share it."""
 
-    __slots__ = ("site", "value")
-
-    def __init__(self) -> None:
-        self.value = 0
-        self.site: Site | None = None
+    value = 0
+    site: Site | None = None
 
     def bump(self) -> None:
         self.value += 1
@@ -126,24 +136,26 @@ class Saved:
         return self.counter is not None and self.counter.value != self.version
 
 
-def _set(node: Node, op: Op, inputs: tuple[Node, ...], attrs: Attrs, type: ArrayType) -> None:
-    """Fill a node past its frozen constructor: this is the cost of every recorded operation."""
-    node.__dict__.update(op=op, inputs=inputs, attrs=attrs, type=type, serial=next_serial())
-
-
 class Differentiable(Node):
     """A node of the eager graph with a gradient: an operation's result or a leaf."""
 
+    # Both, or each assignment is a call of a Python function.
     __setattr__ = object.__setattr__  # type: ignore[assignment]
+    __delattr__ = object.__delattr__  # type: ignore[assignment]
+    wanted: tuple[bool, ...] = ()
+    """For each operand, whether its cotangent is wanted."""
 
 
 class Leaf(Differentiable):
     """A tensor made by the user, where gradients accumulate."""
 
+    inputs: tuple[Node, ...] = ()
+    attrs: Attrs = ()
     tensor: Any
 
     def __init__(self, tensor: Any) -> None:
-        self.__dict__.update(inputs=(), attrs=(), serial=next_serial(), tensor=tensor)
+        self.tensor = tensor
+        self.serial = next_serial()  # type: ignore[misc]
 
     @cached_property
     def type(self) -> ArrayType:  # type: ignore[override]
@@ -170,13 +182,16 @@ class Plain(Node):
     """An operand that needs no gradient: the graph knows its type and where it came from."""
 
     __setattr__ = object.__setattr__  # type: ignore[assignment]
+    __delattr__ = object.__delattr__  # type: ignore[assignment]
 
+    inputs: tuple[Node, ...] = ()
+    attrs: Attrs = ()
     like: tuple[np.dtype, tuple[int, ...]]
     site: Site | None
 
     def __init__(self, array: np.ndarray, site: Site | None) -> None:
-        like = array.dtype, array.shape
-        self.__dict__.update(inputs=(), attrs=(), serial=next_serial(), site=site, like=like)
+        self.like, self.site = (array.dtype, array.shape), site
+        self.serial = next_serial()  # type: ignore[misc]
 
     @cached_property
     def type(self) -> ArrayType:  # type: ignore[override]
@@ -201,22 +216,37 @@ class Plain(Node):
 class Recorded(Differentiable):
     """One recorded operation, and until a backward consumes it the arrays it saved."""
 
+    attrs: Attrs = ()
+    label: str = ""
+    rule: Rule | None = None
+    """Its derivative on arrays, where that is known."""
+    saved: tuple[Saved | None, ...] | None = ()
+    """One per operand, then the result; None after a backward that consumed them."""
+    consumable: bool = False
+    """Whether a backward that retains nothing drops what was saved."""
+
     def __init__(
         self,
         op: Op,
         inputs: tuple[Node, ...],
         attrs: Attrs,
-        type: ArrayType,
+        like: tuple[np.dtype, tuple[int, ...]],
         wanted: tuple[bool, ...],
         site: Site | None,
-        label: str,
     ) -> None:
-        _set(self, op, inputs, attrs, type)
-        self.wanted, self.site, self.label = wanted, site, label
-        self.saved: tuple[Saved | None, ...] | None = ()
-        """One per operand, then the result; None after a backward that consumed them."""
-        self.consumable = False
-        """Whether a backward that retains nothing drops what was saved."""
+        # Past the frozen constructor, and with the type left for later: this is the cost of every
+        # recorded operation.
+        self.op = op  # type: ignore[misc]
+        self.inputs = inputs  # type: ignore[misc]
+        self.like = like
+        if attrs:
+            self.attrs = attrs
+        self.wanted, self.site = wanted, site
+        self.serial = next_serial()  # type: ignore[misc]
+
+    @cached_property
+    def type(self) -> ArrayType:  # type: ignore[override]
+        return ArrayType(*self.like)
 
     def keep(self, values: list[Any]) -> None:
         """Save these values: tensors with the version of their memory, numbers as they are.
@@ -224,7 +254,7 @@ class Recorded(Differentiable):
         A backward drops them unless a number that the library itself put in (the size that a mean
         divides by) is all there is.
         """
-        saved = []
+        saved: list[Saved | None] = []
         for value in values:
             if value is None:
                 saved.append(None)
@@ -233,7 +263,8 @@ class Recorded(Differentiable):
                 self.consumable = True
             else:
                 saved.append(Saved(value, None))
-                self.consumable |= not self.label or isinstance(value, np.ndarray)
+                if not self.label or isinstance(value, np.ndarray):
+                    self.consumable = True
         self.saved = tuple(saved)
 
     @property

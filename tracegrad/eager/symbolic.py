@@ -10,6 +10,7 @@ it on nothing else:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tracegrad.autodiff import reverse
@@ -18,7 +19,6 @@ from tracegrad.ir.graph import Node, reachable
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.constant import Input
-from tracegrad.ops.elementwise import Elementwise
 from tracegrad.ops.op import PUBLIC, type_of
 from tracegrad.ops.operators import ArrayMethods
 
@@ -45,7 +45,7 @@ class Symbolic(ArrayMethods):
 
     @classmethod
     def bind(cls, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Symbolic:
-        nodes = tuple(arg.node if isinstance(arg, Symbolic) else held(arg) for arg in args)
+        nodes = tuple(map(as_node, args))
         type = op.infer(*(node.type for node in nodes), **attrs)
         return Symbolic(Node(op, nodes, tuple(attrs.items()), type))
 
@@ -85,7 +85,6 @@ class SymbolicLinearizer:
 
 LINEAR = SymbolicLinearizer()
 
-_NEEDS: dict[Any, tuple[bool, ...]] = {}
 _BY_CLASS: dict[Any, tuple[bool, ...]] = {}
 _LIMIT = 10_000
 
@@ -93,31 +92,14 @@ _LIMIT = 10_000
 def needed_values(
     op: Op,
     attrs: tuple[tuple[str, Any], ...],
-    inputs: Sequence[Node],
-    out: ArrayType,
-    wanted: tuple[bool, ...],
-) -> tuple[bool, ...]:
-    """For each operand, then the result: whether the cotangents of `wanted` depend on its value."""
-    if isinstance(op, Elementwise):
-        key: Any = (op, wanted)
-    else:
-        key = (op, attrs, wanted, *((node.type.dtype.num, node.type.shape) for node in inputs))
-    found = _NEEDS.get(key)
-    if found is None:
-        if len(_NEEDS) > _LIMIT:
-            _NEEDS.clear()
-        found = _NEEDS[key] = _by_class(op, attrs, [node.type for node in inputs], out, wanted)
-    return found
-
-
-def _by_class(
-    op: Op,
-    attrs: tuple[tuple[str, Any], ...],
     types: Sequence[ArrayType],
     out: ArrayType,
     wanted: tuple[bool, ...],
 ) -> tuple[bool, ...]:
-    """The same by classes of shapes: rules ask of sizes whether two are equal, or one is 1."""
+    """For each operand, then the result: whether the cotangents of `wanted` depend on its value.
+
+    Found once per class of shapes: rules ask of sizes whether two are equal, or one is 1.
+    """
     labels: dict[Any, int] = {0: 0, 1: 1}
     classes = tuple(
         (type.dtype.num, *(labels.setdefault(size, len(labels)) for size in type.shape))
@@ -131,16 +113,37 @@ def _by_class(
     return _BY_CLASS[key]
 
 
-def _run_rule(
-    op: Op,
-    attrs: tuple[tuple[str, Any], ...],
-    types: Sequence[ArrayType],
-    out: ArrayType,
-    wanted: tuple[bool, ...],
-) -> tuple[bool, ...]:
-    inputs = tuple(free_node(type) for type in types)
-    node, result = Node(op, inputs, attrs, out), free_node(out)
-    values = {**{operand: Symbolic(operand) for operand in inputs}, node: Symbolic(result)}
-    cts = pull(node, Symbolic(free_node(out)), wanted, values.__getitem__, LINEAR)
-    reached = reachable([ct.node for ct in cts if isinstance(ct, Symbolic)])
-    return tuple(leaf in reached for leaf in (*inputs, result))
+def _run_rule(*given: Any) -> tuple[bool, ...]:
+    run = RuleRun.of(*given)
+    reached = reachable([ct for ct in run.cts if ct is not None])
+    return tuple(leaf in reached for leaf in run.places)
+
+
+@dataclass(frozen=True)
+class RuleRun:
+    """What a derivative rule computes: `cts`, as nodes over `places` (the operands, then the
+    result) and `seed`, the result's cotangent."""
+
+    places: tuple[Node, ...]
+    seed: Node
+    cts: tuple[Node | None, ...]
+    """None where no cotangent is wanted."""
+
+    @staticmethod
+    def of(
+        op: Op,
+        attrs: tuple[tuple[str, Any], ...],
+        types: Sequence[ArrayType],
+        out: ArrayType,
+        wanted: tuple[bool, ...],
+    ) -> RuleRun:
+        inputs = tuple(free_node(type) for type in types)
+        node, result, seed = Node(op, inputs, attrs, out), free_node(out), free_node(out)
+        values = {**{operand: Symbolic(operand) for operand in inputs}, node: Symbolic(result)}
+        found = pull(node, Symbolic(seed), wanted, values.__getitem__, LINEAR)
+        cts = tuple(None if ct is None else as_node(ct) for ct in found)
+        return RuleRun((*inputs, result), seed, cts)
+
+
+def as_node(array: Array) -> Node:
+    return array.node if isinstance(array, Symbolic) else held(array)

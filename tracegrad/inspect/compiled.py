@@ -47,7 +47,9 @@ def generated_source(subject: Subject, which: str | None) -> GeneratedSource:
     into = program.__dict__.get("into", program)
     called = ""
     if into is not program and "built" in into.__dict__:
-        called = f"# calls run {into.name}, with its result arrays as parameters: {into.built.path}\n"
+        called = (
+            f"# calls run {into.name}, with its result arrays as parameters: {into.built.path}\n"
+        )
     source = GeneratedSource(f"# {built.path}\n{called}{built.source}")
     source.path = built.path
     return source

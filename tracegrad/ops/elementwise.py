@@ -123,6 +123,12 @@ class Elementwise(Op):
         return tuple(single if dtype == half else supported_dtype(dtype) for dtype in found)
 
     def __call__(self, *args: Any) -> Any:
+        for arg in args:
+            if isinstance(arg, Bindable):
+                found = arg.elementwise(self, args)
+                if found is not None:
+                    return found
+                break
         args = tuple([as_operand(arg) for arg in args])
         if len(args) != self.arity:
             raise TypeError(f"{self.name} takes {self.arity} arrays, {len(args)} were given")

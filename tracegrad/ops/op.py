@@ -83,6 +83,12 @@ class Bindable:
     def bind(cls, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         raise NotImplementedError
 
+    @classmethod
+    def elementwise(cls, op: Any, args: tuple[Any, ...]) -> Any:
+        """The result of an elementwise operation, where there is a shorter way to it than `bind`;
+        else None."""
+        return None
+
     def is_within(self, size: Size) -> bool:
         """Whether it surely is `0 <= x < size`, as the counter of a loop may be known to be."""
         return False
