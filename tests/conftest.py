@@ -1,4 +1,7 @@
-"""Golden files: texts that are compared whole. `pytest --update-golden` writes them anew."""
+"""Golden files: texts that are compared whole. `pytest --update-golden` writes them anew.
+
+Drawn programs: `pytest tests/test_nesting.py --seeds 20` tries twenty times as many.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,15 @@ GOLDEN = Path(__file__).parent / "golden"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write the golden files anew")
+    parser.addoption(
+        "--seeds", type=int, default=1, help="run tests of drawn programs with so many seeds"
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test with an argument `seed` draws its programs by it; there are `--seeds` of them."""
+    if "seed" in metafunc.fixturenames:
+        metafunc.parametrize("seed", range(metafunc.config.getoption("--seeds")))
 
 
 @pytest.fixture

@@ -300,6 +300,18 @@ def test_parameters_may_have_any_name(name: str) -> None:
         np.testing.assert_array_equal(f(B, y=W), W)
 
 
+@pytest.mark.parametrize("name", ["run", "empty", "type", "len", "float64"])
+def test_functions_and_their_parameters_may_be_called_what_an_entry_uses(name: str) -> None:
+    space: dict[str, Any] = {"tg": tg}
+    text = (
+        f"@tg.trace\ndef {name}({name}, *, scale=2.0): return 2 * scale * {name}['a'], {name}['b']"
+    )
+    exec(text, space)
+    for size in (3, 4, 4):
+        doubled, b = space[name]({"a": np.ones(size), "b": 1.0})
+        assert b == 1.0 and doubled.tolist() == [4.0] * size
+
+
 def test_wrong_arguments_are_type_errors() -> None:
     f = tg.trace(power)
     for _ in range(2):

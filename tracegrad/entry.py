@@ -234,10 +234,14 @@ class Unpacking:
         """Compiled code does not look at the byte order, so the dtype is looked at here."""
         if not node.type.rank:
             kind = float if node.type.weak else node.type.dtype.type
-            return f"type({name}) is not {self.writer.type(kind)}"
+            return f"{self.kind_of(name)} is not {self.writer.type(kind)}"
         dtype = self.writer.object(f"of_{node.type.dtype.name}", node.type.dtype)
         wrong = f"{name}.dtype is not {dtype} and {name}.dtype != {dtype}"
-        return f"type({name}) is not {self.writer.type(np.ndarray)} or {wrong}"
+        return f"{self.kind_of(name)} is not {self.writer.type(np.ndarray)} or {wrong}"
+
+    def kind_of(self, name: str) -> str:
+        """`type(x)`, by another name where an argument is called `type`."""
+        return f"{self.writer.object('type', type)}({name})"
 
     def take(self, name: str, tree: Tree) -> None:
         """The value called `name` has the structure `tree`."""
@@ -250,10 +254,10 @@ class Unpacking:
                 self.branch(name, tree)
 
     def leaf(self, name: str) -> None:
-        type = self.inputs[len(self.names)].type
-        if not type.rank and not type.weak:
+        node = self.inputs[len(self.names)]
+        if not node.type.rank and not node.type.weak:
             array = self.writer.type(np.ndarray)
-            self.writer.add(f"{name} = {name}[()] if type({name}) is {array} else {name}")
+            self.writer.add(f"{name} = {name}[()] if {self.kind_of(name)} is {array} else {name}")
         self.names.append(name)
 
     def static(self, name: str, value: Any) -> None:
@@ -261,20 +265,21 @@ class Unpacking:
             self.refuse(f"{name} is not {value}")
         else:
             kind, fixed = self.writer.type(type(value)), constant(self.writer, value)
-            self.refuse(f"type({name}) is not {kind} or {name} != {fixed}")
+            self.refuse(f"{self.kind_of(name)} is not {kind} or {name} != {fixed}")
 
     def branch(self, name: str, tree: Branch) -> None:
         kind = self.writer.type(tree.kind)
         parts = [self.writer.unique(re.sub(r"\W", "_", f"{name}_{key}")) for key in tree.keys]
         if issubclass(tree.kind, dict):
             keys = self.writer.object("keys", tree.keys)
-            self.refuse(f"type({name}) is not {kind} or (*{name},) != {keys}")
+            self.refuse(f"{self.kind_of(name)} is not {kind} or (*{name},) != {keys}")
             source = f"{name}.values()"
         elif issubclass(tree.kind, tuple | list):
-            self.refuse(f"type({name}) is not {kind} or len({name}) != {len(parts)}")
+            length = self.writer.object("len", len)
+            self.refuse(f"{self.kind_of(name)} is not {kind} or {length}({name}) != {len(parts)}")
             source = name
         else:
-            self.refuse(f"type({name}) is not {kind}")
+            self.refuse(f"{self.kind_of(name)} is not {kind}")
             source = ", ".join(f"{name}.{key}" for key in tree.keys)
             source += "," if len(parts) == 1 else ""
         if parts:

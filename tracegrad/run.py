@@ -67,13 +67,18 @@ class Writer:
 
     def function(self, name: str, parameters: str) -> Callable[..., Any]:
         """The function of the lines written so far."""
-        text = "\n".join([f"def {name}({parameters}):", *self.lines, ""])
+        own = name
+        while own in self.objects:  # a user's function may be called `run`, as the compiled code is
+            own += "_"
+        text = "\n".join([f"def {own}({parameters}):", *self.lines, ""])
         # The same text has the same name: functions that come and go leave nothing behind.
         file = str(HOME / f"entry {crc32(text.encode()):08x} of {name}")
         linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
         space = dict(self.objects)
         exec(compile(text, file, "exec"), space)
-        made = space[name]
+        made = space[own]
+        made.__code__ = made.__code__.replace(co_name=name, co_qualname=name)
+        made.__name__ = made.__qualname__ = name
         made.text = text
         return made
 

@@ -323,7 +323,8 @@ def _closed(wanted: Sequence[bool], body: Graph, carries: int) -> list[bool]:
 def body_cut(trace: Trace, body: Graph, wanted: Sequence[bool], carries: int) -> Cut:
     """Forward and backward of a body, split by the residual cut."""
     joint = joint_body(trace, body, wanted)
-    return cut(simplify(expand(joint)), len(body.inputs), len(body.outputs), wanted, carries)
+    joint = simplify(expand(joint, again=True))
+    return cut(joint, len(body.inputs), len(body.outputs), wanted, carries)
 
 
 def _with_residuals(ran: Ran, found: Cut, superseded: Node | None) -> dict[int, Placed]:

@@ -70,7 +70,7 @@ class TensorEntry(Entry):
                 writer.add(f"{inputs[-1]} = {leaf}._data{element}")
                 if not node.type.rank:
                     scalar = writer.type(node.type.dtype.type)
-                    wrong.append(f"type({inputs[-1]}) is not {scalar}")
+                    wrong.append(f"{unpacking.kind_of(inputs[-1])} is not {scalar}")
                     continue
             else:
                 inputs.append(leaf)
@@ -84,7 +84,7 @@ class TensorEntry(Entry):
         tensors = [leaf for leaf, held in zip(leaves, self.held, strict=True) if held]
         kind = writer.type(self.kind)
         enabled = f"{writer.object('grad_enabled', is_grad_enabled)}()"
-        missing = [f"type({leaf}) is not {kind}" for leaf in tensors]
+        missing = [f"{unpacking.kind_of(leaf)} is not {kind}" for leaf in tensors]
         if any(self.wanted):
             missing.append(f"not {enabled}")
         unpacking.refuse(" or ".join(missing))

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from tracegrad.control.counted import assignments, tuple_text
 from tracegrad.ir.graph import Graph, Node, all_nodes
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.reduction import Reduction
@@ -47,12 +48,23 @@ class Writer:
         args = [self._argument(node, number, infix) for number in range(len(node.inputs))]
         if node.op.has("block"):
             return node.op.block(self, node)
+        if node.op.inlined:
+            return self._call(node)
         if node.op.has("lines"):
             return node.op.lines(node.name, *args, **node.attributes)
         text = node.op.text(*args, **node.attributes)
         if isinstance(node.op, Reduction):
             text = _over_all_axes(node, text)
         return [f"{node.name} = {text}"]
+
+    def _call(self, node: Node) -> list[str]:
+        """A call that is still whole, as the statements of what it calls."""
+        body = node.attributes["body"]
+        operands = [self.value(operand) for operand in node.inputs]
+        given = assignments([parameter.name for parameter in body.inputs], operands)
+        steps = [line.removeprefix("    ") for line in self.body(body)]
+        results = tuple_text([self.value(output) for output in body.outputs])
+        return [*given, *steps, f"{node.name} = {results}"]
 
     def value(self, node: Node) -> str:
         """An operand or a result by its name, or written out."""

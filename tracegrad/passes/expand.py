@@ -1,5 +1,10 @@
 """Expansion: calls that were kept whole for their derivatives become the nodes of their bodies;
-names that were given for a policy go.
+names that were given for a policy go, and what only differentiation looks at.
+
+    y = call(x, body: v = exp(x), v + 1)      ->      v = exp(x); y = v + 1
+
+A program that may be differentiated once more, as the body of a loop that a gradient was taken of,
+keeps `stop_gradient` and the calls whose rules serve any order.
 """
 
 from __future__ import annotations
@@ -8,17 +13,19 @@ from dataclasses import replace
 
 from tracegrad.ir.graph import Graph, Node, map_bodies, next_serial
 from tracegrad.ops.barrier import NAMED
+from tracegrad.ops.call import CALL
 from tracegrad.ops.project import PROJECT
+from tracegrad.ops.shape import COPY, STOP_GRADIENT
 
 
-def expand(graph: Graph) -> Graph:
-    """`graph` without calls, in its bodies too."""
-    if not any(_is_changed(node) for node in graph.nodes):
+def expand(graph: Graph, again: bool = False) -> Graph:
+    """`graph` without calls, in its bodies too; `again`: it may be differentiated once more."""
+    if not any(_is_changed(node, again) for node in graph.nodes):
         return graph
     new: dict[Node, Node] = dict(zip(graph.inputs, graph.inputs, strict=True))
     results: dict[Node, list[Node]] = {}
     for node in graph.nodes[len(graph.inputs) :]:
-        _expanded(node, new, results)
+        _expanded(node, new, results, again)
     return replace(
         graph,
         outputs=tuple(new[node] for node in graph.outputs),
@@ -26,12 +33,25 @@ def expand(graph: Graph) -> Graph:
     )
 
 
-def _is_changed(node: Node) -> bool:
-    changed = node.op.inlined or node.op is NAMED
-    return changed or map_bodies(node.attrs, expand) != node.attrs
+def _is_changed(node: Node, again: bool) -> bool:
+    changed = _goes(node, again) or node.op is NAMED or (node.op is STOP_GRADIENT and not again)
+    return changed or _bodies(node, again) != node.attrs
 
 
-def _expanded(node: Node, new: dict[Node, Node], results: dict[Node, list[Node]]) -> None:
+def _goes(node: Node, again: bool) -> bool:
+    """Whether it is a call that becomes what it calls."""
+    if again and node.op is CALL and node.attributes["rule"].jvp is not None:
+        return False
+    return node.op.inlined
+
+
+def _bodies(node: Node, again: bool) -> tuple[tuple[str, object], ...]:
+    return map_bodies(node.attrs, lambda body: expand(body, again))
+
+
+def _expanded(
+    node: Node, new: dict[Node, Node], results: dict[Node, list[Node]], again: bool
+) -> None:
     if node.op is PROJECT and node.inputs[0] in results:
         made = results[node.inputs[0]][node.attributes["index"]]
         new[node] = made
@@ -40,12 +60,13 @@ def _expanded(node: Node, new: dict[Node, Node], results: dict[Node, list[Node]]
     if node.op is NAMED:
         (new[node],) = operands
         return
-    if not node.op.inlined:
-        attrs = map_bodies(node.attrs, expand)
-        new[node] = replace(node, inputs=operands, attrs=attrs, serial=next_serial())
+    if not _goes(node, again):
+        op = COPY if node.op is STOP_GRADIENT and not again else node.op
+        attrs = _bodies(node, again)
+        new[node] = replace(node, op=op, inputs=operands, attrs=attrs, serial=next_serial())
         return
-    body = expand(node.attributes["body"])
+    body = expand(node.attributes["body"], again)
     inner = dict(zip(body.inputs, operands, strict=True))
     for part in body.nodes[len(body.inputs) :]:
-        _expanded(part, inner, results)
+        _expanded(part, inner, results, again)
     results[node] = [inner[output] for output in body.outputs]

@@ -301,7 +301,6 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "subtract": (_minus_zero,),
     "negative": (_double_negative,),
     "copy": (_copy,),
-    "stop_gradient": (_copy,),
     "astype": (_astype,),
     "transpose": (_transpose,),
     "reshape": (_reshape,),

@@ -169,14 +169,17 @@ class Looped:
         found = []
         for row in self.rows:
             value = row.value
-            inside = isinstance(value, Traced) and value.root in self.roots and not row.plain
-            if value is MISSING or inside:
+            if value is MISSING or (not row.plain and self._is_written(value)):
                 continue
             pairs, tree = labelled(row.name, value)
             values = [as_traced(self.trace, leaf) for _, leaf in pairs]
             types = [_definite(x.type) for x in values]
             found.append(Carry(row, tree, [label for label, _ in pairs], values, types))
         return found
+
+    def _is_written(self, value: Any) -> bool:
+        """Whether it is one of the arrays that are carried as such."""
+        return isinstance(value, Traced) and any(value.root is root for root in self.roots)
 
     def _traced(self, items: Items | None, carries: Sequence[Carry]) -> Step:
         child = self.trace.child("loop")
