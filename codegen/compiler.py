@@ -42,7 +42,7 @@ from numba.core.untyped_passes import (
     TranslateByteCode,
 )
 
-from codegen import threads
+from codegen import memory, threads
 from codegen.interleave import Lowering
 from codegen.library import blas, versions
 from codegen.library.distributions import DRAWS, SYMBOL
@@ -219,6 +219,8 @@ def resolve_externals(context: Any, bitcode: bytes) -> None:
             blas.register(name.removeprefix(blas.SYMBOL))
         elif name.startswith(threads.SYMBOL):
             threads.register(name.removeprefix(threads.SYMBOL))
+        elif name.startswith(memory.SYMBOL):
+            memory.register(name.removeprefix(memory.SYMBOL))
         elif name.startswith(SYMBOL):
             import_module(DRAWS).register(name.removeprefix(SYMBOL))
     if unknown(context, names):

@@ -22,9 +22,13 @@ from numba.core.typing.npydecl import parse_dtype
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
 
+from codegen import memory
+
 TOO_BIG = (
     "array is too big; `arr.size * arr.dtype.itemsize` is larger than the maximum possible size."
 )
+
+TOO_LITTLE = "Allocation failed (probably too large)."
 
 OWN = "codegen_own_memory"
 """The function by which LLVM is told that memory is new."""
@@ -94,6 +98,16 @@ def own(builder: Any, memory: Any) -> Any:
     return builder.call(function, [memory])
 
 
+def block(context: Any, builder: Any, size: Any, alignment: int) -> Any:
+    """Memory for so many bytes under a reference count; MemoryError if there is none."""
+    kind = llvm.FunctionType(cgutils.voidptr_t, [size.type, llvm.IntType(32)])
+    function = cgutils.get_or_insert_function(builder.module, kind, memory.register("new"))
+    function.return_value.add_attribute("noalias")
+    found = builder.call(function, [size, llvm.Constant(llvm.IntType(32), alignment)])
+    cgutils.guard_memory_error(context, builder, found, TOO_LITTLE)
+    return found
+
+
 def allocation(shape: types.Type, dtype: types.Type, zeroed: bool) -> Any:
     """Type and code of a new array."""
     if rank(shape) is None:
@@ -106,7 +120,7 @@ def allocation(shape: types.Type, dtype: types.Type, zeroed: bool) -> Any:
         itemsize = context.get_constant(types.intp, context.get_abi_sizeof(element))
         size = byte_count(context, builder, sizes, itemsize)
         alignment = context.get_preferred_array_alignment(dtype)
-        meminfo = context.nrt.meminfo_alloc_aligned(builder, size, alignment)
+        meminfo = block(context, builder, size, alignment)
         data = own(builder, context.nrt.meminfo_data(builder, meminfo))
         if zeroed:
             cgutils.memset(builder, data, size, 0)

@@ -15,6 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from tracegrad.later import Later
+
+memory = Later("codegen.memory")
+
 LARGE = 4 * 2**20
 """Bytes from which on a result lies in a block; smaller ones the C library gives again itself."""
 ALIGNMENT = 64
@@ -78,7 +82,8 @@ def _shrink(keep: dict[int, np.ndarray], limit: int) -> None:
 
 
 def set_buffer_limit(nbytes: int) -> int:
-    """How many bytes of unused large results to keep for the next ones; returns the limit before.
+    """How many bytes of unused large results to keep for the next ones, and as many of large arrays
+    inside compiled functions; returns the limit before.
 
     0 keeps none, and gives what there is back to the system. The default is 512 MiB.
 
@@ -90,9 +95,10 @@ def set_buffer_limit(nbytes: int) -> int:
         raise ValueError(f"set_buffer_limit({nbytes!r}): give a number of bytes, 0 or more")
     before, _limit[0] = _limit[0], nbytes
     _shrink(_free, nbytes)
+    memory.set_limit(nbytes)
     return before
 
 
 def kept_bytes() -> int:
-    """The bytes of all unused blocks."""
+    """The bytes of all unused blocks of results."""
     return sum(raw.nbytes for raw in list(_free.values()))
