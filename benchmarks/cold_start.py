@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
@@ -19,6 +20,17 @@ from pathlib import Path
 from surroundings import machine
 
 TWO_LINES = "mean(2 * (x + 1) * (x + 1))"
+JAX_CACHE = """
+jax.config.update("jax_compilation_cache_dir", CACHE)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+"""
+MLP_DATA = """
+widths, parameters = (784, 256, 128, 10), []
+for inputs, outputs in zip(widths, widths[1:]):
+    parameters += [np.full((inputs, outputs), 0.01, np.float32), np.zeros(outputs, np.float32)]
+x, targets = np.ones((32, 784), np.float32), np.eye(10, dtype=np.float32)[np.arange(32) % 10]
+"""
 PROGRAMS = {
     "import numpy alone": "import numpy as np",
     "import tracegrad alone": "import numpy as np, tracegrad",
@@ -43,9 +55,7 @@ value, gradient = value_and_grad(np.ones((2, 3)))
     "jax.jit": f"""
 import jax, jax.numpy as jnp, numpy as np
 jax.config.update("jax_enable_x64", True)
-jax.config.update("jax_compilation_cache_dir", CACHE)
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+{JAX_CACHE}
 f = jax.jit(jax.value_and_grad(lambda x: jnp.{TWO_LINES}))
 value, gradient = jax.block_until_ready(f(np.ones((2, 3))))
 """,
@@ -54,6 +64,26 @@ import torch
 x = torch.ones((2, 3), dtype=torch.float64, requires_grad=True)
 value = torch.{TWO_LINES}
 value.backward()
+""",
+    "tracegrad, MLP": f"""
+import numpy as np, tracegrad as tg
+def loss(w1, b1, w2, b2, w3, b3, x, targets):
+    hidden = np.maximum(x @ w1 + b1, 0)
+    hidden = np.maximum(hidden @ w2 + b2, 0)
+    return -np.mean(np.sum(targets * tg.log_softmax(hidden @ w3 + b3, axis=1), axis=1))
+{MLP_DATA}
+value, gradients = tg.value_and_grad(loss, argnums=(0, 1, 2, 3, 4, 5))(*parameters, x, targets)
+""",
+    "jax.jit, MLP": f"""
+import jax, jax.numpy as jnp, numpy as np
+{JAX_CACHE}
+def loss(w1, b1, w2, b2, w3, b3, x, targets):
+    hidden = jax.nn.relu(x @ w1 + b1)
+    hidden = jax.nn.relu(hidden @ w2 + b2)
+    return -jnp.mean(jnp.sum(targets * jax.nn.log_softmax(hidden @ w3 + b3, axis=1), axis=1))
+{MLP_DATA}
+f = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2, 3, 4, 5)))
+value, gradients = jax.block_until_ready(f(*parameters, x, targets))
 """,
 }
 
@@ -78,24 +108,27 @@ def seconds(program: str, cache: Path) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--json", type=Path, help="write every round's seconds here")
+    options = parser.parse_args()
     cold: dict[str, list[float]] = {name: [] for name in PROGRAMS}
     warm: dict[str, list[float]] = {name: [] for name in PROGRAMS}
     for program in PROGRAMS.values():  # bytecode and disk pages: the same for everyone
         with tempfile.TemporaryDirectory() as folder:
             seconds(program, Path(folder))
-    for _ in range(rounds):
+    for _ in range(options.rounds):
         for name, program in PROGRAMS.items():
             with tempfile.TemporaryDirectory() as folder:
                 cold[name].append(seconds(program, Path(folder)))
                 warm[name].append(seconds(program, Path(folder)))
     print("  ".join(f"{key} {value}" for key, value in machine().items()), end="\n\n")
-    print("### first gradient of the two lines, seconds from process start\n")
+    print("### first gradient, seconds from process start\n")
     print("| implementation | cold, median | cold, fastest | warm, median | warm, fastest |")
     print("|---|---:|---:|---:|---:|")
     for name in PROGRAMS:
         figures = [f(t[name]) for t in (cold, warm) for f in (statistics.median, min)]
         print(f"| {name} | " + " | ".join(f"{figure:.2f}" for figure in figures) + " |")
+    if options.json:
+        options.json.write_text(json.dumps({"machine": machine(), "cold": cold, "warm": warm}))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ input, pickled, and the answer goes out by the standard output.
     ("start", (program, arguments, wanted))   ->  (value and gradients, seconds of the first call)
     ("memory", None)                          ->  peak bytes of one call
     ("timed", repeat)                         ->  seconds per call
+    ("other", arguments)                      ->  (value and gradients, seconds) for other arguments
 """
 
 from __future__ import annotations
@@ -115,6 +116,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print is no answer
     call: Any = None
+    function: Any = None
     while True:
         try:
             asked, payload = pickle.load(source)
@@ -130,6 +132,10 @@ def main() -> None:
 
                 def call(function: Any = function, arguments: Any = arguments) -> Any:
                     return function(*arguments)
+            case "other":
+                start = time.perf_counter()
+                results = function(*payload)
+                answer = results, time.perf_counter() - start
             case "memory":
                 answer = peak_memory(call)
             case _:

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from numba import njit
 from peers import JAX
-from runner import BY_HAND, NUMPY, OURS, Entry, Workload, main
+from runner import BY_HAND, OURS, Entry, Workload, main
 
 import tracegrad as tg
 
@@ -73,10 +73,10 @@ def solver(np: Any) -> Callable[..., Any]:
 
 def ours(y: Any, mu: Any) -> Any:
     start, step = solver(np)
-    t, h, y, k1 = tg.while_loop(
+    state = tg.while_loop(
         lambda state: state[0] < END, lambda state: step(*state, mu), start(y, mu)
     )
-    return np.sum(y * y)
+    return np.sum(state[2] ** 2)
 
 
 def in_jax(most: int) -> Callable[..., Any]:
@@ -154,7 +154,7 @@ def by_hand(y, mu):
     y0, y1, tape, count = forward(y[0], y[1], mu)
     value = y0 * y0 + y1 * y1
     d_t, d_h, d_y0, d_y1, d_k0, d_k1, d_mu = 0.0, 0.0, 2 * y0, 2 * y1, 0.0, 0.0, 0.0
-    k, d, state = np.empty((7, 2)), np.empty((7, 2)), np.empty((7, 2))
+    k, d = np.empty((7, 2)), np.empty((7, 2))
     for step in range(count - 1, -1, -1):
         t, given = tape[step, 0], tape[step, 1]
         y0, y1 = tape[step, 2], tape[step, 3]

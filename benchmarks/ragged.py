@@ -2,12 +2,16 @@
 
 A library that compiles for every size pays 100 times; one version of ours serves all.
 
-    python benchmarks/ragged.py
+    python benchmarks/ragged.py --json ragged.json
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -15,8 +19,9 @@ import numpy as np
 import torch
 from logistic_regression import by_hand, by_numpy, loss
 from peers import JAX, TORCH, flat_jax, flat_torch, our_entry
+from remote import PYTENSOR, Remote
 from runner import BY_HAND, NUMPY, Entry, generator
-from surroundings import machine
+from surroundings import machine, pytensor_version
 
 COUNT = 100
 COLUMNS = 50
@@ -51,24 +56,53 @@ def batches() -> list[tuple[np.ndarray, ...]]:
 
 def total(entry: Entry, data: list[tuple[np.ndarray, ...]]) -> float:
     """Seconds for all sizes; every result is compared with NumPy's."""
-    seconds = 0.0
-    for arguments in data:
+
+    def run(*arguments: np.ndarray) -> tuple[Any, float]:
         held = tuple(map(entry.library.native, arguments))
         start = time.perf_counter()
-        results: Any = entry.library.wait(entry.function(*held))
-        seconds += time.perf_counter() - start
+        results = entry.library.wait(entry.function(*held))
+        return results, time.perf_counter() - start
+
+    return summed(run, entry.library.back, data)
+
+
+def summed(
+    run: Callable[..., tuple[Any, float]], back: Any, data: list[tuple[np.ndarray, ...]]
+) -> float:
+    seconds = 0.0
+    for arguments in data:
+        results, once = run(*arguments)
+        seconds += once
         for found, right in zip(results, by_numpy(*arguments), strict=True):
-            np.testing.assert_allclose(entry.library.back(found), right, rtol=1e-9, atol=1e-12)
+            np.testing.assert_allclose(back(found), right, rtol=1e-9, atol=1e-12)
     return seconds
 
 
+def total_of_pytensor(data: list[tuple[np.ndarray, ...]]) -> float:
+    held = Remote("logistic", data[0], (0,))
+    try:
+        _, compiling = held.first()
+        return compiling + summed(held.call_with, PYTENSOR.back, data[1:])
+    finally:
+        held.close()
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--json", type=Path, help="write the seconds here")
+    options = parser.parse_args()
     print("  ".join(f"{key} {value}" for key, value in machine().items()), end="\n\n")
     print(f"### {COUNT} sizes, 10 to {10 * COUNT} rows of {COLUMNS}, once each\n")
     print("| implementation | total s |\n|---|---:|")
-    data = batches()
+    data, found = batches(), {}
     for entry in entries():
-        print(f"| {entry.name} | {total(entry, data):.3f} |", flush=True)
+        found[entry.name] = total(entry, data)
+        print(f"| {entry.name} | {found[entry.name]:.3f} |", flush=True)
+    if pytensor_version():
+        found["PyTensor"] = total_of_pytensor(data)
+        print(f"| PyTensor | {found['PyTensor']:.3f} |", flush=True)
+    if options.json:
+        options.json.write_text(json.dumps({"machine": machine(), "seconds": found}))
 
 
 if __name__ == "__main__":

@@ -47,6 +47,10 @@ class Remote(Held):
     def first(self) -> tuple[Any, float]:
         return self.ask(*self.start)
 
+    def call_with(self, *arguments: Any) -> Any:
+        """`(results, seconds)` for other arguments of the same types."""
+        return self.ask("other", arguments)
+
     def memory(self) -> int | None:
         return self.ask("memory")
 

@@ -135,9 +135,8 @@ def tolerance(workload: Workload) -> float:
     return workload.tolerance or 16 * unit * max(array.size for array in floats) ** 0.5
 
 
-def check(workload: Workload, entry: Entry, results: Sequence[Any]) -> float:
+def check(workload: Workload, entry: Entry, results: Sequence[Any], wanted: Sequence[Any]) -> float:
     """The largest error relative to the reference's largest element; raises if it is too large."""
-    wanted = workload.reference(*map(as_float64, workload.arguments))
     found = [entry.library.back(result) for result in results]
     assert len(found) == len(wanted), f"{entry.name}: {len(found)} results, not {len(wanted)}"
     worst = 0.0
@@ -168,8 +167,10 @@ def caller(entry: Entry, arguments: Sequence[Any], numpy: bool) -> Call:
 
 
 def calls_per_round(held: Held) -> int:
-    held.timed(1)
-    return max(1, int(ROUND_SECONDS / max(held.timed(1), 1e-7)))
+    once = held.timed(1)
+    if once < ROUND_SECONDS:
+        once = held.timed(1)  # the first one may have been slow
+    return max(1, int(ROUND_SECONDS / max(once, 1e-7)))
 
 
 def timed(call: Call, repeat: int) -> float:
@@ -204,10 +205,10 @@ def measure(
     """First calls, checks, memory, then `rounds` rounds in which all entries take turns; and why
     which entry is left out.
 
-    `chosen`: words, the entries whose names contain one. `seconds`: no more rounds than fit, but
-    3 at least.
+    `chosen`: words, the entries whose names contain one. `seconds`: see `take_turns`.
     """
     words, left_out = chosen.split(","), {}
+    wanted = workload.reference(*map(as_float64, workload.arguments))
     taking: list[tuple[Result, Held]] = []
     try:
         for entry in (e for e in workload.entries if any(word in e.name for word in words)):
@@ -219,7 +220,7 @@ def measure(
                     raise
                 left_out[entry.name] = str(error).splitlines()[0]
                 continue
-            error = check(workload, entry, found)
+            error = check(workload, entry, found, wanted)
             del found
             result = Result(entry.name, first, error, held.memory(), entry.library.peer)
             taking.append((result, held))
@@ -231,15 +232,17 @@ def measure(
 
 
 def take_turns(taking: Sequence[tuple[Result, Held]], rounds: int, seconds: float) -> None:
+    """Each takes its turn in every round. With an equal share of `seconds` for each, one that is
+    through with its share sits out: the slow ones, whose figures matter least."""
     repeats = [calls_per_round(held) for _, held in taking]
-    start = time.perf_counter()
+    shares = [seconds / len(taking)] * len(taking)
     for number in range(rounds):
         for turn in range(len(taking)):
             k = (number + turn) % len(taking)
             result, held = taking[k]
-            result.rounds.append(held.timed(repeats[k]))
-        if number >= 2 and time.perf_counter() - start > seconds:
-            return
+            if shares[k] > 0:
+                result.rounds.append(held.timed(repeats[k]))
+                shares[k] -= result.rounds[-1] * repeats[k]
 
 
 def table(workload: Workload, results: Sequence[Result], left_out: dict[str, str]) -> str:
@@ -336,7 +339,10 @@ def main(workloads: Iterable[Workload]) -> None:
     parser.add_argument("--with", dest="chosen", default="", help="implementations: jax,tracegrad")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument(
-        "--seconds", type=float, default=math.inf, help="no more rounds than fit, but 3 at least"
+        "--seconds",
+        type=float,
+        default=math.inf,
+        help="shared equally: the slow do fewer rounds",
     )
     parser.add_argument("--numpy", action="store_true", help="NumPy arrays in and out for everyone")
     parser.add_argument("--only", default="", help="workloads whose name contains this")
