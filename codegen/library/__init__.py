@@ -21,6 +21,7 @@ from codegen.library import (
     portable,
     products,
     results,
+    sorting,
     sums,
     versions,
 )
@@ -33,10 +34,15 @@ from codegen.library.orthogonal import qr_factor, qr_vectors, svd
 from codegen.library.parallel import parallel
 from codegen.library.products import batched_dot, dot
 from codegen.library.results import readonly, received, received_number
+from codegen.library.sorting import argsort, searchsorted
 from codegen.library.sums import rounding_error_f32, rounding_error_f64
 from codegen.library.versions import call_version, threads_version
 
+SORTING = (sorting.before, sorting.insert_in_runs, sorting.merge, sorting.argsort)
+
 FUNCTIONS: dict[str, tuple[Any, ...]] = {
+    "argsort": SORTING,
+    "searchsorted": (sorting.before, sorting.searchsorted),
     "dot": (portable.fill_dot, portable.compiled_fill_dot, portable.dot),
     "batched_dot": (
         portable.fill_dot,
@@ -66,6 +72,7 @@ FUNCTIONS: dict[str, tuple[Any, ...]] = {
 HEADER = {portable: ("from numba import types", "from numba.extending import overload")}
 
 __all__ = [
+    "argsort",
     "batched_dot",
     "call_version",
     "cholesky",
@@ -83,6 +90,7 @@ __all__ = [
     "rounding_error_f64",
     "running_max",
     "running_min",
+    "searchsorted",
     "solve_triangular",
     "svd",
     "threads_version",
@@ -106,7 +114,7 @@ def standalone_source(names: Iterable[str]) -> str:
 def fingerprint() -> str:
     """All the text of this package that compiled code may contain."""
     libraries = (blas, lapack, orthogonal, products)
-    parts = (*libraries, extremes, launching, results, sums, threads, versions)
+    parts = (*libraries, extremes, launching, results, sorting, sums, threads, versions)
     names = ("distributions", "draws", "interpreted")
     draws = [Path(__file__).with_name(f"{name}.py") for name in names]
     texts = "".join(path.read_text("utf-8") for path in draws)
