@@ -13,6 +13,7 @@ import numpy as np
 
 from tracegrad.eager.autograd import Autograd
 from tracegrad.eager.node import labelled
+from tracegrad.errors import UnsupportedError
 from tracegrad.ops.op import PUBLIC
 
 
@@ -78,6 +79,7 @@ class Methods(Autograd):
     eq, ne, lt, le = map(_function, ("equal", "not_equal", "less", "less_equal"))
     gt, ge, isnan, isinf = map(_function, ("greater", "greater_equal", "isnan", "isinf"))
     isfinite, tril, triu, flip = map(_function, ("isfinite", "tril", "triu", "flip"))
+    argsort = _function("argsort")
     unsqueeze, moveaxis = map(_function, ("expand_dims", "moveaxis"))
 
     @property
@@ -164,6 +166,13 @@ class Methods(Autograd):
         positive = total > 0
         root = PUBLIC["where"](positive, total, 1) ** (0.5 if p == 2 else 1 / p)
         return PUBLIC["where"](positive, root, total)
+
+    def sort(self, *args: Any, **options: Any) -> Any:
+        """Refused: NumPy sorts in place, PyTorch returns values and indices."""
+        raise UnsupportedError(
+            "x.sort() changes x in NumPy and returns values and indices in PyTorch: use tg.sort(x) "
+            "and tg.argsort(x)"
+        )
 
     def double(self) -> Self:
         return self.astype(np.float64)

@@ -194,6 +194,11 @@ class ArrayMethods(Bindable):
     diagonal, clip, round = map(_method, ("diagonal", "clip", "round"))
     trace = _method("linalg.trace")
     dot, take, flatten = map(_method, ("dot", "take", "flatten"))
+    argsort, searchsorted = map(_method, ("argsort", "searchsorted"))
+
+    def sort(self, axis: int = -1, kind: Any = None, order: Any = None, *, stable: Any = None):
+        """In place."""
+        self[...] = PUBLIC["sort"](self, axis, kind, order, stable=stable)
 
     def reshape(self, *shape: Any, order: str = "C") -> Any:
         return PUBLIC["reshape"](self, shape[0] if len(shape) == 1 else shape, order)
