@@ -95,9 +95,10 @@ def _within(index: Any, size: Size) -> Any:
 
 
 sample(lambda x, y: np.interp(x, np.array([-3.0, -0.5, 0.1, 2.5]), y), (3, 4), (4,))
-sample(lambda x, p: np.interp(x, np.cumsum(np.abs(p) + 0.1) - 2, p**2), (7,), (4,))
+sample(lambda x, p: np.interp(x / 5 + 0.5, np.arange(5) + 0.2 * np.tanh(p), p**2), (1,), (5,))
+sample(lambda p: np.interp([-9, 0.5, 1.4, 2.5, 9], np.arange(4) + 0.2 * np.sin(p), p), (4,))
 sample(lambda x, y: np.interp(x, np.arange(-1.0, 2.0), y, left=-5.0, right=y[0]), (9,), (3,))
-sample(lambda x, y: np.interp(x, [0.2, 0.9, 0.5], y, period=1.3), (6,), (3,))
+sample(lambda x, y: np.interp(x / 30 + [-7, 0, 0.7], [0.2, 0.9, 0.5], y, period=1.3), (3,), (3,))
 sample(lambda x, y: np.interp(x, np.array([0.3]), y), (4,), (1,), smooth=False)
 sample(lambda x: np.interp(x, [-1, 0, 1], [3, 1, 2]), (5,), kinds="fi", smooth=False)
 sample(lambda x: np.interp(np.where(x > 1, np.nan, x), [-1, 0, 1], [3, 1, 2]), (9,), smooth=False)

@@ -20,7 +20,7 @@ from tracegrad.ops.axes import expand_dims, moveaxis, squeeze
 from tracegrad.ops.bounds import WITHIN
 from tracegrad.ops.constant import astype
 from tracegrad.ops.gathering import GATHER
-from tracegrad.ops.op import PUBLIC, as_operand, bind, public, sample, type_of
+from tracegrad.ops.op import PUBLIC, Bindable, as_operand, bind, public, sample, type_of
 from tracegrad.ops.reduction import broadcast_to, keep, no_out, reduced_axes, size_value, sum_
 from tracegrad.ops.rounding import FLOOR
 from tracegrad.ops.selection import clip, where
@@ -56,14 +56,14 @@ STEPS: dict[str, tuple[float, bool, Weigh]] = {
 """Methods that take one of two elements: what is subtracted from the place, whether that is
 `(n - 1)*q`, and whether the upper one is taken."""
 
-METHODS = (*CONTINUOUS, *HALVES, *STEPS)
+METHODS: tuple[Any, ...] = (*CONTINUOUS, *HALVES, *STEPS)
 
 
 @public(np.median)
 def median(
     a: Any, axis: Any = None, out: Any = None, overwrite_input: bool = False, keepdims: bool = False
 ) -> Any:
-    """The middle of the sorted elements over `axis`, the mean of the two middle ones; NaN if any is.
+    """The middle of the sorted elements over `axis`, the mean of two of them; NaN if any is.
 
     The derivative goes to the elements in the middle.
     """
@@ -105,7 +105,7 @@ def quantile(
     *,
     weights: Any = None,
 ) -> Any:
-    """The `q`-th quantiles over `axis`, those of several `q` along leading axes; NaN if any element is.
+    """The `q`-th quantiles over `axis`, of several `q` along leading axes; NaN if any element is.
 
     All of NumPy's methods are known, weights are not. Raises ValueError for a `q` outside [0, 1];
     for a computed one the result is NaN there.
@@ -176,11 +176,15 @@ def nanpercentile(
 
 def _parts(q: Any) -> Any:
     q = as_operand(q)
-    if isinstance(q, int | float | np.ndarray | np.generic) and not np.all(
-        (np.asarray(q) >= 0) & (np.asarray(q) <= 100)
-    ):
+    if not _is_between(q, 100):
         raise ValueError("Percentiles must be in the range [0, 100]")
     return q / 100
+
+
+def _is_between(q: Any, most: int) -> bool:
+    """Whether the elements are in [0, `most`], as far as they are known."""
+    given = q.known() if isinstance(q, Bindable) else q
+    return given is None or bool(np.all((np.asarray(given) >= 0) & (np.asarray(given) <= most)))
 
 
 def _unweighted(weights: Any) -> None:
@@ -241,8 +245,7 @@ def _at_each(ordered: Any, index: Any) -> Any:
 def _quantiles(ordered: Any, q: Any, count: Any, method: str) -> Any:
     """Those of sorted rows of which the first `count` elements are numbers: q's axes come first."""
     q = as_operand(q)
-    known = isinstance(q, int | float | np.ndarray | np.generic)
-    if known and not np.all((np.asarray(q) >= 0) & (np.asarray(q) <= 1)):
+    if not _is_between(q, 1):
         raise ValueError("Quantiles must be in the range [0, 1]")
     if not type_of(q).is_float:
         q, method = astype(q, np.float64), "lower" if method == "linear" else method
@@ -261,7 +264,12 @@ def _quantiles(ordered: Any, q: Any, count: Any, method: str) -> Any:
     else:
         weak = type_of(q).weak and type_of(ordered).is_float
         found = _between(first, second, astype(weight, type_of(ordered).dtype) if weak else weight)
-    return found if known else where((wanted >= 0) & (wanted <= 1), found, np.nan)
+    if not isinstance(q, Bindable):
+        return found
+    good = (q >= 0) & (q <= 1)
+    return where(
+        reshape(good, type_of(q).shape + (1,) * (type_of(found).rank - rank)), found, np.nan
+    )
 
 
 def _place(q: Any, count: Any, method: str) -> tuple[Any, Weigh]:
@@ -307,13 +315,21 @@ def _between(low: Any, high: Any, weight: Any) -> Any:
 
 sample(lambda x: (np.median(x), np.median(x, axis=0), np.median(x, axis=1, keepdims=True)), (4, 5))
 sample(lambda x: np.median(x, axis=(0, 2)) * np.median(x), (2, 3, 4))
-sample(lambda x: (np.median(x, axis=0), np.quantile(x, 0.3, axis=1)), (3, 4), kinds="iu", smooth=False)
-sample(lambda x: (np.quantile(x, 1), np.quantile(x, [0.3], method="nearest")), (5,), kinds="fi", smooth=False)
+sample(
+    lambda x: (np.median(x, axis=0), np.quantile(x, 0.3, axis=1)), (3, 4), kinds="iu", smooth=False
+)
+sample(
+    lambda x: (np.quantile(x, 1), np.quantile(x, [0.3], method="nearest")),
+    (5,),
+    kinds="fi",
+    smooth=False,
+)
 sample(lambda x: np.quantile(x, 0.3) * np.percentile(x, [20, 70], axis=0), (5, 2))
 sample(lambda x: np.quantile(x, np.array([[0.1, 0.5], [0.9, 1.0]]), axis=-1, keepdims=True), (2, 6))
 for chosen in METHODS:
     sample(
-        lambda x, chosen=chosen: np.quantile(x, [0.0, 0.2, 0.25, 0.5, 0.7, 1.0], method=chosen), (9,)
+        lambda x, chosen=chosen: np.quantile(x, [0.0, 0.2, 0.25, 0.5, 0.7, 1.0], method=chosen),
+        (9,),
     )
     sample(lambda x, chosen=chosen: np.nanquantile(x, [0.4, 0.5], axis=0, method=chosen), (6, 2))
 sample(lambda x: np.quantile(x[1:], np.abs(x[0]) / 3), (7,))

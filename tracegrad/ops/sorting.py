@@ -203,7 +203,7 @@ def searchsorted(a: Any, v: Any, side: str = "left", sorter: Any = None) -> Any:
 
 @public(np.digitize)
 def digitize(x: Any, bins: Any, right: bool = False) -> Any:
-    """The number of the bin of each element: `bins[i - 1] <= x < bins[i]`, or with `right` `<`, `<=`.
+    """The number `i` of the bin of each element: `bins[i - 1] <= x < bins[i]`; `right`: `<`, `<=`.
 
     `bins` ascend or descend; that is checked where they are known, so computed ones are refused.
     """
@@ -225,11 +225,21 @@ sample(lambda x: (np.sort(x), x.argsort()), (5,))
 sample(lambda x: (np.sort(x, axis=0) ** 2, np.sort(x, axis=None), np.sort(x)), (4, 3))
 sample(lambda x: np.sort(x, axis=1)[:, :2], (2, 5, 2))
 sample(lambda x: (np.sort(x), np.argsort(x, axis=0)), (0, 3), smooth=False)
-sample(lambda x: (np.sort(x, axis=0), np.argsort(x, kind="stable")), (20, 3), kinds="iub", smooth=False)
+sample(
+    lambda x: (np.sort(x, axis=0), np.argsort(x, kind="stable")), (20, 3), kinds="iub", smooth=False
+)
 sample(lambda x: np.sort(np.where(x > 1, np.nan, x)), (40,), smooth=False)
 sample(lambda x: np.partition(x, 2)[2] * np.partition(x, (1, 2), axis=-1)[1], (6,))
 sample(lambda x: x[np.argpartition(x, 3)[3]], (5,))
 sample(lambda x: x[np.lexsort((x, np.round(x)))], (8,), smooth=False)
-sample(lambda x: (np.searchsorted(np.sort(x), x), np.searchsorted(x, 0.5, "right", np.argsort(x))), (6,), smooth=False)
+sample(
+    lambda x: (np.searchsorted(np.sort(x), x), np.searchsorted(x, 0.5, "right", np.argsort(x))),
+    (6,),
+    smooth=False,
+)
 sample(lambda x: np.searchsorted(np.array([-1, 0, 1]), x), (2, 3), kinds="fiu", smooth=False)
-sample(lambda x: (np.digitize(x, np.array([-1.0, 0.0, 1.0])), np.digitize(x, [1, 0], right=True)), (2, 3), smooth=False)
+sample(
+    lambda x: (np.digitize(x, np.array([-1.0, 0.0, 1.0])), np.digitize(x, [1, 0], right=True)),
+    (2, 3),
+    smooth=False,
+)

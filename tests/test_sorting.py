@@ -1,0 +1,142 @@
+"""Sorting, quantiles, tables and convolutions beyond the samples: sizes, ties, NaN, errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tracegrad as tg
+from codegen.library.sorting import argsort, searchsorted
+
+VALUES = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 15, 16, 17, 31, 33, 100, 1000, 4097])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int8, np.uint64, np.bool_])
+def test_order_is_numpys_stable_one(size: int, dtype: Any) -> None:
+    x = VALUES.integers(0, 50, (3, size)).astype(dtype)
+    if x.dtype.kind == "f":
+        x[x == 7] = np.nan
+        x[x == 9] = -0.0
+        x[x == 11] = -np.inf
+    order = np.empty(x.shape, np.int64)
+    argsort(x, order)
+    assert np.array_equal(order, np.argsort(x, axis=-1, kind="stable"))
+
+
+@pytest.mark.parametrize("pattern", ["sorted", "reversed", "equal", "saw"])
+def test_order_of_patterns(pattern: str) -> None:
+    base = np.arange(1000.0)
+    x = {"sorted": base, "reversed": base[::-1].copy(), "equal": base * 0, "saw": base % 37}[
+        pattern
+    ]
+    order = np.empty(x.shape, np.int64)
+    argsort(x, order)
+    assert np.array_equal(order, np.argsort(x, kind="stable"))
+
+
+def test_places_among_ties_and_nan() -> None:
+    a = np.array([-np.inf, 0.0, 0.0, 1.0, np.inf, np.nan, np.nan])
+    for value in (*a, -1.0, 0.5, 2.0):
+        for right in (False, True):
+            want = np.searchsorted(a, value, "right" if right else "left")
+            assert searchsorted(a, value, right) == want
+
+
+def test_derivative_of_a_sort_returns_to_where_the_elements_were() -> None:
+    x, weights = VALUES.normal(size=200), VALUES.normal(size=200)
+    found = tg.grad(lambda x: np.sum(np.sort(x) * weights))(x)
+    want = np.empty(200)
+    want[np.argsort(x)] = weights
+    assert np.array_equal(found, want)
+
+
+def test_sort_in_place() -> None:
+    @tg.trace
+    def lowest(x: Any) -> Any:
+        y = x.copy()
+        y.sort()
+        return y[:2]
+
+    assert np.array_equal(lowest(np.array([3.0, 1.0, 2.0])), [1.0, 2.0])
+    with pytest.raises(tg.UnsupportedError, match="changes x in NumPy"):
+        tg.tensor([2.0, 1.0]).sort()
+
+
+def test_one_version_serves_all_sizes() -> None:
+    median = tg.trace(lambda x: np.median(x))
+    for size in (4, 5, 6, 100, 101):
+        x = VALUES.normal(size=size)
+        assert median(x) == np.median(x)
+    assert np.isnan(median(np.array([1.0, np.nan, 2.0])))
+
+
+def test_quantile_out_of_range() -> None:
+    with pytest.raises(ValueError, match=r"Quantiles must be in the range \[0, 1\]"):
+        tg.trace(lambda x: np.quantile(x, 1.5))(np.ones(3))
+    with pytest.raises(ValueError, match=r"Percentiles must be in the range \[0, 100\]"):
+        tg.trace(lambda x: np.percentile(x, -1))(np.ones(3))
+    with pytest.raises(ValueError, match="'middle' is not a valid method"):
+        tg.trace(lambda x: np.quantile(x, 0.5, method="middle"))(np.ones(3))
+    quantile = tg.trace(lambda x, q: np.quantile(x, q, axis=0))
+    x, q = VALUES.normal(size=(5, 2)), np.array([0.2, 1.5, 1.0])
+    want = np.quantile(x, [0.2, 1.0], axis=0)
+    found = quantile(x, q)
+    np.testing.assert_allclose(found[[0, 2]], want, rtol=1e-14)
+    assert np.isnan(found[1]).all()
+
+
+def test_digitize_wants_known_bins() -> None:
+    with pytest.raises(tg.UnsupportedError, match="use np.searchsorted"):
+        tg.trace(lambda x, bins: np.digitize(x, bins))(np.ones(3), np.arange(2.0))
+    with pytest.raises(ValueError, match="monotonically"):
+        tg.trace(lambda x: np.digitize(x, [0, 2, 1]))(np.ones(3))
+
+
+def test_kth_out_of_bounds() -> None:
+    with pytest.raises(ValueError, match=r"kth\(=3\) out of bounds"):
+        tg.trace(lambda x: np.partition(x, 3))(np.ones(3))
+
+
+@pytest.mark.parametrize("sizes", [(1, 1), (5, 1), (1, 5), (3000, 7), (7, 3000), (1100, 1100)])
+@pytest.mark.parametrize("mode", ["full", "same", "valid"])
+def test_convolution_of_any_lengths(sizes: tuple[int, int], mode: Any) -> None:
+    a, v = (VALUES.normal(size=size) for size in sizes)
+    found = tg.trace(lambda a, v: np.convolve(a, v, mode))(a, v)
+    bound = 4 * min(sizes) * np.finfo(float).eps * np.convolve(np.abs(a), np.abs(v), mode)
+    assert np.all(np.abs(found - np.convolve(a, v, mode)) <= bound)
+
+
+def test_convolution_of_nothing() -> None:
+    with pytest.raises(ValueError, match="v cannot be empty"):
+        tg.trace(lambda a, v: np.convolve(a, v))(np.ones(3), np.ones(0))
+    with pytest.raises(ValueError, match="mode must be one of"):
+        tg.trace(lambda a: np.convolve(a, a, "half"))(np.ones(3))
+
+
+def test_table_errors() -> None:
+    with pytest.raises(tg.ShapeError, match="fp and xp are not of the same length"):
+        tg.trace(lambda x, p: np.interp(x, p, p[1:]))(np.ones(2), np.ones(3))
+    with pytest.raises(ValueError, match="array of sample points is empty"):
+        tg.trace(lambda x, p: np.interp(x, p, p))(np.ones(2), np.ones(0))
+
+
+def test_batches() -> None:
+    x = VALUES.normal(size=(4, 9))
+    rows = tg.vmap(lambda row: np.median(row) + np.sort(row)[0])(x)
+    np.testing.assert_allclose(rows, np.median(x, axis=1) + x.min(axis=1), rtol=1e-14)
+    kernel = VALUES.normal(size=3)
+    smooth = tg.vmap(lambda row: np.convolve(row, kernel))(x)
+    np.testing.assert_allclose(smooth, [np.convolve(row, kernel) for row in x], atol=1e-14)
+
+
+def test_polynomials_with_many_terms() -> None:
+    with pytest.raises(tg.UnsupportedError, match="257 terms"):
+        tg.trace(lambda p: np.polyval(p, 2.0))(np.ones(257))
+
+
+def test_slopes_of_too_few_points() -> None:
+    with pytest.raises(ValueError, match="Shape of array too small"):
+        tg.trace(lambda y: np.gradient(y, edge_order=2))(np.ones(2))
