@@ -25,9 +25,8 @@ import numba
 from llvmlite import binding as llvm
 from numba.core import ir, types
 from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler import CompilerBase, CompileResult
-from numba.core.compiler_machinery import FunctionPass, PassManager, register_pass
-from numba.core.registry import CPUDispatcher
+from numba.core.compiler import CompileResult
+from numba.core.compiler_machinery import FunctionPass, register_pass
 from numba.core.runtime.nrt import rtsys
 from numba.core.typed_passes import (
     IRLegalization,
@@ -42,7 +41,7 @@ from numba.core.untyped_passes import (
     TranslateByteCode,
 )
 
-from codegen import memory, threads
+from codegen import memory, parts, target, threads
 from codegen.interleave import Lowering
 from codegen.library import blas, versions
 from codegen.library.distributions import DRAWS, SYMBOL
@@ -142,6 +141,7 @@ PASSES = (
     FixupArgs,
     IRProcessing,
     Shortcuts,
+    parts.Parts,
     GenericRewrites,
     RewriteDynamicRaises,
     NopythonTypeInference,
@@ -153,23 +153,20 @@ PASSES = (
 )
 
 
-class Compiler(CompilerBase):
+class Compiler(target.Compiler):
     """The pipeline for functions of generated modules."""
 
-    def define_pipelines(self) -> list[PassManager]:
-        passes = PassManager("codegen")
-        for step in PASSES:
-            passes.add_pass(step, step.__name__)
-        passes.finalize()
-        return [passes]
+    passes = PASSES
 
 
 def dispatcher(function: Any, boundscheck: bool) -> Any:
     """A numba dispatcher without compiled code. With bounds checks indices stay signed, so that
     a wrong one is reported as it is."""
     options: dict[str, Any] = {"error_model": "numpy", "nogil": True, "no_cfunc_wrapper": True}
-    options |= {"boundscheck": True} if boundscheck else {"pipeline_class": Compiler}
-    return numba.njit(**options)(function)
+    if boundscheck:
+        return numba.njit(boundscheck=True, **options)(function)
+    options["nopython"] = True
+    return target.Dispatcher(function, targetoptions=options, pipeline_class=Compiler)
 
 
 def frozen(dispatcher: Any) -> list[Any]:
@@ -198,10 +195,10 @@ def thaw(dispatcher: Any, data: list[Any]) -> None:
     """
     context = dispatcher.targetctx
     rtsys.initialize(context)  # arrays are allocated through it; a compilation would start it too
-    for parts in data:
-        _, _, (_, bitcode) = parts[0]
+    for reduced in data:
+        _, _, (_, bitcode) = reduced[0]
         resolve_externals(context, bitcode)
-        result = CompileResult._rebuild(context, *parts)
+        result = CompileResult._rebuild(context, *reduced)
         context.insert_user_function(result.entry_point, result.fndesc, [result.library])
         dispatcher.add_overload(result)
 
@@ -234,57 +231,27 @@ def unknown(context: Any, names: set[str]) -> set[str]:
     return {n for n in names if not llvm.address_of_symbol(n) and not engine.is_symbol_defined(n)}
 
 
-class KernelLibrary(Library):
-    """Code that is only ever part of another function's: it is optimised and made into machine code
-    there."""
+class KernelLibrary(parts.PartLibrary):
+    """The code of a kernel: what is the same for each block of a loop stays outside of them."""
 
     def _optimize_final_module(self) -> None:
         for function in self._final_module.functions:
             if not function.is_declaration and self.marker in function.name:
                 function.add_function_attribute("noinline")
 
-    def _finalize_final_module(self) -> None:
-        self._finalize_dynamic_globals()
-        self._finalized = True
-
 
 @register_pass(mutates_CFG=False, analysis_only=True)
-class OwnKernelLibrary(FunctionPass):
-    """Make the library of a kernel, and leave out what only calls from Python need."""
+class OwnKernelLibrary(parts.OwnPartLibrary):
+    """Make the library of a kernel."""
 
     _name = "codegen_own_kernel_library"
-
-    def __init__(self) -> None:
-        super().__init__()
-
-    def run_pass(self, state: Any) -> bool:
-        state.library = KernelLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
-        state.library.marker = state.func_id.func.__module__
-        state.flags.no_compile = True
-        state.flags.no_cpython_wrapper = True
-        return False
+    library_class = KernelLibrary
 
 
-class KernelCompiler(CompilerBase):
+class KernelCompiler(target.Compiler):
     """The pipeline for the bodies of parallel loops."""
 
-    def define_pipelines(self) -> list[PassManager]:
-        passes = PassManager("codegen_kernel")
-        for step in PASSES:
-            step = OwnKernelLibrary if step is OwnLibrary else step
-            passes.add_pass(step, step.__name__)
-        passes.finalize()
-        return [passes]
-
-
-class Kernel(CPUDispatcher):
-    """A compiled function that only other compiled functions call."""
-
-    def add_overload(self, cres: Any) -> None:
-        key = object()  # stands where the function that Python calls would be
-        cres = cres._replace(entry_point=key)
-        self.targetctx.insert_user_function(key, cres.fndesc, [cres.library])
-        self.overloads[tuple(cres.signature.args)] = cres
+    passes = tuple(OwnKernelLibrary if step is OwnLibrary else step for step in PASSES)
 
 
 def kernel(function: Any, boundscheck: bool) -> Any:
@@ -292,4 +259,4 @@ def kernel(function: Any, boundscheck: bool) -> Any:
     if boundscheck:
         return dispatcher(function, boundscheck)
     options: dict[str, Any] = {"error_model": "numpy", "nogil": True, "nopython": True}
-    return Kernel(function, targetoptions=options, pipeline_class=KernelCompiler)
+    return parts.Part(function, targetoptions=options, pipeline_class=KernelCompiler)

@@ -33,9 +33,11 @@ from codegen import (
     foreign,
     interleave,
     library,
+    parts,
     promises,
     shortcuts,
     source,
+    target,
     vecmath,
 )
 from codegen.errors import CompileError
@@ -65,6 +67,10 @@ SETTINGS = (
     "FULL_TRACEBACKS",
 )
 """numba's settings that change the code it makes."""
+
+
+COMPILER = (compiler, interleave, parts, shortcuts, target)
+"""The modules that say how a text becomes code."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +125,7 @@ def surroundings() -> tuple[tuple[str, str], ...]:
         ("Python", f"{sys.implementation.cache_tag} {platform.python_version()}"),
         ("CPU", f"{llvm.get_process_triple()} {llvm.get_host_cpu_name()} {features}"),
         ("callees", vecmath.fingerprint() + library.fingerprint()),
-        ("compiler", "".join(inspect.getsource(m) for m in (compiler, interleave, shortcuts))),
+        ("compiler", "".join(inspect.getsource(module) for module in COMPILER)),
     )
 
 
@@ -217,8 +223,8 @@ def _built(module: Module, text: str, options: Options) -> Built:
         code, state = cache.load(found)
     else:
         code, state = None, "miss: the disk cache is off"
-    functions = _dispatchers(module, space, options)
     if code is not None:
+        functions = _dispatchers(module, space, options)
         try:
             for name, data in pickle.loads(code).items():
                 compiler.thaw(functions[name], data)
@@ -227,9 +233,8 @@ def _built(module: Module, text: str, options: Options) -> Built:
         except Exception as error:  # whatever is wrong with it, compiling again is right
             state = f"miss: the entry cannot be loaded ({error})"
             cache.discard(path.parent)
-            functions = _dispatchers(module, space, options)
     with interruptible(), progress(module.functions[-1].name, text.count("\n")):
-        _compile(module, functions, text)
+        functions = _compiled(module, space, options, text)
     if options.disk and not all(d.certain for d in reached):
         state += "; not kept: a foreign function was compiled before its globals were looked at"
     elif options.disk:
@@ -250,16 +255,29 @@ def _dispatchers(module: Module, space: ModuleType, options: Options) -> dict[st
     return functions
 
 
-def _compile(module: Module, functions: dict[str, Any], text: str) -> None:
+def _compiled(module: Module, space: ModuleType, options: Options, text: str) -> dict[str, Any]:
+    """The functions, compiled; where numba refuses one, with all that it has loaded."""
+    try:
+        return _translated(module, space, options)
+    except NumbaError:
+        parts.complete()
+    try:
+        return _translated(module, space, options)
+    except NumbaError as error:
+        for function in module.functions:
+            promises.verify(function)
+        name = module.functions[-1].name
+        raise CompileError(f"numba refused {name}: {error}", text) from error
+
+
+def _translated(module: Module, space: ModuleType, options: Options) -> dict[str, Any]:
+    functions = _dispatchers(module, space, options)
     for function in module.functions:
         if function.kernel:
             continue  # compiled for the types with which it is called
-        try:
-            functions[function.name].compile(signature(function))
-        except NumbaError as error:
-            promises.verify(function)
-            raise CompileError(f"numba refused {function.name}: {error}", text) from error
+        functions[function.name].compile(signature(function))
         functions[function.name].disable_compile()  # another type of argument is a TypeError
+    return functions
 
 
 def _keep(found: cache.Key, text: str, functions: dict[str, Any]) -> str:
