@@ -14,7 +14,7 @@ from codegen.expr import Expr
 from codegen.loops import Function, Module
 from codegen.schedule.borders import peel
 from codegen.schedule.collapse import collapse
-from codegen.schedule.contraction import contract
+from codegen.schedule.contraction import allocate_early, contract
 from codegen.schedule.copies import unify
 from codegen.schedule.fusion import fuse
 from codegen.schedule.given import given_results
@@ -25,8 +25,9 @@ from codegen.schedule.reuse import reuse, reused
 from codegen.schedule.strips import stripped
 from codegen.schedule.sums import accurate
 from codegen.schedule.tidy import tidy
+from codegen.schedule.unroll import unroll
 
-STRUCTURE = (tidy, fuse, contract, unify, tidy, reuse)
+STRUCTURE = (tidy, fuse, contract, unroll, allocate_early, unify, tidy, reuse)
 """The passes that settle which loop nests there are, what lives inside them and in whose memory."""
 
 LOOPS = (hoist, stripped, collapse)

@@ -30,10 +30,15 @@ from codegen.traverse import (
 
 
 def contract(function: Function) -> Function:
-    """Move each temporary into the loop that uses it, then what remains an array out again."""
+    """Move each temporary into the loop that uses it."""
     scope = Scope(aliases(function), function_names(function))
-    moved = replace(function, body=narrowed(function.body, scope))
-    return replace(moved, body=hoisted(moved.body, scope))
+    return replace(function, body=narrowed(function.body, scope))
+
+
+def allocate_early(function: Function) -> Function:
+    """Move what remained an array out of the loops again."""
+    scope = Scope(aliases(function), function_names(function))
+    return replace(function, body=hoisted(function.body, scope))
 
 
 Uses = dict[str, list[tuple[Expr, ...] | None]]

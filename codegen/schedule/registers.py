@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from codegen.expr import Load, Var
+from codegen.expr import Const, Expr, Load, Var
 from codegen.loops import Accumulate, Assign, For, Function, Statement, Store
-from codegen.schedule.dependence import accesses, aliases, assigned
+from codegen.schedule.dependence import Access, accesses, aliases, assigned
 from codegen.schedule.fusion import Scope
 from codegen.traverse import Body, arrays, function_names, map_blocks, statements, variables
 
@@ -45,7 +45,8 @@ def promoted(body: Body, scope: Scope) -> Body:
 
 
 def candidates(loop: For, roots: dict[str, str]) -> list[Accumulate]:
-    """One update for each array of which the loop touches a single element, always the same one."""
+    """One update for each element of an array that only updates touch, and that stays the same one
+    all the time; others of the array are told from it by number."""
     changing = set(assigned(loop))
     found: list[Accumulate] = []
     touched = list(accesses(loop, roots))
@@ -56,18 +57,28 @@ def candidates(loop: For, roots: dict[str, str]) -> list[Accumulate]:
                 same = [a for a in touched if a.root == root]
                 fixed = not any((variables(e) | arrays(e)) & changing for e in index)
                 loaded = any(arrays(e) for e in index)
-                once = all(a.array == target and a.index == index and a.writes for a in same)
-                if fixed and once and not loaded and not any(u.target == target for u in found):
-                    others = [s for s in statements((loop,)) if writes(s, target)]
+                mine = [a for a in same if not apart(a, target, index)]
+                once = all(a.array == target and a.index == index and a.writes for a in mine)
+                new = not any((u.target, u.index) == (target, index) for u in found)
+                if fixed and once and not loaded and new:
+                    others = [s for s in statements((loop,)) if writes(s, target, index)]
                     if all(isinstance(s, Accumulate) and s.combine == combine for s in others):
                         found.append(update)
     return found
 
 
-def writes(statement: Statement, array: str) -> bool:
+def apart(access: Access, array: str, index: tuple[Expr, ...]) -> bool:
+    """Whether an access is to another element: the indices are different numbers at some axis."""
+    if access.array != array or access.index is None:
+        return False
+    pairs = zip(access.index, index, strict=True)
+    return any(isinstance(a, Const) and isinstance(b, Const) and a != b for a, b in pairs)
+
+
+def writes(statement: Statement, array: str, index: tuple[Expr, ...]) -> bool:
     match statement:
-        case Store(name) | Accumulate(name, tuple()):
-            return name == array
+        case Store(name, at) | Accumulate(name, tuple() as at):
+            return (name, at) == (array, index)
     return False
 
 
@@ -84,7 +95,7 @@ def in_register(loop: For, update: Accumulate, scalar: Var) -> For:
 
     def changed(statement: Statement) -> Statement:
         match statement:
-            case Accumulate(target, tuple()) if target == update.target:
+            case Accumulate(target, index) if (target, index) == (update.target, update.index):
                 return replace(statement, target=scalar.name, index=None)
         return statement
 
