@@ -156,15 +156,16 @@ def renamed(body: Body, new: dict[str, str]) -> Body:
 
 
 def renamed_expr(expr: Expr, new: dict[str, str]) -> Expr:
-    def rule(part: Expr) -> Expr:
-        match part:
-            case Var(name) if name in new:
-                return replace(part, name=new[name])
-            case Load(array) if array in new:
-                return replace(part, array=new[array])
-        return part
+    return rewrite(expr, lambda part: _renamed_part(part, new))
 
-    return rewrite(expr, rule)
+
+def _renamed_part(part: Expr, new: dict[str, str]) -> Expr:
+    match part:
+        case Var(name) if name in new:
+            return replace(part, name=new[name])
+        case Load(array) if array in new:
+            return replace(part, array=new[array])
+    return part
 
 
 def _renamed_statement(statement: Statement, new: dict[str, str]) -> Statement:
@@ -172,7 +173,7 @@ def _renamed_statement(statement: Statement, new: dict[str, str]) -> Statement:
         return new.get(name, name)
 
     statement = map_blocks(statement, lambda block: renamed(block, new))
-    statement = map_expressions(statement, lambda part: renamed_expr(part, new))
+    statement = map_expressions(statement, lambda part: _renamed_part(part, new))
     match statement:
         case Assign(target) if target.name in new:
             return replace(statement, target=replace(target, name=of(target.name)))

@@ -44,6 +44,7 @@ from codegen.loops import (
     Store,
 )
 from codegen.schedule import borders, strips, sums
+from codegen.traverse import statements, substitute
 
 F8 = np.dtype(np.float64)
 N, M = Var("n"), Var("m")
@@ -195,6 +196,66 @@ def test_passes_keep_the_meaning(chunk: int) -> None:
                 results = execute(function, arguments(seed, case))
                 for result, value in zip(results, expected[case], strict=True):
                     np.testing.assert_array_equal(result, value, err_msg=f"{seed} {step}")
+
+
+def short_rows(function: Function) -> Function:
+    """The function for m = 3 only."""
+    body = substitute(function.body, {"m": integer(3)})
+    parameters = tuple(
+        replace(p, shape=tuple(integer(3) if e == M else e for e in p.shape or ()))
+        for p in function.parameters
+    )
+    return replace(function, body=body, parameters=parameters, sizes=function.sizes[:1])
+
+
+@pytest.mark.parametrize("chunk", range(4))
+def test_short_loops_keep_the_meaning(chunk: int) -> None:
+    for seed in range(chunk * 50, chunk * 50 + 50):
+        function = short_rows(Writer(seed).function())
+        expected = execute(function, arguments(seed, 0))
+        for step in schedule.PASSES:
+            function = step(function)
+            results = execute(function, arguments(seed, 0))
+            for result, value in zip(results, expected, strict=True):
+                np.testing.assert_array_equal(result, value, err_msg=f"{seed} {step}")
+
+
+def lengths(extent: Expr) -> Function:
+    """The squared length of each row, and the rows divided by it."""
+    i, j = Var("i"), Var("j")
+    x = load("x", i, j)
+    body = (
+        Alloc("s", (N,), F8, 0.0),
+        For(i, N, (For(j, extent, (Accumulate("s", (i,), "add", Call("multiply", (x, x), F8), F8),
+                                   )),)),
+        Alloc("y", (N, extent), F8, temporary=False),
+        For(i, N, (For(j, extent, (Store("y", (i, j), Call("divide", (x, load("s", i)), F8)),)),)),
+        Return(("y",)),
+    )  # fmt: skip
+    return Function("f", (Parameter("x", F8, 2, (N, extent)),), body, "", (("n", "x", 0),))
+
+
+@pytest.mark.parametrize(("extent", "loops_left"), [(1, 1), (3, 1), (4, 1), (5, 3)])
+def test_short_loops_are_written_out(extent: int, loops_left: int) -> None:
+    function = schedule.structure(lengths(integer(extent)))
+    assert sum(isinstance(s, For) for s in statements(function.body)) == loops_left
+    x = np.random.default_rng(0).normal(size=(7, extent))
+    (result,) = execute(schedule.optimize(lengths(integer(extent))), [x])
+    expected = x / np.sum(x * x, axis=1, keepdims=True)
+    np.testing.assert_allclose(result, expected, rtol=16 * np.finfo(float).eps)
+
+
+def test_elements_in_a_row_stay_one_loop() -> None:
+    i, j = Var("i"), Var("j")
+    double = Call("multiply", (Const(2.0, F8), load("x", i, j)), F8)
+    body = (
+        Alloc("y", (N, integer(3)), F8, temporary=False),
+        For(i, N, (For(j, integer(3), (Store("y", (i, j), double),)),)),
+        Return(("y",)),
+    )
+    sizes = (("n", "x", 0),)
+    function = Function("f", (Parameter("x", F8, 2, (N, integer(3))),), body, "", sizes)
+    assert "for ij in range(n * 3)" in source.print_module(Module((schedule.optimize(function),)))
 
 
 def bordered(low: int, high: int) -> Function:

@@ -154,7 +154,8 @@ class Function(Inspectable):
         if entry.key in self.entered:
             return
         self.entered.add(entry.key)
-        self._entries = [entry, *self._entries][:ENTRIES]
+        entries = [entry, *self._entries][:ENTRIES]
+        self._entries = sorted(entries, key=lambda known: not known.version.short)
         latest = self if len(self._entries) > 1 else None
         call: Callable[..., Any] = self._missed
         for known in reversed(self._entries):
@@ -162,11 +163,16 @@ class Function(Inspectable):
             call = known.function(call, alike > 1, latest)
         self.__call__ = call
 
-    def version_for(self, args: tuple[Any, ...], kwargs: Any) -> tuple[Version, list[Any]]:
-        """The version for these arguments, known or new, and their normalised leaves."""
-        return self.version_of(*leaves_of(self._bind(args, kwargs)))
+    def version_for(
+        self, args: tuple[Any, ...], kwargs: Any, for_all: bool = False
+    ) -> tuple[Version, list[Any]]:
+        """The version for these arguments, known or new, and their normalised leaves; `for_all`:
+        one that assumes no short extents."""
+        return self.version_of(*leaves_of(self._bind(args, kwargs)), for_all)
 
-    def version_of(self, leaves: Sequence[Any], tree: Tree) -> tuple[Version, list[Any]]:
+    def version_of(
+        self, leaves: Sequence[Any], tree: Tree, for_all: bool = False
+    ) -> tuple[Version, list[Any]]:
         """`version_for` arguments already taken apart; tensors count as the arrays they hold."""
         leaves = [x._data if isinstance(x, ArrayMethods) else x for x in leaves]  # type: ignore[attr-defined]
         try:
@@ -175,11 +181,12 @@ class Function(Inspectable):
             values = [normalised(name, leaf) for name, leaf in self._named(tree, leaves)]
         key = (tree, tuple(kind(value) for value in values))
         versions = self._versions.setdefault(key, [])
-        for version in versions:
-            if fits(version.graph, values):
+        for version in sorted(versions, key=lambda known: not known.short):
+            if not (for_all and version.short) and fits(version.graph, values):
                 self.latest = version
                 return version, values
-        self.latest = self._trace(tree, values)
+        # Only the first version assumes short extents: calls with many of them share the second.
+        self.latest = self._trace(tree, values, short=not (versions or for_all))
         versions.insert(0, self.latest)
         return self.latest, values
 
@@ -226,7 +233,8 @@ class Function(Inspectable):
         """
         return self.derived("value_and_grad")
 
-    def _trace(self, tree: Tree, values: Sequence[Any]) -> Version:
+    def _trace(self, tree: Tree, values: Sequence[Any], short: bool) -> Version:
+        """A new version; with `short` it may assume extents that are better known as numbers."""
         trace = Trace(self.name)
         with tracing(trace, Traced):
             leaves = [traced_leaf(trace, name, value) for name, value in self._named(tree, values)]
@@ -241,11 +249,12 @@ class Function(Inspectable):
                 # NumPy hides what a traced value says to `out[i] = value` behind its own error.
                 raise located(cause.with_traceback(error.__traceback__), self.python) from None
         randomness.check(self.python, watched)
+        assumed = trace.assume_short(outputs) if short else False
         graph = trace.finish(outputs, definition(self.python))
         extents = {
             name: np.shape(values[number])[axis] for name, (number, axis) in graph.sizes.items()
         }
-        return Version(graph, output_tree, extents, tree, self._statics(tree))
+        return Version(graph, output_tree, extents, tree, self._statics(tree), assumed)
 
     def _named(self, tree: Tree, values: Sequence[Any]) -> list[tuple[str, Any]]:
         """The leaves with names made from the parameters they were passed as."""

@@ -70,7 +70,7 @@ def njit_value_and_grad(fun: Callable[..., Any], *args: Any, argnums: Argnums = 
 
 def embedded(function: Function, args: Sequence[Any]) -> Any:
     """A numba function around the compiled version of `function` for these arguments."""
-    version, _ = function.version_for(tuple(args), {})
+    version, _ = function.version_for(tuple(args), {}, for_all=True)
     name = name_of(function)
     text = wrapper_text(name, function, version)
     plain = wrapper(name, text, {"run": version.primal.function, "address": address})

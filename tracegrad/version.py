@@ -63,6 +63,8 @@ class Version:
     """The structure of `(args, kwargs)`."""
     statics: tuple[str, ...] = ()
     """Its static arguments, `power=2`."""
+    short: bool = False
+    """Whether it assumes extents for the sake of speed alone (`tracing.short`)."""
     splits: dict[tuple[bool, ...], Split] = field(default_factory=dict)
     linear: dict[tuple[bool, ...], Split] = field(default_factory=dict)
 

@@ -53,6 +53,8 @@ from codegen.traverse import (
 
 LONGEST = 4
 """Iterations that are written out: points of the plane and of space, quaternions."""
+ENOUGH = 8
+"""Iterations of the loop around: fewer are no vectors."""
 MOST = 64
 """Statements that a loop may become: more would cost compile time."""
 ELEMENTS = LONGEST * LONGEST
@@ -69,7 +71,7 @@ def unroll(function: Function) -> Function:
 
 
 def written(body: Body, shapes: dict[str, Shape], scope: Scope, inside: bool) -> Body:
-    """`body` with its short loops written out; `inside`: it is that of a loop."""
+    """`body` with its short loops written out; `inside`: the loop around may be vectorised then."""
     found: list[Statement] = []
     for statement in body:
         if isinstance(statement, For):
@@ -79,7 +81,7 @@ def written(body: Body, shapes: dict[str, Shape], scope: Scope, inside: bool) ->
             if collapses(statement, shapes):
                 found.append(statement)
                 continue
-        inner = inside or isinstance(statement, For)
+        inner = is_long(statement) if isinstance(statement, For) else inside
         found.append(
             map_blocks(statement, lambda block, inner=inner: written(block, shapes, scope, inner))
         )
@@ -88,9 +90,15 @@ def written(body: Body, shapes: dict[str, Shape], scope: Scope, inside: bool) ->
 
 def is_short(loop: For) -> bool:
     match loop:
-        case For(start=Const(0), stop=Const(stop), step=1):
+        case For(start=Const(0), stop=Const(stop), step=1, sequential=False):
             return 0 < stop <= LONGEST
     return False
+
+
+def is_long(loop: For) -> bool:
+    """Whether several iterations may run at once, and there may be enough of them."""
+    few = isinstance(loop.stop, Const) and loop.stop.value < ENOUGH
+    return not loop.sequential and not few
 
 
 def collapses(loop: For, shapes: dict[str, Shape]) -> bool:

@@ -105,7 +105,7 @@ def signature(program: Program) -> str:
 def value_and_grad_program(subject: Subject, function: Differentiable) -> Program:
     """The program of the value and the gradient for the same types, sizes and static arguments."""
     args, kwargs = example(subject.version, subject.extents)
-    version, _ = function.value_and_grad.version_for(args, kwargs)
+    version, _ = function.value_and_grad.version_for(args, kwargs, for_all=True)
     return version.primal
 
 

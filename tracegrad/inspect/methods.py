@@ -42,7 +42,9 @@ class Inspectable:
     shows: str
     _derived: dict[Any, Any]
 
-    def version_for(self, args: tuple[Any, ...], kwargs: Any) -> tuple[Version, list[Any]]:
+    def version_for(
+        self, args: tuple[Any, ...], kwargs: Any, for_all: bool = False
+    ) -> tuple[Version, list[Any]]:
         raise NotImplementedError
 
     @property
@@ -79,21 +81,26 @@ class Inspectable:
 
     def compiled(self, *args: Any, **kwargs: Any) -> Compiled:
         """The numba functions: `.primal`, `.forward`, `.backward`, `.value_and_grad`."""
-        return compiling.Compiled(self._subject(args, kwargs), self)
+        return compiling.Compiled(self._subject(args, kwargs, for_all=True), self)
 
     def export(self, path: Any, *args: Any, threads: bool = False, **kwargs: Any) -> None:
         """Write a module with forward, backward, value_and_grad; it needs numpy and numba only.
 
         `threads`: loops over large arrays are numba's `prange`; numba takes longer to compile them.
         """
-        exporting.export(path, self._subject(args, kwargs), self, threads)
+        exporting.export(path, self._subject(args, kwargs, for_all=True), self, threads)
 
-    def _subject(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Subject:
+    def _subject(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], for_all: bool = False
+    ) -> Subject:
+        """`for_all`: what users call with any arguments is not to assume short extents."""
         latest = self._latest()
+        if latest is not None and for_all and latest.short and not (args or kwargs):
+            args, kwargs = compiling.example(latest, latest.extents)
         if args or kwargs or (latest is None and self._takes_nothing()):
             leaves, tree = leaves_of((args, kwargs))
             args, kwargs = unflatten(tree, iter([plain(leaf) for leaf in leaves]))
-            version, values = self.version_for(args, kwargs)
+            version, values = self.version_for(args, kwargs, for_all)
             sizes = extents_of(version.graph, values)
             extents = {name: int(size) for name, size in sizes.items()}  # type: ignore[arg-type]
             return subjects.Subject(self.name, version, extents, self.shows)

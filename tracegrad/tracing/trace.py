@@ -35,6 +35,7 @@ from tracegrad.ops.constant import ARANGE, BOUND, CONSTANT, SIZE, Input
 from tracegrad.ops.op import Bindable, SizeValue, recording, supported_dtype
 from tracegrad.ops.reduction import BROADCAST_TO
 from tracegrad.tracing.naming import label_nodes
+from tracegrad.tracing.short import short_extents
 from tracegrad.tracing.source import assigned_name, source_of, user_frame
 
 rolling = Later("tracegrad.rolling")
@@ -311,6 +312,21 @@ class Trace:
         if node is not None and frame is outer:
             del self.names[node]
         self._last = (None, None)
+
+    def assume_short(self, outputs: Sequence[Node]) -> bool:
+        """Take as numbers the short extents for which loops are written out; whether there are
+        any."""
+        found = short_extents(self.assumptions, self._current(outputs))
+        for size in found:
+            name, axis = next(
+                (node.name, axis)
+                for node in self.inputs
+                for axis, extent in enumerate(node.type.shape)
+                if extent == size
+            )
+            number = self.assumptions.pin(size)
+            self.note("short", f"{name}.shape[{axis}] == {number}: loops over it are written out")
+        return bool(found)
 
     def finish(self, outputs: Sequence[Node], source: Source | None = None) -> Graph:
         self.finished = True
