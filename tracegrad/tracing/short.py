@@ -51,7 +51,7 @@ def matters(node: Node, short: Size, assumptions: Assumptions) -> bool:
         (x,) = node.inputs
         return bool(node.type.rank) and is_thin(x.type, short, assumptions)
     if isinstance(node.op, Elementwise) or node.op is BROADCAST_TO:
-        stretched = any(0 < x.type.rank and is_stretched(x.type, node.type) for x in node.inputs)
+        stretched = any(x.type.rank > 0 and is_stretched(x.type, node.type) for x in node.inputs)
         return stretched and is_thin(node.type, short, assumptions)
     return False
 
