@@ -22,7 +22,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test with an argument `seed` draws its programs by it; there are `--seeds` of them."""
-    if "seed" in metafunc.fixturenames:
+    marks = metafunc.definition.iter_markers("parametrize")
+    if "seed" in metafunc.fixturenames and not any("seed" in mark.args[0] for mark in marks):
         metafunc.parametrize("seed", range(metafunc.config.getoption("--seeds")))
 
 

@@ -185,6 +185,10 @@ class Traced(ArrayMethods):
         return PUBLIC["getitem"](self, key)
 
     def _update(self, name: str, other: Any) -> Traced:
+        """`x += other`: an array is written in place; a number, immutable as NumPy's are, is a new
+        one."""
+        if not self.type.rank and self._view is None:
+            return PUBLIC[name](self, other)
         self.write(self._same_type(PUBLIC[name](self, other)))
         return self
 
