@@ -23,7 +23,7 @@ from functools import cache
 from typing import Any
 
 from llvmlite import binding as llvm
-from numba.core.runtime import _nrt_python as runtime
+from numba.core.runtime import _nrt_python as runtime  # pyright: ignore
 
 SYMBOL = "codegen_memory_"
 LARGE = 128 * 1024

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import tracegrad as tg
+from tracegrad.out import Into
 
 X = np.arange(6.0).reshape(2, 3)
 
@@ -175,3 +176,57 @@ def test_results_that_are_views_sums_and_filled_arrays() -> None:
     for found, y, right in zip(several(X, out=out), out, wanted, strict=True):
         assert found is y
         np.testing.assert_array_equal(y, right)
+
+
+def test_arrays_of_a_structure_are_filled_without_the_long_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    f = tg.trace(lambda p, x: np.sum((x @ p["w"] + p["b"]) ** 2))
+    p, x = {"w": np.ones((3, 2)), "b": np.zeros(2)}, np.arange(6.0).reshape(2, 3)
+    _, expected = f.value_and_grad(p, x)
+    flat = np.zeros(8)
+    given = {"w": np.zeros((3, 2)), "b": flat[:2]}
+    monkeypatch.setattr(Into, "__call__", None)
+    for _ in range(2):
+        value, found = f.value_and_grad(p, x, grad_out=given)
+        assert value == f(p, x)
+        assert found["w"] is given["w"]
+        assert all(np.array_equal(found[k], expected[k]) for k in p)
+    assert flat[:2].all()
+
+
+@pytest.mark.parametrize(
+    "out",
+    [
+        lambda x: x,
+        lambda x: x[:],
+        lambda x: x.reshape(3, 2).reshape(2, 3),
+        lambda x: np.frombuffer(memoryview(x)).reshape(2, 3),
+        lambda x: np.lib.stride_tricks.as_strided(x, (2, 3), x.strides),
+        lambda x: np.asarray(memoryview(x)),
+    ],
+)
+def test_memory_of_an_argument_seen_in_another_way(out: Any) -> None:
+    f = tg.trace(lambda x: np.cumsum(x[::-1].T).reshape(3, 2).T + x)
+    for owner in (lambda: np.arange(6.0).reshape(2, 3), lambda: np.ones((2, 3))):
+        x = owner()
+        expected = f(x)
+        given = out(x)
+        assert f(x, out=given) is given
+        np.testing.assert_array_equal(given, expected)
+
+
+def test_two_results_in_one_array_after_a_call_that_was_fine() -> None:
+    f = tg.trace(lambda x: (x + 1, x * 2))
+    x, both, other = np.arange(3.0), np.empty(6), np.empty(3)
+    for _ in range(2):
+        f(x, out=(both[:3], other))
+        f(x, out=(both[:3], both[3:]))
+        np.testing.assert_array_equal(both, [1, 2, 3, 0, 2, 4])
+        with pytest.raises(ValueError, match="share memory"):
+            f(x, out=(both[:3], both[2:5]))
+        with pytest.raises(ValueError, match="shape"):
+            f(x, out=(both[:2], other))
+        with pytest.raises(TypeError, match="dtype"):
+            f(x, out=(both[:3], np.empty(3, np.float32)))
+    np.testing.assert_array_equal(f(np.arange(2.0), out=(both[:2], other[:2]))[1], [0, 2])

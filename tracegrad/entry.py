@@ -4,9 +4,7 @@ In: the parameters of the user's function, the structure of a call's arguments, 
 program, the structure of its results. Out: a Python function that looks at types and structure,
 allocates the results, runs the compiled code and packs what it gave. For `loss.value_and_grad`:
 
-    def loss_value_and_grad(x, *, out=None):
-        if out is not None:
-            return into(out, x)
+    def loss_value_and_grad(x, *, grad_out=None):
         if type(x) is not ndarray or x.dtype is not of_float64 and x.dtype != of_float64:
             return other(x)
         try:
@@ -24,18 +22,16 @@ versions take arguments of one structure ranks and guards are looked at before i
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from inspect import Parameter, Signature
 from typing import Any
 
-import numpy as np
-
+from tracegrad.filling import MISSED, filled
 from tracegrad.ir.dims import symbols
-from tracegrad.ir.graph import Node
-from tracegrad.run import Run, Sizes, Writer, constant, function_name, packed
-from tracegrad.tree import Branch, Leaf, Static, Tree
+from tracegrad.run import Run, Sizes, Writer, function_name, packed
+from tracegrad.tree import Tree
+from tracegrad.unpacking import Unpacking
 
 
 class Absent:
@@ -158,13 +154,14 @@ class Entry:
 
     def into(self, unpacking: Unpacking, inputs: Sequence[str]) -> None:
         """Calls with arrays for the results."""
-        writer = unpacking.writer
-        into, values = writer.object("into", self.version.into), ", ".join(inputs)
-        out = f"{writer.object('place', self.at.place)}({self.at.out})"
-        writer.add(f"if {self.at.out} is not None:")
-        writer.add(f"if not {into}.takes({values}):", indent=2)
-        writer.add(unpacking.miss, indent=3)
-        writer.add(f"return {into}({out}, {values})", indent=2)
+        writer, out = unpacking.writer, self.at.out
+        filling = writer.object("into", filled(self.version.into, self.at.place, out))
+        found, missed = writer.unique("found"), writer.object("missed", MISSED)
+        writer.add(f"if {out} is not None:")
+        writer.add(f"{found} = {filling}({', '.join([out, *inputs])})", indent=2)
+        writer.add(f"if {found} is not {missed}:", indent=2)
+        writer.add(f"return {found}", indent=3)
+        writer.add(unpacking.miss, indent=2)
 
     def take(self, unpacking: Unpacking, leaves: Sequence[str]) -> Sequence[str]:
         """Lines that look at the leaves; the names of the arrays and numbers in them."""
@@ -194,96 +191,3 @@ class Entry:
         sizes.write(unpacking.writer, wanted, 1)
         for text, found in conditions:
             unpacking.refuse(text.format(*(f"({sizes.text(size)})" for size in found)))
-
-
-@dataclass
-class Unpacking:
-    """Lines that take arguments apart, and send away what has another structure."""
-
-    writer: Writer
-    inputs: Sequence[Node]
-    miss: str
-    names: list[str] = field(default_factory=list)
-    """Of the leaves found so far."""
-
-    def all(
-        self,
-        arguments: Sequence[tuple[str, Tree]],
-        parameters: Mapping[str, Parameter],
-        absent: str,
-    ) -> list[str]:
-        given = dict(arguments)
-        for name, parameter in parameters.items():
-            if name not in given:
-                several = parameter.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
-                self.refuse(name if several else f"{name} is not {absent}")
-        for parameter, tree in arguments:
-            self.take(parameter, tree)
-        return self.names
-
-    def refuse(self, *conditions: str) -> None:
-        """Send the call on if one of these holds."""
-        first, *others = conditions
-        if others:
-            self.writer.add("if (", f"    {first}", *(f"    or {text}" for text in others), "):")
-        else:
-            self.writer.add(f"if {first}:")
-        self.writer.add(self.miss, indent=2)
-
-    def wrong(self, name: str, node: Node) -> str:
-        """Compiled code does not look at the byte order, so the dtype is looked at here."""
-        if not node.type.rank:
-            kind = float if node.type.weak else node.type.dtype.type
-            return f"{self.kind_of(name)} is not {self.writer.type(kind)}"
-        dtype = self.writer.object(f"of_{node.type.dtype.name}", node.type.dtype)
-        wrong = f"{name}.dtype is not {dtype} and {name}.dtype != {dtype}"
-        return f"{self.kind_of(name)} is not {self.writer.type(np.ndarray)} or {wrong}"
-
-    def kind_of(self, name: str) -> str:
-        """`type(x)`, by another name where an argument is called `type`."""
-        return f"{self.writer.object('type', type)}({name})"
-
-    def take(self, name: str, tree: Tree) -> None:
-        """The value called `name` has the structure `tree`."""
-        match tree:
-            case Leaf():
-                self.leaf(name)
-            case Static(value):
-                self.static(name, value)
-            case Branch():
-                self.branch(name, tree)
-
-    def leaf(self, name: str) -> None:
-        node = self.inputs[len(self.names)]
-        if not node.type.rank and not node.type.weak:
-            array = self.writer.type(np.ndarray)
-            self.writer.add(f"{name} = {name}[()] if {self.kind_of(name)} is {array} else {name}")
-        self.names.append(name)
-
-    def static(self, name: str, value: Any) -> None:
-        if value is None or value is True or value is False:
-            self.refuse(f"{name} is not {value}")
-        else:
-            kind, fixed = self.writer.type(type(value)), constant(self.writer, value)
-            self.refuse(f"{self.kind_of(name)} is not {kind} or {name} != {fixed}")
-
-    def branch(self, name: str, tree: Branch) -> None:
-        kind = self.writer.type(tree.kind)
-        parts = [self.writer.unique(re.sub(r"\W", "_", f"{name}_{key}")) for key in tree.keys]
-        if issubclass(tree.kind, dict):
-            keys = self.writer.object("keys", tree.keys)
-            self.refuse(f"{self.kind_of(name)} is not {kind} or (*{name},) != {keys}")
-            source = f"{name}.values()"
-        elif issubclass(tree.kind, tuple | list):
-            length = self.writer.object("len", len)
-            self.refuse(f"{self.kind_of(name)} is not {kind} or {length}({name}) != {len(parts)}")
-            source = name
-        else:
-            self.refuse(f"{self.kind_of(name)} is not {kind}")
-            source = ", ".join(f"{name}.{key}" for key in tree.keys)
-            source += "," if len(parts) == 1 else ""
-        if parts:
-            comma = "," if len(parts) == 1 else ""
-            self.writer.add(f"{', '.join(parts)}{comma} = {source}")
-        for part, child in zip(parts, tree.children, strict=True):
-            self.take(part, child)

@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import keyword
 import linecache
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from zlib import crc32
 
@@ -105,17 +106,29 @@ class Run:
     def graph(self) -> Graph:
         return self.program.final
 
-    def write(self, writer: Writer, inputs: Sequence[str], indent: int, sizes: Sizes) -> list[str]:
-        """Lines that allocate what is given, and run; the names of all results in order."""
+    def write(
+        self,
+        writer: Writer,
+        inputs: Sequence[str],
+        indent: int,
+        sizes: Sizes,
+        there: Mapping[int, str] = MappingProxyType({}),
+    ) -> list[str]:
+        """Lines that allocate what the program is given, but for the arrays that are `there`, and
+        run; the names of all results in order."""
         outputs = self.graph.outputs
-        names = [writer.unique(node.name or "y") for node in outputs]
-        shapes = {number: outputs[number].type.shape for number in self.given}
+        names = [
+            there.get(number) or writer.unique(node.name or "y")
+            for number, node in enumerate(outputs)
+        ]
+        made = [number for number in self.given if number not in there]
+        shapes = {number: outputs[number].type.shape for number in made}
         alike = {number: sizes.owner(shape) for number, shape in shapes.items()}
         needed = [s for number, shape in shapes.items() if alike[number] is None for s in shape]
         sizes.write(writer, {letter for size in needed for letter in symbols(size)}, indent)
-        for number in self.given:
-            made = allocation(writer, outputs[number].type, sizes)
-            writer.add(f"{names[number]} = {made}", indent=indent)
+        for number in made:
+            array = allocation(writer, outputs[number].type, sizes)
+            writer.add(f"{names[number]} = {array}", indent=indent)
         others = [name for number, name in enumerate(names) if number not in self.given]
         arguments = ", ".join([*inputs, *(names[number] for number in self.given)])
         target = f"{', '.join(others)} = " if others else ""

@@ -28,9 +28,10 @@ from typing import Any
 
 from tracegrad.eager.core import Core
 from tracegrad.eager.modes import is_grad_enabled
-from tracegrad.entry import Entry, Unpacking
+from tracegrad.entry import Entry
 from tracegrad.ir.graph import Node
 from tracegrad.run import Writer, as_arrays, structure
+from tracegrad.unpacking import Unpacking
 
 
 @dataclass
