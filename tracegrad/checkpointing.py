@@ -239,7 +239,7 @@ def _recorded(trace: Trace, call: Whole, saved: Iterable[Node]) -> Any:
     body = call.body.graph
     results = len(body.outputs)
     outputs = (*body.outputs, *(node for node in saved if node not in body.outputs))
-    graph = Graph(body.name, body.inputs, outputs)
+    graph = replace(body, outputs=outputs)
     return unflatten(call.body.tree, iter(results_of(trace, call.operands, graph, results)))
 
 

@@ -82,13 +82,15 @@ class Lowering:
             if isinstance(node.type, StateType)
         }
         """The parameter that each random number generator is."""
+        self.checks = list(graph.guards)
+        """The guards that wait for sizes which the program computes."""
+        self.known_sizes = set(graph.sizes)
         self._depth = 0
         self._nested = 0
 
     def module(self, header: tuple[str, ...]) -> loops.Module:
         graph = self.graph
-        for guard in graph.guards:
-            self.body.append(self._guard(guard.left, guard.relation, guard.right))
+        self.check_sizes()
         for number, axis, size in graph.entry_guards:
             parameter = graph.inputs[number].name
             extent = Var(f"{parameter}.shape[{axis}]")
@@ -115,6 +117,13 @@ class Lowering:
         given = ", ".join(f"{node.name}: {node.type}" for node in self.graph.inputs)
         made = ", ".join(f"{node.name or node.type}: {node.type}" for node in self.graph.outputs)
         return f"{given}  ->  {made}"
+
+    def check_sizes(self) -> None:
+        """Check the guards whose symbols are all known by now."""
+        for guard in list(self.checks):
+            if guard.symbols <= self.known_sizes:
+                self.checks.remove(guard)
+                self.append(self._guard(guard.left, guard.relation, guard.right))
 
     def _guard(self, left: Size, relation: str, right: Size) -> loops.Check:
         function = {"==": "equal", "!=": "not_equal", "<": "less", "<=": "less_equal"}[relation]
@@ -203,6 +212,8 @@ class Lowering:
         value = self.value(node.inputs[0], ())
         self.append(loops.Assign(variable, value, comment(node)))
         self.scalars[node] = variable
+        self.known_sizes.add(variable.name)
+        self.check_sizes()
 
     def append(self, statement: loops.Statement) -> None:
         self.scopes[-1].statements.append(statement)

@@ -44,6 +44,7 @@ class Nested(Lowering):
         self.constants, self.arrays, self.scalars, self.parts = outer.constants, {}, {}, {}
         self.made = {}
         self.generators = outer.generators
+        self.checks, self.known_sizes = outer.checks, outer.known_sizes
         self._nested = 0
         self._depth = outer._depth
 

@@ -11,7 +11,7 @@ which balances their two errors (Nocedal and Wright, Numerical Optimization, sec
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -234,7 +234,7 @@ def suspects(flat: Flat, step: float) -> Iterator[Suspect]:
 def _values(graph: Graph, arguments: Sequence[Any]) -> dict[Node, Any]:
     """What the interpreter computes for every node."""
     inner_nodes = graph.nodes[len(graph.inputs) :]
-    whole = Graph(graph.name, graph.inputs, inner_nodes, graph.guards)
+    whole = replace(graph, outputs=inner_nodes)
     found = interpret(whole, arguments)
     return dict(zip((*graph.inputs, *inner_nodes), (*arguments, *found), strict=True))
 

@@ -21,6 +21,7 @@ from codegen.library import (
     portable,
     products,
     results,
+    selection,
     sorting,
     sums,
     versions,
@@ -34,6 +35,7 @@ from codegen.library.orthogonal import qr_factor, qr_vectors, svd
 from codegen.library.parallel import parallel
 from codegen.library.products import batched_dot, dot
 from codegen.library.results import readonly, received, received_number
+from codegen.library.selection import find_nonzero, find_repeats
 from codegen.library.sorting import argsort, searchsorted
 from codegen.library.sums import rounding_error_f32, rounding_error_f64
 from codegen.library.versions import call_version, threads_version
@@ -53,6 +55,8 @@ FUNCTIONS: dict[str, tuple[Any, ...]] = {
     ),
     "cholesky": (factorisations.cholesky,),
     "eigh": (factorisations.eigh,),
+    "find_nonzero": (find_nonzero,),
+    "find_repeats": (find_repeats,),
     "lu_factor": (factorisations.lu_factor,),
     "lu_solve": (factorisations.substitute, factorisations.lu_solve),
     "solve_triangular": (factorisations.substitute, factorisations.solve_triangular),
@@ -78,6 +82,8 @@ __all__ = [
     "cholesky",
     "dot",
     "eigh",
+    "find_nonzero",
+    "find_repeats",
     "lu_factor",
     "lu_solve",
     "parallel",
@@ -114,7 +120,7 @@ def standalone_source(names: Iterable[str]) -> str:
 def fingerprint() -> str:
     """All the text of this package that compiled code may contain."""
     libraries = (blas, lapack, orthogonal, products)
-    parts = (*libraries, extremes, launching, results, sorting, sums, threads, versions)
+    parts = (*libraries, extremes, launching, results, selection, sorting, sums, threads, versions)
     names = ("distributions", "draws", "interpreted")
     draws = [Path(__file__).with_name(f"{name}.py") for name in names]
     texts = "".join(path.read_text("utf-8") for path in draws)

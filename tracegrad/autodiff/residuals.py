@@ -169,7 +169,9 @@ def kept_by_position(
     """
     trace, again = _resumed(outer, body)
     outputs, _ = differentiate(trace, again, wanted)
-    joint = Graph(body.name, tuple(trace.inputs), tuple(outputs))
+    joint = Graph(
+        body.name, tuple(trace.inputs), tuple(outputs), bounds=tuple(trace.builder.bounds)
+    )
     arguments, results = len(body.inputs), len(body.outputs)
     inputs, gradients = joint.inputs[:arguments], joint.outputs[results:]
     behind, needed = _depends_on(joint, set(joint.inputs[arguments:])), reachable(gradients)

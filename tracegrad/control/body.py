@@ -7,7 +7,7 @@ outside
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -100,7 +100,7 @@ def with_states(body: Body, before: int, results: int) -> tuple[Body, list[Node]
     inputs = (*graph.inputs[:before], *states, *graph.inputs[before:given], *others)
     count = len(graph.outputs) - len(chosen)
     outputs = (*graph.outputs[:results], *graph.outputs[count:], *graph.outputs[results:count])
-    changed = Graph(graph.name, inputs, outputs)
+    changed = replace(graph, inputs=inputs, outputs=outputs)
     captured = tuple(outer for outer, _ in rest)
     return Body(changed, captured, body.tree), [outer for outer, _ in chosen]
 
@@ -137,7 +137,7 @@ def with_captured(body: Body, captured: Sequence[Node]) -> Graph:
     given = body.graph.inputs[: len(body.graph.inputs) - len(body.captured)]
     own = dict(zip(body.captured, body.graph.inputs[len(given) :], strict=True))
     extra = tuple(own[node] if node in own else stand_in(node) for node in captured)
-    return Graph(body.graph.name, (*given, *extra), body.graph.outputs)
+    return replace(body.graph, inputs=(*given, *extra))
 
 
 def stand_in(node: Node) -> Node:

@@ -9,7 +9,7 @@ from step to step.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tracegrad.ir.dims import product
@@ -100,4 +100,4 @@ def _flat(stack: Traced) -> Any:
 
 
 def with_outputs(graph: Graph, outputs: Sequence[Node]) -> Graph:
-    return Graph(graph.name, graph.inputs, tuple(outputs), graph.guards, graph.source)
+    return replace(graph, outputs=tuple(outputs))

@@ -143,7 +143,7 @@ class Repeat(Op):
         steps = owner.record(PROJECT, (out.node,), {"index": carries})
         bound, length = trace.bound(trace.capture(owner, steps))
         index = Node(Input(INDEX), (), (), INDEX, "step")
-        counted = Graph(body.name, (index, *body.inputs), body.outputs)
+        counted = replace(body, inputs=(index, *body.inputs))
         ran = Ran(trace, counted, inputs, carries, 0, Span(length, False, bound))
         return backward_through(ran, wanted, cts[:carries], None)
 

@@ -14,6 +14,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from tracegrad.errors import UnsupportedError
+
 Monomial = tuple["Atom", ...]
 
 
@@ -246,8 +248,28 @@ class Guard:
         difference = self.left - self.right
         return isinstance(difference, int) and _RELATIONS[self.relation](difference)
 
+    @property
+    def symbols(self) -> set[str]:
+        return {*symbols(self.left), *symbols(self.right)}
+
+    def holds_for(self, values: Mapping[str, int]) -> bool:
+        """Whether it holds for these values of its symbols."""
+        return _RELATIONS[self.relation](evaluate(self.left - self.right, values))
+
     def substitute(self, known: Mapping[str, Size]) -> Guard:
         return Guard(substitute(self.left, known), self.relation, substitute(self.right, known))
+
+
+class DataDecides(UnsupportedError):
+    """A question about a size that only data can answer."""
+
+    def __init__(self, a: Size, relation: str, b: Size) -> None:
+        what = f"whether {a} {relation} {b}" if relation in _RELATIONS else f"the number {a}"
+        super().__init__(
+            f"{what} is needed while tracing, but data decides on this size (x[mask], np.nonzero, "
+            "np.unique, np.repeat with counts): compute with the size as a traced number, y.size or "
+            "y.shape[0]; or use np.where(mask, x, 0), which has the size of x"
+        )
 
 
 @dataclass
@@ -259,6 +281,8 @@ class Assumptions:
     known: dict[str, Size] = field(default_factory=dict)
     decided: dict[tuple[Size, str, Size], bool] = field(default_factory=dict)
     """The answers given so far: they stay what they are."""
+    most: dict[str, Size] = field(default_factory=dict)
+    """Upper bounds of symbols that the program computes, where they are known."""
 
     def resolve(self, size: Size) -> Size:
         return substitute(size, self.known) if self.known and isinstance(size, Dim) else size
@@ -275,9 +299,31 @@ class Assumptions:
         implied = self._implied(difference, relation)
         if implied is not None:
             return implied
+        if self.is_computed(difference):
+            return self._of_data(self.resolve(a), relation, self.resolve(b))
         holds = _RELATIONS[relation](evaluate(difference, self.hints))
         self._assume(self.resolve(a), relation if holds else _NEGATED[relation], self.resolve(b))
         return holds
+
+    def is_computed(self, size: Size) -> bool:
+        """Whether data decides on it: not all of its symbols are extents of this call."""
+        return any(name not in self.hints for name in symbols(self.resolve(size)))
+
+    def _of_data(self, a: Size, relation: str, b: Size) -> bool:
+        """What is taken for granted of sizes that data decides on, and checked when they are known.
+
+        Such a size is no 1 that would be broadcast; it equals what it has to equal, and what must
+        not be empty is not. Other questions have no answer. Raises UnsupportedError.
+        """
+        if relation == "==" and 1 in (a, b):
+            return False
+        if relation == "==" and 0 not in (a, b):
+            self.guards.append(Guard(a, "==", b))
+        elif relation == "!=" and 0 in (a, b):
+            self.guards.append(Guard(0, "<", a if b == 0 else b))
+        else:
+            raise DataDecides(a, relation, b)
+        return True
 
     def known_at_most(self, a: Size, b: Size) -> bool:
         """Whether `a <= b` follows from what is assumed already."""
@@ -307,8 +353,14 @@ class Assumptions:
     def _bounded(self, size: Size) -> bool:
         """Whether `size <= 0` follows from the signs, or from these and one guard."""
         return never_positive(size) or any(
-            never_positive(size - known) for guard in self.guards for known in self._upper(guard)
+            never_positive(size - known)
+            for guard in (*self.guards, *self._largest())
+            for known in self._upper(guard)
         )
+
+    def _largest(self) -> Iterator[Guard]:
+        """What is known of computed sizes."""
+        return (Guard(symbol(name), "<=", most) for name, most in self.most.items())
 
     def _upper(self, guard: Guard) -> tuple[Size, ...]:
         """Differences that are `<= 0` by the guard."""
@@ -324,6 +376,8 @@ class Assumptions:
 
     def pin(self, size: Size) -> int:
         """The number that `size` has in this trace; from now on it is a constant."""
+        if self.is_computed(size):
+            raise DataDecides(size, "is a number", 0)
         value = evaluate(self.resolve(size), self.hints)
         self.decide(size, "==", value)
         return value

@@ -7,7 +7,7 @@ Nodes are immutable; a rewrite builds new ones through a `Builder`, which makes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import count
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tracegrad.ir.dims import Assumptions, Dim, Guard, Size, assuming, substitute
-from tracegrad.ir.types import ArrayType
+from tracegrad.ir.dims import Assumptions, Dim, Guard, Size, assuming, substitute, symbols
+from tracegrad.ir.types import ArrayType, TupleType
 
 if TYPE_CHECKING:
     from tracegrad.ir.op import Op
@@ -78,7 +78,9 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """A program. Every symbol of its types is the extent of an input's axis (`sizes`)."""
+    """A program. Every symbol of its types is the extent of an input's axis (`sizes`), or computed
+    by a node and bound by one of `bounds`.
+    """
 
     name: str
     inputs: tuple[Node, ...]
@@ -90,11 +92,15 @@ class Graph:
     """What was decided while tracing, and about what: for `explain()`."""
     effects: tuple[Node, ...] = ()
     """What is computed though no output needs it: the last states of random number generators."""
+    bounds: tuple[Node, ...] = ()
+    """The nodes that may be needed for the symbols that they bind (`k = int(np.sum(mask))`)."""
 
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
         """Inputs, then all that the outputs depend on, in the order in which it was built."""
         reached = reachable((*self.outputs, *self.effects))
+        if self.bounds:
+            return self.inputs + _with_bounds(reached, self.inputs, self.bounds)
         inner = [node for node in reached if node not in set(self.inputs)]
         return self.inputs + tuple(sorted(inner, key=lambda node: node.serial))
 
@@ -118,6 +124,11 @@ class Graph:
         return places
 
     @cached_property
+    def first_guards(self) -> tuple[Guard, ...]:
+        """The guards about extents of inputs: those that can be checked on entry."""
+        return tuple(guard for guard in self.guards if guard.symbols <= self.sizes.keys())
+
+    @cached_property
     def entry_guards(self) -> tuple[tuple[int, int, Size], ...]:
         """Extents that an input must have: `(input, axis, size)`, other than the defining ones."""
         defining = set(self.sizes.values())
@@ -127,6 +138,45 @@ class Graph:
             for axis, size in enumerate(node.type.shape)
             if (number, axis) not in defining
         )
+
+
+def _with_bounds(
+    reached: set[Node], inputs: Sequence[Node], bounds: Sequence[Node]
+) -> tuple[Node, ...]:
+    """The nodes other than inputs, and what binds their symbols; each after what it depends on."""
+    binds: dict[str, Node] = {}
+    for node in bounds:
+        binds.setdefault(str(node.attributes["symbol"]), node)
+    order = dict.fromkeys(inputs)
+    stack = sorted(reached, key=lambda node: -node.serial)
+    while stack:
+        node = stack[-1]
+        first = () if node in order else (*node.inputs, *needed_bounds(node, binds))
+        waiting = [other for other in first if other not in order]
+        if waiting:
+            stack += waiting
+            continue
+        order.setdefault(stack.pop())
+    return tuple(order)[len(inputs) :]
+
+
+def needed_bounds(node: Node, binds: Mapping[str, Node]) -> list[Node]:
+    """The nodes that bind the symbols in a node's type and attributes."""
+    sizes = (*sizes_of(node.type), *attr_sizes(node.attrs))
+    found = {name: binds[name] for size in sizes for name in symbols(size) if name in binds}
+    return [bound for bound in found.values() if bound is not node]
+
+
+def sizes_of(type: ArrayType) -> Iterator[Size]:
+    """The extents of a value, or of the parts of one with several results."""
+    for part in type.parts if isinstance(type, TupleType) else (type,):
+        yield from part.shape
+
+
+def largest(bounds: Iterable[Node]) -> dict[str, Size]:
+    """The upper bounds of symbols that nodes bind, where they are known."""
+    found = ((str(n.attributes["symbol"]), n.attributes.get("most")) for n in bounds)
+    return {name: most for name, most in found if most is not None}
 
 
 def all_nodes(graph: Graph) -> Iterator[Node]:
@@ -180,6 +230,8 @@ class Builder:
 
     def __init__(self) -> None:
         self._made: dict[tuple, Node] = {}
+        self.bounds: list[Node] = []
+        """The nodes made so far that bind a symbol."""
 
     def node(
         self,
@@ -194,6 +246,8 @@ class Builder:
         if found is None:
             type = op.infer(*(node.type for node in inputs), **dict(attrs))
             found = self._made[key] = Node(op, inputs, attrs, type, name, source)
+            if op.binds:
+                self.bounds.append(found)
         return found
 
 
@@ -204,6 +258,8 @@ def adopted(nodes: Iterable[Node]) -> Builder:
         builder._made.setdefault(
             (node.op, tuple(operand.serial for operand in node.inputs), node.attrs), node
         )
+        if node.op.binds:
+            builder.bounds.append(node)
     return builder
 
 
@@ -222,7 +278,8 @@ def rebuild(
     builder, new = Builder(), {}
     for node in graph.inputs:
         new[node] = replace(node, type=node.type.substitute(known), serial=next(_serial))
-    with assuming(Assumptions({}, list(guards))):
+    most = {name: substitute(size, known) for name, size in largest(graph.bounds).items()}
+    with assuming(Assumptions({}, list(guards), most=most)):
         for node in graph.nodes[len(graph.inputs) :]:
             operands = tuple(new[operand] for operand in node.inputs)
             moved = replace(node, inputs=operands, attrs=substitute_attrs(node.attrs, known))
@@ -232,8 +289,15 @@ def rebuild(
         inputs=tuple(new[node] for node in graph.inputs),
         outputs=tuple(new[node] for node in graph.outputs),
         effects=tuple(new[node] for node in graph.effects),
+        bounds=tuple(builder.bounds),
         guards=guards,
     )
+
+
+def mapped_bounds(graph: Graph, new: Mapping[Node, Node]) -> tuple[Node, ...]:
+    """The bounds that `graph` needs, replaced."""
+    needed = set(graph.nodes) if graph.bounds else ()
+    return tuple(new.get(node, node) for node in graph.bounds if node in needed)
 
 
 def _copy(builder: Builder, node: Node, operands: tuple[Node, ...]) -> Node:

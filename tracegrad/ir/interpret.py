@@ -23,11 +23,20 @@ def interpret(graph: Graph, arguments: Sequence[Any]) -> list[Any]:
             value = node.op.reference(*operands, **attrs)
             if node.op.name == "bound":
                 extents[str(node.attributes["symbol"])] = int(value)
+                _check(graph, extents)
             if isinstance(node.type, TupleType | StateType):
                 values[node] = value
             else:
                 values[node] = np.asarray(value).astype(node.type.dtype, copy=False)[()]
     return [values[node] for node in graph.outputs]
+
+
+def _check(graph: Graph, extents: dict[str, Size]) -> None:
+    """Raise ValueError if a guard fails whose symbols are all known by now."""
+    known = {name: int(size) for name, size in extents.items() if isinstance(size, int)}
+    for guard in graph.guards:
+        if guard.symbols <= known.keys() and not guard.holds_for(known):
+            raise ValueError(f"{graph.name}: {guard} does not hold")
 
 
 def extents_of(graph: Graph, arguments: Sequence[Any]) -> dict[str, Size]:
@@ -42,15 +51,4 @@ def fits(graph: Graph, arguments: Sequence[Any]) -> bool:
     for number, axis, size in graph.entry_guards:
         if np.shape(arguments[number])[axis] != evaluate(size, known):
             return False
-    return all(
-        _RELATIONS[guard.relation](evaluate(guard.left, known), evaluate(guard.right, known))
-        for guard in graph.guards
-    )
-
-
-_RELATIONS = {
-    "==": lambda a, b: a == b,
-    "!=": lambda a, b: a != b,
-    "<": lambda a, b: a < b,
-    "<=": lambda a, b: a <= b,
-}
+    return all(guard.holds_for(known) for guard in graph.first_guards)

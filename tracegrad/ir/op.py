@@ -56,6 +56,8 @@ class Op:
     """Whether the reference takes arrays of objects too: it moves, adds or multiplies elements."""
     conditional = False
     """Whether its element reads operands under a condition (`read(k, index, True)`)."""
+    binds = False
+    """Whether it binds the symbol of its attribute `symbol`: an extent that the program computes."""
     inlined = False
     """A call that one node stands for until derivatives are taken; then its body's nodes do."""
     overwrites: int | None = None

@@ -95,6 +95,8 @@ def is_nonnegative(node: Any) -> bool:
         return is_nonnegative(node.inputs[0])
     if node.op is CONSTANT:
         return bool((node.attributes["value"].array >= 0).all())
+    if node.op.name == "nonzero":
+        return True
     return node.type.dtype.kind == "u" or node.op is ARANGE
 
 

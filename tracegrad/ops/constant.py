@@ -143,17 +143,21 @@ class Arange(Op):
 
 
 class Bound(Op):
-    """A value that is an extent from now on: `symbol` in the types of what depends on it."""
+    """A value that is an extent from now on: `symbol` in the types of what depends on it.
+
+    It is `most` at the largest, if that is known.
+    """
 
     name = "bound"
+    binds = True
 
-    def infer(self, x: ArrayType, *, symbol: Size) -> ArrayType:
+    def infer(self, x: ArrayType, *, symbol: Size, most: Size | None = None) -> ArrayType:
         return ArrayType(WEAK[int], ())
 
-    def reference(self, x: Any, *, symbol: Size) -> Any:
+    def reference(self, x: Any, *, symbol: Size, most: Size | None = None) -> Any:
         return x
 
-    def lines(self, target: str, x: str, *, symbol: Size) -> list[str]:
+    def lines(self, target: str, x: str, *, symbol: Size, most: Size | None = None) -> list[str]:
         return [f"{target} = {symbol} = int({x})"]
 
     def element(self, read: Callable[..., Expr], index: tuple[Expr, ...], node: Any) -> Expr:

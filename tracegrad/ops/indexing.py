@@ -2,6 +2,7 @@
 
 x[1:, None, idx]   ->   gather(reshape(slice(x, ...)), idx, axes=(2,))
 y[mask] = 0        ->   where(mask, 0, y)
+x[mask]            ->   gather(x, flatnonzero(mask), axes=(0,))
 """
 
 from __future__ import annotations
@@ -10,17 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from tracegrad.errors import ShapeError, UnsupportedError
-from tracegrad.ir.dims import in_figures, same
+from tracegrad.errors import ShapeError
+from tracegrad.ir.dims import in_figures, product, same
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.broadcast import Shape, broadcast_shapes
 from tracegrad.ops.constant import astype
 from tracegrad.ops.gathering import GATHER, GATHER_AT, SCATTER_SET, gathered_shape, place_of
-from tracegrad.ops.keys import Lookup, lookup
+from tracegrad.ops.keys import Lookup, lookup, places
+from tracegrad.ops.nonzero import flatnonzero
 from tracegrad.ops.op import as_operand, bind, public, sample, type_of
 from tracegrad.ops.reduction import broadcast_to
 from tracegrad.ops.regions import region_shape
-from tracegrad.ops.selected import Selected
 from tracegrad.ops.selection import where
 from tracegrad.ops.shape import RESHAPE, reshape, shape_text, transpose
 from tracegrad.ops.slicing import SLICE, UPDATE
@@ -36,14 +37,10 @@ def getitem(x: Any, key: Any) -> Any:
         middle = bind(RESHAPE, middle, shape=found.shape)
     if not found.chosen:
         return middle
-    if found.mask is not None:
-        axis, mask = found.mask
-        if axis or len(found.chosen) > 1:
-            raise UnsupportedError(
-                f"{type_of(x)}[..., mask] with a computed mask among other indices: how many "
-                "elements that has depends on data; use np.where"
-            )
-        return Selected(middle, mask.array)
+    if found.masks_alone:
+        rows, at = _rows(middle, found)
+        return bind(GATHER, rows, at, axes=(0,))
+    found = places(found)
     arrays = found.arrays
     numbers = all(type_of(a).rank == 0 and not isinstance(a, np.ndarray) for a in arrays)
     op = GATHER_AT if numbers else GATHER
@@ -56,14 +53,15 @@ def setitem(x: Any, key: Any, value: Any) -> Any:
     x = as_operand(x)
     type = type_of(x)
     found = lookup(type, key)
-    if isinstance(value, Selected):
-        return _selection_put(x, found, value)
     value = astype(value, type.dtype)
     if not found.chosen:
         middle = _fitted(value, found.shape, type)
-    elif found.mask is not None:
+    elif len(found.chosen) == 1 and found.mask is not None and _is_for_all(value, found):
         middle = _where_masked(_middle(x, found), found, value, type)
+    elif found.masks_alone:
+        middle = _chosen_set(_middle(x, found), found, value, type)
     else:
+        found = places(found)
         middle = _scattered(_middle(x, found), found, value, type)
     if all(part is None for part in found.region) and len(found.shape) == type.rank:
         return middle
@@ -73,13 +71,22 @@ def setitem(x: Any, key: Any, value: Any) -> Any:
     return bind(UPDATE, x, middle, at=found.region)
 
 
-def _selection_put(x: Any, found: Lookup, value: Selected) -> Any:
-    """`x[mask] = f(x[mask])`: the mask that selected is the mask that is written to."""
-    if found.mask is None or len(found.chosen) > 1 or not value.chosen_by(found.mask[1].array):
-        raise value.unsized("it is written to what another index chooses")
-    if any(part is not None for part in found.region) or found.mask[0]:
-        raise value.unsized("it is written among other indices")
-    return where(value.spread, astype(value.whole, type_of(x).dtype), x)
+def _rows(x: Any, found: Lookup) -> tuple[Any, Any]:
+    """`x` with the axes of its mask as one, and the places along it that the mask chooses."""
+    assert found.mask is not None
+    mask, shape = found.mask[1].array, type_of(x).shape
+    rank = type_of(mask).rank
+    rows = x if rank == 1 else reshape(x, (product(shape[:rank]), *shape[rank:]))
+    return rows, flatnonzero(mask)
+
+
+def _chosen_set(x: Any, found: Lookup, value: Any, target: ArrayType) -> Any:
+    """`x[mask] = value` for a value with as many entries as the mask chooses."""
+    rows, at = _rows(x, found)
+    type = type_of(rows)
+    value = _fitted(value, type_of(at).shape + type.shape[1:], target)
+    written = bind(SCATTER_SET, rows, value, at, axes=(0,), unique=True)
+    return reshape(written, type_of(x).shape)
 
 
 def _middle(x: Any, found: Lookup) -> Any:
@@ -112,19 +119,19 @@ def _moved(gathered: Any, found: Lookup) -> Any:
     return transpose(gathered, order)
 
 
+def _is_for_all(value: Any, found: Lookup) -> bool:
+    """Whether a value does not depend on which elements the one mask chooses."""
+    assert found.mask is not None
+    axis, mask = found.mask
+    after, given = len(found.shape) - axis - mask.rank, type_of(value)
+    return given.rank <= after or (given.rank == after + 1 and given.shape[0] == 1)
+
+
 def _where_masked(middle: Any, found: Lookup, value: Any, type: ArrayType) -> Any:
     """`middle[mask] = value` for a value that does not depend on which elements are chosen."""
     assert found.mask is not None
     axis, mask = found.mask
-    if len(found.chosen) > 1:
-        raise UnsupportedError("a computed mask together with other index arrays: use np.where")
     after = len(found.shape) - axis - mask.rank
-    given = type_of(value)
-    if given.rank > after and not (given.rank == after + 1 and same(given.shape[0], 1)):
-        raise UnsupportedError(
-            f"{type}[mask] = {given} with a computed mask: the values must be one number, or the "
-            "same for every chosen element; use np.where(mask, values, x)"
-        )
     condition = mask.array
     if after:
         condition = reshape(condition, type_of(condition).shape + (1,) * after)

@@ -9,7 +9,7 @@ an empty axis), the trace assumes what holds for this call (`1 <= n`).
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from tracegrad.ir.dims import Size, holds, in_figures, quotient, same
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.bounds import CHECKED, WITHIN, out_of_bounds
 from tracegrad.ops.broadcast import Shape, broadcast_shapes
+from tracegrad.ops.nonzero import nonzero
 from tracegrad.ops.op import Bindable, SizeValue, as_operand, bind, type_of
 from tracegrad.ops.regions import Region, Span, region_shape
 from tracegrad.ops.shape import as_size, shape_text
@@ -72,8 +73,23 @@ class Lookup:
         return tuple(part.array for _, part in self.chosen)
 
     @property
+    def masks_alone(self) -> bool:
+        """Whether a computed mask for the first axes is all that chooses."""
+        return len(self.chosen) == 1 and self.mask is not None and self.mask[0] == 0
+
+    @property
     def mask(self) -> tuple[int, Chosen] | None:
         return next((found for found in self.chosen if found[1].is_mask), None)
+
+
+def places(found: Lookup) -> Lookup:
+    """The same with index arrays for each computed mask: the places that it chooses."""
+    chosen = [
+        (axis + number, Chosen(index))
+        for axis, part in found.chosen
+        for number, index in enumerate(nonzero(part.array) if part.is_mask else (part.array,))
+    ]
+    return replace(found, chosen=tuple(chosen))
 
 
 def lookup(type: ArrayType, key: Any) -> Lookup:

@@ -93,23 +93,29 @@ class Bindable:
         """Whether it surely is `0 <= x < size`, as the counter of a loop may be known to be."""
         return False
 
+    def bound(self, most: Size | None) -> tuple[Any, Size]:
+        """An integer that the program computes as an extent: the value that binds the symbol, and
+        the symbol.
+        """
+        raise NotImplementedError
+
     def known(self) -> np.ndarray | None:
         """Its elements, where it has any: a traced array has none."""
         return None
-
-
-class Unsized:
-    """Elements whose number depends on data: usable where no type is asked for, no operand."""
-
-    def unsized(self, use: str) -> UnsupportedError:
-        """The error for a use that needs their number."""
-        raise NotImplementedError
 
 
 class SizeValue:
     """A traced extent, as the user sees it: an integer that is the `dim` of a type."""
 
     dim: Dim
+
+
+def bound(count: Any, most: Size | None = None) -> tuple[Any, Size]:
+    """An integer as an extent, `most` at the largest: a new symbol if it has no value yet."""
+    if isinstance(count, Bindable):
+        known = count.known()
+        return count.bound(most) if known is None else (known, int(known))
+    return count, int(count)
 
 
 _OPERANDS = (Bindable, SizeValue, bool, int, float, np.generic)
@@ -159,8 +165,6 @@ def as_operand(value: Any) -> Any:
         return value
     if isinstance(value, complex):
         supported_dtype(complex)
-    if isinstance(value, Unsized):
-        raise value.unsized("it is used as an array")
     raise UnsupportedError(
         f"{type(value).__name__} is not an array: pass a NumPy array, a number, or nested lists "
         "of these"

@@ -14,7 +14,7 @@ import numpy as np
 from tracegrad.errors import UnsupportedError
 from tracegrad.ir.types import ArrayType
 from tracegrad.later import Later
-from tracegrad.ops.op import NUMPY, PUBLIC, Bindable, Unsized, type_of, weak_or_dtype
+from tracegrad.ops.op import NUMPY, PUBLIC, Bindable, type_of, weak_or_dtype
 from tracegrad.ops.scipy import meaning
 
 difflib = Later("difflib")
@@ -133,7 +133,7 @@ def _reflected(name: str) -> Callable[[Any, Any], Any]:
 
 
 def _is_operand(value: Any) -> bool:
-    return value is not None and not isinstance(value, str | bytes | dict | set | Unsized)
+    return value is not None and not isinstance(value, str | bytes | dict | set)
 
 
 def _unary(name: str) -> Callable[[Any], Any]:

@@ -18,7 +18,8 @@ from tracegrad.ops.comparison import EQUAL
 from tracegrad.ops.constant import ARANGE, astype
 from tracegrad.ops.gathering import SCATTER_ADD, gathered_shape
 from tracegrad.ops.indexing import getitem, setitem
-from tracegrad.ops.keys import checked, lookup, operand_of
+from tracegrad.ops.keys import checked, lookup, operand_of, places
+from tracegrad.ops.nonzero import flatnonzero
 from tracegrad.ops.op import PUBLIC, Bindable, as_operand, bind, public, sample, type_of
 from tracegrad.ops.reduction import broadcast_to, size_value
 from tracegrad.ops.regions import region_shape
@@ -108,8 +109,7 @@ def _scattered(a: Any, indices: Any, b: Any) -> Any:
     """Zeros like `a` with `b` added at the indices: the adjoint of reading there."""
     type = type_of(a)
     found = lookup(type, indices)
-    if found.mask is not None:
-        raise UnsupportedError("np.add.at with a computed mask: use a + np.where(mask, b, 0)")
+    found = places(found)
     b = astype(b, type.dtype)
     if not found.chosen:
         values = broadcast_to(b, found.shape)
@@ -169,21 +169,14 @@ def choose(a: Any, choices: Any, out: Any = None, mode: str = "raise") -> Any:
 
 @public(np.compress)
 def compress(condition: Any, a: Any, axis: Any = None, out: Any = None) -> Any:
-    """The slices of `a` along `axis` where a constant `condition` holds."""
-    condition = operand_of(condition)
-    if not isinstance(condition, np.ndarray):
-        raise UnsupportedError(
-            "np.compress with a computed condition: how many elements that has depends on data; "
-            "use np.where(condition, a, 0)"
-        )
-    return take(a, np.flatnonzero(condition), axis)
+    """The slices of `a` along `axis` (None: of the flattened array) where `condition` holds."""
+    return take(a, flatnonzero(condition), axis)
 
 
 @public(np.extract)
 def extract(condition: Any, arr: Any) -> Any:
-    """The elements of the flattened `arr` where a constant `condition` holds."""
-    flat = operand_of(condition)
-    return compress(flat.ravel() if isinstance(flat, np.ndarray) else flat, arr)
+    """The elements of the flattened `arr` where `condition` holds."""
+    return take(arr, flatnonzero(condition))
 
 
 @public(np.ix_)
@@ -192,8 +185,8 @@ def ix_(*args: Any) -> tuple[Any, ...]:
     arrays = [operand_of(arg) for arg in args]
     found = []
     for axis, array in enumerate(arrays):
-        if isinstance(array, np.ndarray) and array.dtype.kind == "b":
-            array = np.flatnonzero(array)
+        if type_of(array).dtype.kind == "b":
+            array = flatnonzero(array)
         size = type_of(array).shape[0]
         found.append(reshape(array, tuple(size if at == axis else 1 for at in range(len(arrays)))))
     return tuple(found)

@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 
 from codegen.expr import Call, Expr, Select
-from tracegrad.errors import UnsupportedError
 from tracegrad.ir.op import Array
 from tracegrad.ops.elementwise import Elementwise, Masked, row
-from tracegrad.ops.op import PUBLIC, Bindable, as_operand, public, register, type_of
+from tracegrad.ops.op import PUBLIC, as_operand, public, register, type_of
 
 
 def _where_dtypes(condition: Any, a: Any, b: Any) -> tuple[np.dtype, ...]:
@@ -54,14 +53,12 @@ register(WHERE)
 
 @public(np.where)
 def where(condition: Any, x: Any = None, y: Any = None, /) -> Any:
-    """`x` where `condition` holds, else `y`; all three broadcast. Both are computed."""
+    """`x` where `condition` holds, else `y`; all three broadcast. Both are computed.
+
+    With one argument the places where it holds, `nonzero(condition)`.
+    """
     if x is None and y is None:
-        if isinstance(condition, Bindable):
-            raise UnsupportedError(
-                "where(condition) finds as many elements as hold, which is no fixed size: "
-                "write where(condition, a, b), or sum over condition"
-            )
-        return np.where(condition)
+        return PUBLIC["nonzero"](condition)
     if x is None or y is None:
         raise ValueError("either both or neither of x and y should be given")
     return WHERE(condition, x, y)

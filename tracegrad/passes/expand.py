@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tracegrad.ir.graph import Graph, Node, map_bodies, next_serial
+from tracegrad.ir.graph import Graph, Node, map_bodies, mapped_bounds, next_serial
 from tracegrad.ops.barrier import NAMED
 from tracegrad.ops.call import CALL
 from tracegrad.ops.project import PROJECT
@@ -30,6 +30,7 @@ def expand(graph: Graph, again: bool = False) -> Graph:
         graph,
         outputs=tuple(new[node] for node in graph.outputs),
         effects=tuple(new[node] for node in graph.effects),
+        bounds=(*mapped_bounds(graph, new), *(node for node in new.values() if node.op.binds)),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tracegrad.ir.graph import Graph, Node, map_bodies
+from tracegrad.ir.graph import Graph, Node, map_bodies, mapped_bounds
 from tracegrad.ops.barrier import BARRIER
 
 
@@ -28,4 +28,5 @@ def opened(graph: Graph) -> Graph:
         graph,
         outputs=tuple(new[node] for node in graph.outputs),
         effects=tuple(new[node] for node in graph.effects),
+        bounds=mapped_bounds(graph, new),
     )

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tracegrad.ir.graph import Graph, Node, next_serial, reachable
+from tracegrad.ir.graph import Graph, Node, mapped_bounds, next_serial, reachable
 from tracegrad.ops.project import PROJECT
 
 
@@ -44,6 +44,7 @@ def _pruned(graph: Graph) -> Graph:
         graph,
         outputs=tuple(new.get(node, node) for node in graph.outputs),
         effects=tuple(new.get(node, node) for node in graph.effects),
+        bounds=mapped_bounds(graph, new),
     )
 
 

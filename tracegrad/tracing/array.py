@@ -20,7 +20,9 @@ from tracegrad.ir.dims import Size
 from tracegrad.ir.graph import Node, attr_sizes, reachable, substitute_attrs
 from tracegrad.ir.op import Op
 from tracegrad.ir.types import ArrayType
+from tracegrad.ops.bounds import WITHIN
 from tracegrad.ops.constant import astype
+from tracegrad.ops.nonzero import NONZERO
 from tracegrad.ops.op import PUBLIC, type_of
 from tracegrad.ops.operators import ArrayMethods
 from tracegrad.ops.shape import row_major
@@ -84,13 +86,19 @@ class Traced(ArrayMethods):
     def is_within(self, size: Size) -> bool:
         """Whether this is the counter of a loop, or a multiple and some more, and surely inside."""
         if self.type.rank:
-            return False
+            return _chooses_from(self.node, size)
         span = span_of(self._trace, self.node)
         if span is None:
             return False
         low, high = span
         known = self._trace.assumptions.known_at_most
         return known(0, low) and known(high + 1, size)
+
+    def bound(self, most: Size | None) -> tuple[Traced, Size]:
+        """This integer as an extent: the value that binds its symbol, and the symbol."""
+        trace = current_trace() or self._trace
+        node, size = trace.bound(trace.capture(self._trace, self.node), most)
+        return Traced(trace, node), size
 
     def _total_version(self) -> int:
         return self._version + (self._view.base._total_version() if self._view is not None else 0)
@@ -332,6 +340,13 @@ class Traced(ArrayMethods):
         if spec:
             raise self._no_value("formatted", "print it after the traced function returned")
         return repr(self)
+
+
+def _chooses_from(node: Node, size: Size) -> bool:
+    """Whether these are places among the first `size` elements, as a mask chose them."""
+    if node.op is WITHIN:
+        return node.attributes["size"] == size
+    return node.op is NONZERO and node.inputs[0].type.shape == (size,)
 
 
 __all__ = ["Traced", "TracedSize", "UnsupportedError", "pinned", "sized"]

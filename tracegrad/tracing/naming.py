@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from tracegrad.ir.graph import Graph, Node, map_bodies
+from tracegrad.ir.graph import Graph, Node, map_bodies, mapped_bounds
 
 UNNAMED = ("constant", "size", "after")
 LOOP_LETTERS = ("i", "j", "k", "l", "a", "b", "c", "d")
@@ -115,4 +115,5 @@ def with_names(
         inputs=tuple(new[node] for node in graph.inputs),
         outputs=tuple(new[node] for node in graph.outputs),
         effects=tuple(new[node] for node in graph.effects),
+        bounds=mapped_bounds(graph, new),
     )

@@ -25,8 +25,10 @@ from tracegrad.ir.graph import (
     Source,
     adopted,
     attr_sizes,
+    largest,
     next_serial,
     rebuild,
+    sizes_of,
 )
 from tracegrad.ir.op import Op
 from tracegrad.ir.types import ArrayType, StateType
@@ -110,6 +112,7 @@ class Trace:
         trace = Trace(graph.name)
         trace.builder = adopted(graph.nodes[len(graph.inputs) :])
         trace.assumptions = Assumptions(dict(extents), list(graph.guards))
+        trace.assumptions.most |= largest(graph.bounds)
         trace.inputs = list(graph.inputs)
         trace._resumed = True
         trace.names = {node: node.name for node in graph.nodes}
@@ -213,19 +216,26 @@ class Trace:
         """A body as a graph; the captured values are its last inputs."""
         self.finished = True
         inputs = (*self.inputs, *self.captured.values())
-        graph = Graph(self.name, inputs, self._current(outputs))
+        outputs, bounds = self._settled(outputs)
+        graph = Graph(self.name, inputs, outputs, self._checks(), bounds=bounds)
+        self._refuse_own_sizes(graph)
         return label_nodes(graph, self.names, self.cotangents)
 
     def supersede(self, old: Node, new: Node) -> None:
         """From now on the results of `old` are the first results of `new`."""
         self.superseded[old] = new
 
-    def bound(self, count: Node) -> tuple[Node, Size]:
-        """An integer that the program computes as an extent: the node that binds it, and its
-        symbol.
+    def bound(self, count: Node, most: Size | None = None) -> tuple[Node, Size]:
+        """An integer that the program computes as an extent, `most` at the largest: the node that
+        binds it, and its symbol. One integer has one symbol.
         """
-        size = symbol(next(self._fresh))
-        return self.builder.node(BOUND, (count,), (("symbol", size),)), size
+        known = next((node for node in self.builder.bounds if node.inputs == (count,)), None)
+        if known is None:
+            attrs = {"symbol": symbol(next(self._fresh))}
+            if most is not None:
+                self.assumptions.most[str(attrs["symbol"])] = attrs["most"] = most
+            known = self.builder.node(BOUND, (count,), tuple(attrs.items()))
+        return known, known.attributes["symbol"]
 
     def add_node(self, type: ArrayType, name: str, below: Size | None = None) -> Node:
         """An input whose type is already known in the trace's symbols; `below`: it counts up to
@@ -332,14 +342,40 @@ class Trace:
         self.finished = True
         self._last = (None, None)
         ends = self.ends()
-        settled = self.rolled(self._current([*outputs, *ends]))
-        outputs, effects = settled[: len(outputs)], settled[len(outputs) :]
+        count = len(outputs)
+        settled, bounds = self._settled([*outputs, *ends], roll=True)
+        outputs, effects = settled[:count], settled[count:]
         known = dict(self.assumptions.known)
         inputs = tuple(self.inputs)
         guards = tuple(g for g in self.assumptions.guards if not self._always(g))
-        graph = Graph(self.name, inputs, outputs, guards, source, (), tuple(self.notes), effects)
+        notes = tuple(self.notes)
+        graph = Graph(self.name, inputs, outputs, guards, source, (), notes, effects, bounds)
         settled = label_nodes(graph, self.names, self.cotangents)
         return rebuild(rebuild(settled, None, known), None, _lettered(settled, known))
+
+    def _settled(
+        self, outputs: Sequence[Node], roll: bool = False
+    ) -> tuple[tuple[Node, ...], tuple[Node, ...]]:
+        """The outputs, and what may bind their symbols, on what supersedes other nodes."""
+        found = self._current([*outputs, *self.builder.bounds])
+        found = self.rolled(found) if roll else found
+        return found[: len(outputs)], found[len(outputs) :]
+
+    def _checks(self) -> tuple[Guard, ...]:
+        """What is taken for granted of sizes that data decides on."""
+        known = self.assumptions
+        return tuple(g for g in known.guards if known.is_computed(g.left - g.right))
+
+    def _refuse_own_sizes(self, graph: Graph) -> None:
+        """A body's results have to have sizes that are known where it is run."""
+        own = {str(node.attributes["symbol"]) for node in graph.bounds}
+        for node in graph.outputs:
+            if any(name in own for size in sizes_of(node.type) for name in symbols(size)):
+                raise TraceError(
+                    f"{self.name} returns {node.type}, an array whose size its data decides on, "
+                    "from the body of a loop, a branch or a mapped function: return one of fixed "
+                    "size, np.where(mask, x, 0) or what a reduction makes of it"
+                )
 
     def _always(self, guard: Guard) -> bool:
         """Whether later conclusions made the guard's sides plain numbers."""

@@ -1,0 +1,100 @@
+"""What a mask chooses: results whose size data decides on.
+
+    y = x[mask]      =>      k = int(count_nonzero(mask));  at = flatnonzero(mask);  y = x[at]
+
+The mask is counted first; the count becomes the symbol `k` of the types. What follows computes with
+it as with any other extent.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from codegen.loops import LibraryCall
+from tracegrad.ir.dims import Size
+from tracegrad.ir.op import Op
+from tracegrad.ir.types import ArrayType
+from tracegrad.ops.bounds import WITHIN
+from tracegrad.ops.constant import astype
+from tracegrad.ops.op import PUBLIC, Bindable, as_operand, bind, bound, public, register, sample
+from tracegrad.ops.op import type_of
+from tracegrad.ops.reduction import size_value, sum_
+from tracegrad.ops.shape import reshape
+
+
+class Nonzero(Op):
+    """The places at which a mask of rank 1 holds: `count` of them, an extent called `size`."""
+
+    name = "nonzero"
+    stored = (0,)
+    foldable = False
+
+    def infer(self, mask: ArrayType, count: ArrayType, *, size: Size) -> ArrayType:
+        return ArrayType(np.dtype(np.int64), (size,))
+
+    def reference(self, mask: np.ndarray, count: Any, *, size: int) -> np.ndarray:
+        return np.flatnonzero(mask)
+
+    def text(self, mask: str, count: str, *, size: Size) -> str:
+        return f"np.flatnonzero({mask})"
+
+    def kernel(self, lowering: Any, node: Any) -> None:
+        array, mask = lowering.allocate(node), lowering.arrays[node.inputs[0]]
+        lowering.append(LibraryCall("find_nonzero", (mask,), (array,), lowering.comment(node)))
+
+
+NONZERO = register(Nonzero())
+
+
+@public(np.flatnonzero)
+def flatnonzero(a: Any) -> Any:
+    """The places of the flattened `a` that are not zero: int64, as many as there are.
+
+    In a traced function their number is a new size, which is known when the compiled code runs.
+
+    >>> import numpy as np, tracegrad as tg
+    >>> tg.trace(lambda x: np.flatnonzero(x > 1))(np.array([1.0, 2.0, 3.0]))
+    array([1, 2])
+    """
+    mask = reshape(astype(as_operand(a), bool), -1)
+    if not isinstance(mask, Bindable) or mask.known() is not None:
+        return np.flatnonzero(mask.known() if isinstance(mask, Bindable) else mask)
+    count, size = bound(sum_(mask), type_of(mask).shape[0])
+    return bind(NONZERO, mask, count, size=size)
+
+
+@public(np.nonzero)
+def nonzero(a: Any) -> tuple[Any, ...]:
+    """The places that are not zero, in row-major order: an index array for each axis."""
+    a = as_operand(a)
+    shape = type_of(a).shape
+    if not shape:
+        raise ValueError("Calling nonzero on 0d arrays is not allowed.")
+    rest, found = flatnonzero(a), []
+    for axis in reversed(range(1, len(shape))):
+        size = size_value(shape[axis])
+        found.append(_inside(rest % size, shape[axis], axis))
+        rest = rest // size
+    return (_inside(rest, shape[0], 0), *reversed(found))
+
+
+def _inside(index: Any, size: Size, axis: int) -> Any:
+    """An index that a mask of that extent gave."""
+    return bind(WITHIN, index, size=size, axis=axis) if isinstance(index, Bindable) else index
+
+
+@public(np.argwhere)
+def argwhere(a: Any) -> Any:
+    """The places that are not zero as rows: int64 of shape (how many there are, rank of `a`)."""
+    return PUBLIC["stack"](nonzero(a), axis=1)
+
+
+sample(lambda x: (np.flatnonzero(x > 0), np.where(x > 0.5)[0]), (5,), smooth=False)
+sample(lambda x: (*np.nonzero(x > 0), np.argwhere(x > 1)), (3, 4), smooth=False)
+sample(lambda x: x[x > 0] * 2, (3, 4), smooth=False)
+sample(lambda x: np.sum(x[x > 0] ** 2) + np.sum(x[np.nonzero(x < 0)] ** 3), (3, 4))
+sample(lambda x: x[x[:, 0] > 0].sum(axis=0), (4, 2))
+sample(lambda x: np.mean(x[x < 9]), (5,))
+sample(lambda x: (np.flatnonzero(x), np.sum(x[x > 0])), (0,), smooth=False)
