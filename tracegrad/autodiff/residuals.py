@@ -128,6 +128,7 @@ def cut(
     if carries is not None:
         free = {*inputs[:1], *inputs[1 + carries :], *results[carries:]}
     kept, recomputed = _choose(needed, behind, crossing, free, ragged, runs)
+    kept = _with_counts(joint, kept, cts, gradients)
     forward_extra = [node for node in kept if node not in inputs and node not in results]
     forward = replace(
         joint, name=f"{joint.name}_forward", inputs=inputs, outputs=(*results, *forward_extra)
@@ -296,6 +297,31 @@ def _at_hand_in_backward(
     return used
 
 
+def _with_counts(
+    joint: Graph, kept: Sequence[Node], cts: Sequence[Node], gradients: Sequence[Node]
+) -> list[Node]:
+    """`kept` and the numbers that become extents which the backward could not see otherwise."""
+    if not joint.bounds:
+        return list(kept)
+    inside = reachable(gradients, lambda node: node in kept)
+    wanted = {name for node in inside for name in _symbols(node)}
+    seen = set(replace(joint, inputs=(*cts, *kept)).sizes)
+    seen |= {str(node.attributes["symbol"]) for node in inside if node.op is BOUND}
+    result = dict.fromkeys(kept)
+    for node in joint.bounds:
+        name = str(node.attributes["symbol"])
+        if name in wanted and name not in seen:
+            seen.add(name)
+            result[node.inputs[0]] = None
+    return list(result)
+
+
+def _symbols(node: Node) -> Iterator[str]:
+    """The symbols in a node's type and attributes."""
+    for size in (*node.type.shape, *attr_sizes(node.attrs)):
+        yield from symbols(size)
+
+
 def _with_sizes(
     joint: Graph,
     kept: Sequence[Node],
@@ -305,8 +331,7 @@ def _with_sizes(
 ) -> list[Node]:
     """`kept` and the arguments whose extents the backward needs but could not see otherwise."""
     inside = reachable(gradients)
-    wanted = {name for node in inside for size in node.type.shape for name in symbols(size)}
-    wanted |= {name for node in inside for size in attr_sizes(node.attrs) for name in symbols(size)}
+    wanted = {name for node in inside for name in _symbols(node)}
     seen = set(replace(joint, inputs=(*cts, *kept)).sizes)
     result = list(kept)
     for name in sorted((wanted - seen) & set(joint.sizes)):
@@ -345,7 +370,13 @@ def _backward(
         (),
         joint.source,
     )
-    return replace(backward, guards=_expressible(joint.guards, set(backward.sizes)))
+    bounds = tuple(
+        new[node]
+        for node in joint.bounds
+        if node in new and str(node.attributes["symbol"]) not in backward.sizes
+    )
+    guards = _expressible(joint.guards, set(backward.sizes))
+    return replace(backward, guards=guards, bounds=bounds)
 
 
 def _expressible(guards: Sequence[Guard], known: set[str]) -> tuple[Guard, ...]:

@@ -272,7 +272,7 @@ class Layout:
         """The computed nodes as the kernels run, each after its operands."""
         number = {node: at for at, node in enumerate(self.graph.nodes)}
         waiting = {
-            node: {operand for operand in needed(node) if operand in self.places}
+            node: {operand for operand in self._needed(node) if operand in self.places}
             for node in self.places
         }
         users: dict[Node, list[Node]] = {node: [] for node in self.places}
@@ -292,15 +292,20 @@ class Layout:
                     heapq.heappush(ready, self._rank(user, number))
         return tuple(dict.fromkeys(done))
 
+    def _needed(self, node: Node) -> Iterator[Node]:
+        """What must have been computed before: the operands, and what binds the symbols that the
+        node's text has; the draws before, for a generator's state.
+        """
+        yield from self.graph.binding(node)
+        for operand in node.inputs:
+            if operand.op.name == "after":
+                yield from self._needed(operand)
+            else:
+                yield operand
+                yield from () if operand in self.places else self.graph.binding(operand)
+
     def _rank(self, node: Node, number: dict[Node, int]) -> tuple[int, int]:
         return self.places[node].position, number[node]
-
-
-def needed(node: Node) -> Iterator[Node]:
-    """What must have been computed before: the operands; the draws before, for a generator's
-    state."""
-    for operand in node.inputs:
-        yield from needed(operand) if operand.op.name == "after" else (operand,)
 
 
 def new_arrays(

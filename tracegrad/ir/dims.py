@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from tracegrad.errors import UnsupportedError
+from tracegrad.errors import TracegradError
 
 Monomial = tuple["Atom", ...]
 
@@ -260,15 +260,16 @@ class Guard:
         return Guard(substitute(self.left, known), self.relation, substitute(self.right, known))
 
 
-class DataDecides(UnsupportedError):
+class DataDecides(TracegradError, ValueError):
     """A question about a size that only data can answer."""
 
     def __init__(self, a: Size, relation: str, b: Size) -> None:
         what = f"whether {a} {relation} {b}" if relation in _RELATIONS else f"the number {a}"
         super().__init__(
-            f"{what} is needed while tracing, but data decides on this size (x[mask], np.nonzero, "
-            "np.unique, np.repeat with counts): compute with the size as a traced number, y.size or "
-            "y.shape[0]; or use np.where(mask, x, 0), which has the size of x"
+            f"{what} is needed while tracing, but data decides on that size, as in x[mask] or "
+            "np.nonzero: use it as a number of the program (s / y.size); make arrays of that size "
+            "by np.zeros_like(y), tg.ones(y.size), tg.arange(y.size); or keep the size of x, "
+            "np.where(mask, x, 0)"
         )
 
 
@@ -287,6 +288,22 @@ class Assumptions:
     def resolve(self, size: Size) -> Size:
         return substitute(size, self.known) if self.known and isinstance(size, Dim) else size
 
+    def knows(self, a: Size, relation: str, b: Size) -> bool | None:
+        """What `decide` says; None where only data can tell."""
+        difference = self.resolve(a - b)
+        if self.is_computed(difference) and self._implied(difference, relation) is None:
+            return None
+        return self.decide(a, relation, b)
+
+    def require(self, a: Size, relation: str, b: Size) -> bool:
+        """What `decide` says; where only data can tell it is taken for granted, and checked when
+        the sizes are known.
+        """
+        known = self.knows(a, relation, b)
+        if known is None:
+            self.guards.append(Guard(a, relation, b))
+        return known is not False
+
     def decide(self, a: Size, relation: str, b: Size) -> bool:
         """Whether `a relation b`; a question that the symbols leave open becomes a guard."""
         question = (a, relation, b)
@@ -300,7 +317,7 @@ class Assumptions:
         if implied is not None:
             return implied
         if self.is_computed(difference):
-            return self._of_data(self.resolve(a), relation, self.resolve(b))
+            raise DataDecides(a, relation, b)
         holds = _RELATIONS[relation](evaluate(difference, self.hints))
         self._assume(self.resolve(a), relation if holds else _NEGATED[relation], self.resolve(b))
         return holds
@@ -308,22 +325,6 @@ class Assumptions:
     def is_computed(self, size: Size) -> bool:
         """Whether data decides on it: not all of its symbols are extents of this call."""
         return any(name not in self.hints for name in symbols(self.resolve(size)))
-
-    def _of_data(self, a: Size, relation: str, b: Size) -> bool:
-        """What is taken for granted of sizes that data decides on, and checked when they are known.
-
-        Such a size is no 1 that would be broadcast; it equals what it has to equal, and what must
-        not be empty is not. Other questions have no answer. Raises UnsupportedError.
-        """
-        if relation == "==" and 1 in (a, b):
-            return False
-        if relation == "==" and 0 not in (a, b):
-            self.guards.append(Guard(a, "==", b))
-        elif relation == "!=" and 0 in (a, b):
-            self.guards.append(Guard(0, "<", a if b == 0 else b))
-        else:
-            raise DataDecides(a, relation, b)
-        return True
 
     def known_at_most(self, a: Size, b: Size) -> bool:
         """Whether `a <= b` follows from what is assumed already."""
@@ -473,8 +474,37 @@ def holds(a: Size, relation: str, b: Size) -> bool:
     return bool(Assumptions({})._implied(a - b, relation))
 
 
+def of_data(size: Size) -> bool:
+    """Whether data decides on a size."""
+    assumptions = _current.get()
+    if assumptions is None or isinstance(size, int):
+        return False
+    return assumptions.is_computed(size)
+
+
+def knows(a: Size, relation: str, b: Size) -> bool | None:
+    """As `holds`; None where only data can tell."""
+    assumptions = _current.get() or Assumptions({})
+    return assumptions.knows(a, relation, b)
+
+
+def required(a: Size, relation: str, b: Size) -> bool:
+    """As `holds`, of what has to hold: where only data can tell, compiled code checks it and raises
+    ValueError.
+    """
+    assumptions = _current.get() or Assumptions({})
+    return assumptions.require(a, relation, b)
+
+
 def same(a: Size, b: Size) -> bool:
-    return a is b or holds(a, "==", b)
+    """Whether two extents are equal. One that data decides on is no 1 that would be broadcast, and
+    what it meets otherwise has to be equal to it.
+    """
+    if a is b:
+        return True
+    if 1 in (a, b) and knows(a, "==", b) is None:
+        return False
+    return required(a, "==", b)
 
 
 def in_figures(size: Size) -> Size:

@@ -7,7 +7,7 @@ Nodes are immutable; a rewrite builds new ones through a `Builder`, which makes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import count
@@ -100,9 +100,42 @@ class Graph:
         """Inputs, then all that the outputs depend on, in the order in which it was built."""
         reached = reachable((*self.outputs, *self.effects))
         if self.bounds:
-            return self.inputs + _with_bounds(reached, self.inputs, self.bounds)
+            return self.inputs + self._with_bounds(reached)
         inner = [node for node in reached if node not in set(self.inputs)]
         return self.inputs + tuple(sorted(inner, key=lambda node: node.serial))
+
+    def _with_bounds(self, reached: set[Node]) -> tuple[Node, ...]:
+        """The nodes other than inputs, and what binds their symbols; each after what it depends on,
+        and otherwise in the order in which they were built.
+        """
+        order = dict.fromkeys(self.inputs)
+        stack = sorted(reached, key=lambda node: -node.serial)
+        while stack:
+            node = stack[-1]
+            first = () if node in order else (*node.inputs, *self.binding(node))
+            waiting = [other for other in first if other not in order]
+            if waiting:
+                stack += waiting
+                continue
+            order.setdefault(stack.pop())
+        return tuple(order)[len(self.inputs) :]
+
+    @cached_property
+    def binds(self) -> dict[str, Node]:
+        """The node that binds each symbol which the program computes."""
+        found: dict[str, Node] = {}
+        for node in self.bounds:
+            found.setdefault(str(node.attributes["symbol"]), node)
+        return found
+
+    def binding(self, node: Node) -> list[Node]:
+        """The nodes that bind the symbols in a node's type and attributes."""
+        if not self.bounds:
+            return []
+        sizes = (*sizes_of(node.type), *attr_sizes(node.attrs))
+        names = dict.fromkeys(name for size in sizes for name in symbols(size))
+        found = (self.binds.get(name) for name in names)
+        return [bound for bound in found if bound is not None and bound is not node]
 
     @cached_property
     def uses(self) -> dict[Node, list[Node]]:
@@ -138,33 +171,6 @@ class Graph:
             for axis, size in enumerate(node.type.shape)
             if (number, axis) not in defining
         )
-
-
-def _with_bounds(
-    reached: set[Node], inputs: Sequence[Node], bounds: Sequence[Node]
-) -> tuple[Node, ...]:
-    """The nodes other than inputs, and what binds their symbols; each after what it depends on."""
-    binds: dict[str, Node] = {}
-    for node in bounds:
-        binds.setdefault(str(node.attributes["symbol"]), node)
-    order = dict.fromkeys(inputs)
-    stack = sorted(reached, key=lambda node: -node.serial)
-    while stack:
-        node = stack[-1]
-        first = () if node in order else (*node.inputs, *needed_bounds(node, binds))
-        waiting = [other for other in first if other not in order]
-        if waiting:
-            stack += waiting
-            continue
-        order.setdefault(stack.pop())
-    return tuple(order)[len(inputs) :]
-
-
-def needed_bounds(node: Node, binds: Mapping[str, Node]) -> list[Node]:
-    """The nodes that bind the symbols in a node's type and attributes."""
-    sizes = (*sizes_of(node.type), *attr_sizes(node.attrs))
-    found = {name: binds[name] for size in sizes for name in symbols(size) if name in binds}
-    return [bound for bound in found.values() if bound is not node]
 
 
 def sizes_of(type: ArrayType) -> Iterator[Size]:

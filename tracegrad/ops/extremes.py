@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tracegrad.errors import ShapeError
-from tracegrad.ir.dims import holds, product
+from tracegrad.ir.dims import product, required
 from tracegrad.ir.op import Array
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.constant import astype
@@ -105,7 +105,7 @@ def _extreme(op: Extreme, word: str, binary: str, options: tuple[Any, ...]) -> A
 
 def _not_empty(type: ArrayType, axes: Axes, what: str) -> None:
     """Nothing has no largest element."""
-    if axes and not holds(product(tuple(type.shape[axis] for axis in axes)), "!=", 0):
+    if axes and not required(product(tuple(type.shape[axis] for axis in axes)), "!=", 0):
         raise ShapeError(
             f"zero-size array to {what} which has no identity: the array is {type.in_figures()}"
         )

@@ -16,7 +16,7 @@ import numpy as np
 from codegen import expr as ex
 from codegen.loops import Store
 from tracegrad.errors import ShapeError, UnsupportedError
-from tracegrad.ir.dims import Size, holds, in_figures, quotient, same
+from tracegrad.ir.dims import Size, holds, in_figures, quotient, required, same
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.axes import atleast_1d, atleast_2d, atleast_3d, expand_dims, ravel
@@ -219,7 +219,7 @@ def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
     if _is_count(indices_or_sections):
         size = type_of(ary).shape[normal_axis(axis, type_of(ary).rank)]
         count = as_size(indices_or_sections)
-        if not holds(size % count, "==", 0):
+        if not required(size % count, "==", 0):
             figures = f"{in_figures(size)} by {in_figures(count)}"
             raise ShapeError(f"array split does not result in an equal division: {figures}")
     return array_split(ary, indices_or_sections, axis)

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from tracegrad.errors import ShapeError, UnsupportedError
-from tracegrad.ir.dims import Size, holds, in_figures, quotient, same
+from tracegrad.ir.dims import Size, holds, in_figures, knows, of_data, quotient, same
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.bounds import CHECKED, WITHIN, out_of_bounds
+from tracegrad.ops.computed import as_value, is_computed, sliced
 from tracegrad.ops.broadcast import Shape, broadcast_shapes
 from tracegrad.ops.nonzero import nonzero
 from tracegrad.ops.op import Bindable, SizeValue, as_operand, bind, type_of
@@ -200,6 +201,9 @@ def _resolved(type: ArrayType, parts: list[Any]) -> list[Entry]:
             entries.append(resolved_slice(part, size))
         elif isinstance(part, np.ndarray | Bindable):
             entries += _chosen(part, type, axis)
+        elif _is_open(part, size):
+            place = np.int64(part) if isinstance(part, int) else as_value(part)
+            entries.append(Chosen(bind(CHECKED, place, size=size, axis=axis)))
         else:
             entries.append(resolved_position(part, size, axis))
         axis += _consumed(part)
@@ -252,6 +256,8 @@ def resolved_slice(part: slice, size: Size) -> Span | None:
     step = 1 if part.step is None else operator.index(part.step)
     if step == 0:
         raise ValueError("slice step cannot be zero")
+    if step > 0 and _data_decides(part, size):
+        return sliced(part.start, part.stop, step, size)
     low, high = (0, size) if step > 0 else (-1, size - 1)
     start = _bound(part.start, low if step > 0 else high, low, high, size)
     stop = _bound(part.stop, high if step > 0 else low, low, high, size)
@@ -262,13 +268,29 @@ def resolved_slice(part: slice, size: Size) -> Span | None:
     return None if (start, length, step) == (0, size, 1) else (start, length, step)
 
 
+def _data_decides(part: slice, size: Size) -> bool:
+    """Whether data decides how long a slice is."""
+    bounds = [value for value in (part.start, part.stop) if value is not None]
+    return any(map(is_computed, bounds)) or (
+        bool(bounds) and any(of_data(value) for value in (size, *map(as_size, bounds)))
+    )
+
+
+def _is_open(position: Size, size: Size) -> bool:
+    """Whether data decides if a position is one of an axis."""
+    if not (of_data(size) or of_data(position)):
+        return False
+    inside = knows(position, "<", size), knows(-size, "<=", position)
+    return None in inside or knows(position, "<", 0) is None
+
+
 def _bound(value: Any, default: Size, low: Size, high: Size, size: Size) -> Size:
     if value is None:
         return default
     if isinstance(value, Bindable) and not isinstance(value, SizeValue):
         raise UnsupportedError(
-            "a computed number as the bound of a slice: the length of the result would depend on "
-            "data; use one of constant length, x[start + np.arange(length)], or np.where"
+            "a computed number as the bound of a slice with a negative step: slice first, then "
+            "reverse, x[start:stop][::-1]"
         )
     position = as_size(value)
     if holds(position, "<", 0):

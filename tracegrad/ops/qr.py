@@ -16,7 +16,7 @@ import numpy as np
 from codegen.expr import BOOL, Call, Const, Load, Select
 from codegen.loops import Alloc, LibraryCall, Store
 from tracegrad.errors import UnsupportedError
-from tracegrad.ir.dims import Size, holds
+from tracegrad.ir.dims import Size, required
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.axes import matrix_transpose
@@ -143,7 +143,7 @@ def qr(a: Any, mode: str = "reduced") -> Any:
         raise UnsupportedError(f"qr: mode={mode!r} is not supported: there are 'reduced' and 'r'")
     a = matrix(a)
     rows, columns = type_of(a).shape[-2:]
-    if holds(columns, "<=", rows):
+    if required(columns, "<=", rows):
         r = bind(QR_TRIANGLE, a)
         return r if mode == "r" else QRResult(bind(QR_VECTORS, a), r)
     first = a[..., :, :rows]

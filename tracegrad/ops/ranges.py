@@ -13,6 +13,7 @@ from tracegrad.errors import UnsupportedError
 from tracegrad.ir.dims import Size, holds
 from tracegrad.ops.constant import astype
 from tracegrad.ops.creation import counting, given, is_size
+from tracegrad.ops.computed import as_extent, is_computed
 from tracegrad.ops.op import (
     PUBLIC,
     Bindable,
@@ -40,6 +41,9 @@ def arange(
 ) -> Any:
     """`start, start + step, ...` below `stop`; integers may be traced sizes."""
     start, stop = (0, start) if stop is None else (start, stop)
+    if is_computed(stop) and start == 0 and step == 1:
+        found = counting(as_extent(stop))
+        return given(found if dtype is None else astype(found, dtype), requires_grad)
     if any(isinstance(value, Bindable) for value in (start, stop, step)):
         raise UnsupportedError(
             "arange of a traced value: the size of a result must not depend on values; use a size "
@@ -61,7 +65,7 @@ def arange(
 def _steps(first: Size, last: Size, step: int) -> Size:
     """How many numbers `first + k*step` come before `last`."""
     span = last - first if step > 0 else first - last
-    return (span + (abs(step) - 1)) // abs(step) if holds(0, "<=", span) else 0
+    return (as_extent(span) + (abs(step) - 1)) // abs(step)
 
 
 @public(np.linspace)

@@ -18,7 +18,7 @@ from codegen import expr as ex
 from codegen.expr import Call, Const, Expr, Load, Select, Var
 from codegen.loops import Accumulate, Alloc, Assign, For, Store, View
 from tracegrad.errors import ShapeError
-from tracegrad.ir.dims import Size, holds, product
+from tracegrad.ir.dims import Size, product, required
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.batched import Mapped, regrouped
@@ -229,7 +229,7 @@ def _place(op: Position, a: Any, axis: Any, out: Any, keepdims: bool) -> Any:
         reduced_axes(axis, 0)
         return astype(strong(a) * 0, np.int64)
     axes = reduced_axes(axis, type.rank)
-    if not holds(product(tuple(type.shape[at] for at in axes)), "!=", 0):
+    if not required(product(tuple(type.shape[at] for at in axes)), "!=", 0):
         raise ShapeError(
             f"attempt to get {op.name} of an empty sequence: the array is {type.in_figures()}"
         )

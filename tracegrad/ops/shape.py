@@ -10,7 +10,7 @@ import numpy as np
 
 from codegen.expr import Expr, integer
 from tracegrad.errors import ShapeError
-from tracegrad.ir.dims import Dim, Size, holds, in_figures, product, quotient, same
+from tracegrad.ir.dims import Dim, Size, in_figures, product, quotient, required, same
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.broadcast import Shape
@@ -249,7 +249,7 @@ def _complete(type: ArrayType, wanted: Shape, axis: int) -> Shape:
     rest = product(wanted[:axis] + wanted[axis + 1 :])
     if isinstance(rest, int) and rest == 0:
         raise ShapeError(_no_fit(type, wanted, "-1 is not determined"))
-    if not holds(type.size % rest, "==", 0):
+    if not required(type.size % rest, "==", 0):
         sizes = f"{in_figures(rest)} does not divide {in_figures(type.size)}"
         raise ShapeError(_no_fit(type, wanted, sizes))
     return (*wanted[:axis], quotient(type.size, rest), *wanted[axis + 1 :])

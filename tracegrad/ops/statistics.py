@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tracegrad.errors import ShapeError, UnsupportedError
-from tracegrad.ir.dims import holds, product
+from tracegrad.ir.dims import knows, product
 from tracegrad.ops.axes import atleast_2d, squeeze
 from tracegrad.ops.comparison import EQUAL
 from tracegrad.ops.constant import astype
@@ -58,7 +58,9 @@ def _freedom(a: Any, axis: Any, ddof: Any, chosen: Any, keepdims: bool) -> Any:
         return PUBLIC["maximum"](number, 0)
     count = product(tuple(type.shape[at] for at in reduced_axes(axis, type.rank)))
     if isinstance(ddof, int):
-        return size_value(count - ddof) if holds(ddof, "<=", count) else 0
+        known = knows(ddof, "<=", count)
+        if known is not None:
+            return size_value(count - ddof) if known else 0
     return PUBLIC["maximum"](size_value(count) - ddof, 0)
 
 

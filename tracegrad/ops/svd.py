@@ -20,7 +20,7 @@ from codegen import expr as ex
 from codegen.expr import Var
 from codegen.loops import Alloc, Check, LibraryCall, Store
 from tracegrad.errors import MatrixError, ShapeError, UnsupportedError
-from tracegrad.ir.dims import Size, holds, same
+from tracegrad.ir.dims import Size, knows, required, same
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.axes import expand_dims, matrix_transpose
@@ -47,7 +47,7 @@ def check_matrix(type: ArrayType) -> None:
 def shorter(type: ArrayType) -> Size:
     """The smaller of the two extents of a matrix."""
     rows, columns = type.shape[-2:]
-    return columns if holds(columns, "<=", rows) else rows
+    return columns if required(columns, "<=", rows) else rows
 
 
 def inner(node: Any) -> Size:
@@ -178,7 +178,7 @@ def _turning(vectors: Array, ct: Array, s: Array) -> Array:
 
 def _outside(vectors: Array, x: Array) -> Array:
     """`(1 - v @ v.T) @ x`: the part outside of the span of the vectors; none if they are all."""
-    if same(*vectors.type.shape[-2:]):
+    if knows(vectors.type.shape[-2], "==", vectors.type.shape[-1]):
         return x * 0
     return x - matmul(vectors, matmul(matrix_transpose(vectors), x))
 
@@ -313,7 +313,7 @@ def lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Any, Any, Any, Any]:
     x = matmul(pinv(a, limit), astype(b, left.dtype))
     s = svdvals(a)
     rank = PUBLIC["sum"](s > limit * s[:1])
-    tall = not holds(left.shape[0], "<=", left.shape[1])
+    tall = required(left.shape[1], "<", left.shape[0])
     misfit = matmul(a, x) - b
     squares = PUBLIC["sum"](misfit * misfit, axis=0)
     residuals = squares if right.rank == 2 else expand_dims(squares, 0)
@@ -323,7 +323,7 @@ def lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Any, Any, Any, Any]:
 def _eps(type: ArrayType) -> Any:
     """NumPy's limit: the precision times the longer extent."""
     rows, columns = type.shape
-    longer = rows if holds(columns, "<=", rows) else columns
+    longer = rows if required(columns, "<=", rows) else columns
     return PUBLIC["multiply"](
         float(np.finfo(type.dtype).eps), astype(as_size_value(longer), type.dtype)
     )

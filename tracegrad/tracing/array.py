@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tracegrad.errors import TraceError, UnsupportedError
-from tracegrad.ir.dims import Size
+from tracegrad.ir.dims import Size, of_data
 from tracegrad.ir.graph import Node, attr_sizes, reachable, substitute_attrs
 from tracegrad.ir.op import Op
 from tracegrad.ir.types import ArrayType
@@ -256,13 +256,14 @@ class Traced(ArrayMethods):
             )
         raise self._no_value(
             "turned into an array by np.asarray() or np.array()",
-            "use np.stack, or the array itself",
+            "use np.stack, or the array itself; to choose from a NumPy array a by it, np.take(a, "
+            "index) or np.compress(mask, a)",
         )
 
     def _of_sizes(self) -> Any:
         """Its value, if it depends on extents alone (these become constants); None if on data."""
         nodes = sorted(reachable((self.node,)), key=lambda node: node.serial)
-        if any(node.op.name == "input" for node in nodes):
+        if any(node.op.name == "input" or _is_of_data(node) for node in nodes):
             return None
         found: dict[Node, Any] = {}
         for node in nodes:
@@ -340,6 +341,10 @@ class Traced(ArrayMethods):
         if spec:
             raise self._no_value("formatted", "print it after the traced function returned")
         return repr(self)
+
+
+def _is_of_data(node: Node) -> bool:
+    return any(map(of_data, attr_sizes(node.attrs)))
 
 
 def _chooses_from(node: Node, size: Size) -> bool:

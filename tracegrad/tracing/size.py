@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tracegrad.ir.dims import Dim, Size, holds
+from tracegrad.ir.dims import Dim, Size, holds, knows, of_data
 from tracegrad.ops.constant import SIZE
 from tracegrad.ops.op import PUBLIC, Bindable, SizeValue, bind
 from tracegrad.tracing.trace import current_trace, leaked
@@ -43,15 +43,18 @@ class TracedSize(SizeValue):
         return self if digits is None or digits >= 0 else round(pinned(self.dim), digits)
 
     def __bool__(self) -> bool:
-        return not holds(self.dim, "==", 0)
+        return bool(self != 0)
 
     def __hash__(self) -> int:
         return hash(self.dim)
 
     def _compare(self, relation: str, other: Any) -> Any:
         if _is_whole(other):
-            return holds(self.dim, relation, _as_dim(other))
+            known = knows(self.dim, relation, _as_dim(other))
+            return PUBLIC[_NAMES[relation]](self.value, other) if known is None else known
         if isinstance(other, float | np.floating):
+            if of_data(self.dim):
+                return PUBLIC[_NAMES[relation]](self.value, other)
             return _RELATIONS[relation](pinned(self.dim), other)
         return NotImplemented
 
@@ -68,12 +71,10 @@ class TracedSize(SizeValue):
         return self._compare("<=", other)
 
     def __gt__(self, other: Any) -> Any:
-        reverse = self._compare("<=", other)
-        return reverse if reverse is NotImplemented else not reverse
+        return _not(self._compare("<=", other))
 
     def __ge__(self, other: Any) -> Any:
-        reverse = self._compare("<", other)
-        return reverse if reverse is NotImplemented else not reverse
+        return _not(self._compare("<", other))
 
     def __neg__(self) -> Any:
         return sized(-self.dim)
@@ -122,6 +123,14 @@ class TracedSize(SizeValue):
         return format(str(self.dim), spec)
 
 
+def _not(value: Any) -> Any:
+    """The opposite of a comparison's result, which may be a traced one."""
+    if value is NotImplemented:
+        return value
+    return not value if isinstance(value, bool) else PUBLIC["logical_not"](value)
+
+
+_NAMES = {"==": "equal", "!=": "not_equal", "<": "less", "<=": "less_equal"}
 _RELATIONS = {"==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le}
 _SYMBOLIC: dict[np.ufunc, Callable[[Any, Any], Any]] = {
     np.add: operator.add,
@@ -177,7 +186,7 @@ def _size_operator(symbolic: Callable[[Any, Any], Any] | None, name: str, reflec
             a, b = self.dim, _as_dim(other)
             if reflected:
                 a, b = b, a
-            if name in ("floor_divide", "remainder") and holds(b, "==", 0):
+            if name in ("floor_divide", "remainder") and knows(b, "==", 0):
                 raise ZeroDivisionError("division of a size by zero")
             return sized(symbolic(a, b))
         if isinstance(other, Bindable | np.ndarray):
