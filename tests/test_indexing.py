@@ -315,16 +315,6 @@ def test_masks() -> None:
         return y
 
     assert_as_numpy(program, X[:, 0])
-    with pytest.raises(TypeError, match=r"np.where\(mask, x, 0\)"):
-        tg.trace(lambda x: x[x > 0])(X)
-
-    def per_element(x: Any) -> Any:
-        y = x * 1.0
-        y[x > 0] = np.arange(3.0)
-        return y
-
-    with pytest.raises(TypeError, match=r"np\.where"):
-        tg.trace(per_element)(np.ones(3))
 
 
 def test_writing_into_an_argument() -> None:
@@ -347,7 +337,7 @@ def test_errors() -> None:
         (lambda x: x[1.0], IndexError, "only integers, slices"),
         (lambda x: x[x], IndexError, "only integers, slices"),
         (lambda x: x[::0], ValueError, "slice step cannot be zero"),
-        (lambda x: x[: np.argmax(x)], TypeError, "length of the result would depend on"),
+        (lambda x: x[: np.argmax(x) : -1], TypeError, "slice with a negative step"),
         (lambda x: x[np.array([True, False, True])], IndexError, "boolean index did not match"),
         (lambda x: np.put(x.copy(), [0], x), ValueError, "could not broadcast"),
         (lambda x: x.copy().__setitem__(0, np.ones(3)), ValueError, "could not broadcast"),

@@ -24,7 +24,7 @@ ITEMS = 3
 ROUNDINGS = 256
 """As in test_ops: some ten operations on up to a hundred elements, summed in another order."""
 
-BY_THE_DRIVER = {"arange", "constant", "size", "bound", "call", "project"}
+BY_THE_DRIVER = {"arange", "constant", "size", "bound", "nonzero", "call", "project"}
 """Ops that control/batching.py treats itself, or that never have a mapped operand."""
 
 ONE_BY_ONE = {"foreign", "draw", "after", "index_add"}
@@ -60,7 +60,12 @@ def cases(smooth: bool = False, every: int = 1) -> list[Any]:
     """Each sample with all arguments mapped, and with one; `every` so manieth sample."""
     found = []
     for number, sample in enumerate(SAMPLES):
-        if number % every or "f" not in sample.kinds or (smooth and not sample.smooth):
+        if (
+            number % every
+            or sample.ragged
+            or "f" not in sample.kinds
+            or (smooth and not sample.smooth)
+        ):
             continue
         for mapped in product((True, False), repeat=len(sample.shapes)):
             if any(mapped) and sum(mapped) in (1, len(mapped)):

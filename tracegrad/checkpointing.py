@@ -12,6 +12,7 @@ hands them over, and the backward starts from them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, overload
 

@@ -186,7 +186,7 @@ class Entry:
         conditions = [
             (f"{inputs[number]}.shape[{axis}] != {{}}", (size,))
             for number, axis, size in graph.entry_guards
-        ] + [(f"not {{}} {g.relation} {{}}", (g.left, g.right)) for g in graph.first_guards]
+        ] + [(f"not {{}} {g.relation} {{}}", (g.left, g.right)) for g in graph.guards]
         wanted = {s for _, found in conditions for size in found for s in symbols(size)}
         sizes.write(unpacking.writer, wanted, 1)
         for text, found in conditions:

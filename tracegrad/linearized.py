@@ -15,7 +15,6 @@ import numpy as np
 from tracegrad.autodiff.derived import FLOAT, Region, split_aux
 from tracegrad.errors import NotDifferentiableError, ShapeError
 from tracegrad.function import Function
-from tracegrad.ir.dims import evaluate
 from tracegrad.ir.graph import Node
 from tracegrad.later import Later
 from tracegrad.leaves import drawing, is_generator, leaves_of, matching, normalised
@@ -38,7 +37,8 @@ class Linear:
     split: Split
     kept: tuple[Any, ...]
     """What the compiled map takes besides the tangents or cotangents."""
-    extents: dict[str, int]
+    shapes: dict[Node, tuple[int, ...]]
+    """Those of the arguments and results."""
     again: Callable[..., Any]
     """The same map for values that are traced or recorded: computed with the function itself."""
     has_aux: bool
@@ -100,22 +100,19 @@ class Linear:
 
     def _array(self, value: Any, node: Node) -> Any:
         """A tangent or cotangent as the compiled map takes it."""
-        shape = self._shape(node)
+        shape = self.shapes[node]
         if value is None:
             return self._zeros(node)
         array = np.asarray(value)
         if array.ndim and array.shape != shape:
-            own = node.type.substitute(dict(self.extents))
+            own = node.type.with_shape(shape)
             raise ShapeError(f"a tangent or cotangent of shape {array.shape} is given for {own}")
         full = np.array(np.broadcast_to(array, shape), node.type.dtype, order="C")
         return normalised("", full if shape else full[()])
 
     def _zeros(self, node: Node) -> Any:
         kind = node.type.dtype if node.type.is_float else FLOAT
-        return np.zeros(self._shape(node), kind)[()]
-
-    def _shape(self, node: Node) -> tuple[int, ...]:
-        return tuple(evaluate(size, self.extents) for size in node.type.shape)
+        return np.zeros(self.shapes[node], kind)[()]
 
     def dump(self) -> Dump:
         """The linear map as a NumPy program."""
@@ -170,10 +167,9 @@ def _run_once(
     count = len(graph.outputs)
     crossing = {"argument": values, "output": results[:count], "kept": results[count:]}
     kept = tuple(normalised("", crossing[r.origin][r.index]) for r in split.cut.residuals)
-    extents = {
-        name: int(np.shape(values[number])[axis]) for name, (number, axis) in graph.sizes.items()
-    }
-    linear = Linear(version, split, kept, extents, again, has_aux, reverse)
+    pairs = zip((*graph.inputs, *graph.outputs), (*values, *results[:count]), strict=True)
+    shapes = {node: np.shape(value) for node, value in pairs}
+    linear = Linear(version, split, kept, shapes, again, has_aux, reverse)
     return unflatten(version.output_tree, (result[()] for result in results)), linear
 
 

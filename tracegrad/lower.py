@@ -18,7 +18,7 @@ import numpy as np
 from codegen import expr as ex
 from codegen import loops
 from codegen.expr import Const, Expr, Load, Var
-from tracegrad.ir.dims import Dim, Size
+from tracegrad.ir.dims import Dim, Guard, Size
 from tracegrad.ir.graph import Graph, Node, all_nodes
 from tracegrad.ir.types import StateType, TupleType
 from tracegrad.ops.extent import extent
@@ -82,15 +82,16 @@ class Lowering:
             if isinstance(node.type, StateType)
         }
         """The parameter that each random number generator is."""
-        self.checks = list(graph.guards)
-        """The guards that wait for sizes which the program computes."""
+        self.checks = list(graph.checks)
+        """What is to be checked when sizes are known that the program computes."""
         self.known_sizes = set(graph.sizes)
         self._depth = 0
         self._nested = 0
 
     def module(self, header: tuple[str, ...]) -> loops.Module:
         graph = self.graph
-        self.check_sizes()
+        for guard in graph.guards:
+            self.append(self._guard(guard, f"compiled for {guard}"))
         for number, axis, size in graph.entry_guards:
             parameter = graph.inputs[number].name
             extent = Var(f"{parameter}.shape[{axis}]")
@@ -119,17 +120,19 @@ class Lowering:
         return f"{given}  ->  {made}"
 
     def check_sizes(self) -> None:
-        """Check the guards whose symbols are all known by now."""
-        for guard in list(self.checks):
-            if guard.symbols <= self.known_sizes:
-                self.checks.remove(guard)
-                self.append(self._guard(guard.left, guard.relation, guard.right))
+        """Check what was taken for granted of sizes that are all known by now."""
+        for check in list(self.checks):
+            if check.symbols <= self.known_sizes:
+                self.checks.remove(check)
+                message = f"sizes that data decides on: {check} does not hold"
+                message += f", in {check.where}" if check.where else ""
+                self.append(self._guard(check, message))
 
-    def _guard(self, left: Size, relation: str, right: Size) -> loops.Check:
+    def _guard(self, guard: Guard, message: str) -> loops.Check:
+        left, relation, right = guard.left, guard.relation, guard.right
         function = {"==": "equal", "!=": "not_equal", "<": "less", "<=": "less_equal"}[relation]
         condition = ex.Call(function, (self.size(left), self.size(right)), ex.BOOL)
-        message = f"{self.name}: compiled for {left} {relation} {right}"
-        return loops.Check(condition, "ValueError", message)
+        return loops.Check(condition, "ValueError", f"{self.name}: {message}")
 
     def _emit(self, node: Node) -> None:
         if node.op.name == "input":

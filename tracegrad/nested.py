@@ -44,7 +44,7 @@ class Nested(Lowering):
         self.constants, self.arrays, self.scalars, self.parts = outer.constants, {}, {}, {}
         self.made = {}
         self.generators = outer.generators
-        self.checks, self.known_sizes = outer.checks, outer.known_sizes
+        self.checks, self.known_sizes = list(graph.checks), set(outer.known_sizes)
         self._nested = 0
         self._depth = outer._depth
 
@@ -68,6 +68,7 @@ class Nested(Lowering):
         self.give(node, outer.arrays.get(operand) or outer.value(operand, ()))
 
     def run(self) -> None:
+        self.check_sizes()
         for node in self.graph.nodes[len(self.graph.inputs) :]:
             if node in self.stored:
                 self._emit(node)

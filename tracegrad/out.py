@@ -65,7 +65,7 @@ class Into:
                 value.ndim == node.type.rank and value.flags.carray and value.dtype.isnative
             ):
                 return False
-        return not (graph.first_guards or graph.entry_guards) or fits(graph, values)
+        return not (graph.guards or graph.entry_guards) or fits(graph, values)
 
     def __call__(self, out: Any, *values: Any) -> Any:
         """The results for arguments that the program takes, in the arrays `out`."""

@@ -8,10 +8,10 @@ guards under which a traced program is valid.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from tracegrad.errors import TracegradError
@@ -238,6 +238,8 @@ class Guard:
     left: Size
     relation: str
     right: Size
+    where: str = field(default="", compare=False)
+    """The user's expression that needs it, for a check when the sizes are known."""
 
     def __str__(self) -> str:
         return f"{self.left} {self.relation} {self.right}"
@@ -257,7 +259,8 @@ class Guard:
         return _RELATIONS[self.relation](evaluate(self.left - self.right, values))
 
     def substitute(self, known: Mapping[str, Size]) -> Guard:
-        return Guard(substitute(self.left, known), self.relation, substitute(self.right, known))
+        left, right = substitute(self.left, known), substitute(self.right, known)
+        return replace(self, left=left, right=right)
 
 
 class DataDecides(TracegradError, ValueError):
@@ -284,6 +287,14 @@ class Assumptions:
     """The answers given so far: they stay what they are."""
     most: dict[str, Size] = field(default_factory=dict)
     """Upper bounds of symbols that the program computes, where they are known."""
+    checks: list[Guard] = field(default_factory=list)
+    """What is taken for granted of these symbols, and checked when their values are known."""
+    place: Callable[[], str] = str
+    """The user's expression that asks."""
+
+    def scoped(self) -> Assumptions:
+        """The same for a body, whose checks hold in there alone."""
+        return replace(self, checks=list(self.checks))
 
     def resolve(self, size: Size) -> Size:
         return substitute(size, self.known) if self.known and isinstance(size, Dim) else size
@@ -301,7 +312,7 @@ class Assumptions:
         """
         known = self.knows(a, relation, b)
         if known is None:
-            self.guards.append(Guard(a, relation, b))
+            self.checks.append(Guard(a, relation, b, self.place()))
         return known is not False
 
     def decide(self, a: Size, relation: str, b: Size) -> bool:
@@ -344,7 +355,7 @@ class Assumptions:
             return difference == 0
         if below or above:
             return False
-        for guard in self.guards:
+        for guard in (*self.guards, *self.checks):
             if guard.relation in ("==", "!="):
                 known = self.resolve(guard.left - guard.right)
                 if difference in (known, -known):
@@ -355,7 +366,7 @@ class Assumptions:
         """Whether `size <= 0` follows from the signs, or from these and one guard."""
         return never_positive(size) or any(
             never_positive(size - known)
-            for guard in (*self.guards, *self._largest())
+            for guard in (*self.guards, *self.checks, *self._largest())
             for known in self._upper(guard)
         )
 
@@ -389,7 +400,7 @@ class Assumptions:
         if relation in (">=", ">"):
             a, b, relation = b, a, {">=": "<=", ">": "<"}[relation]
         guard = Guard(a, relation, b)
-        self.guards = [old for old in self.guards if not self._follows(old, guard)] + [guard]
+        self.guards[:] = [old for old in self.guards if not self._follows(old, guard)] + [guard]
 
     def _follows(self, old: Guard, new: Guard) -> bool:
         """Whether an inequality needs no check beside another one."""
@@ -409,7 +420,7 @@ class Assumptions:
         name = max(free, key=list(self.hints).index)
         factor = dict(_terms(difference))[(name,)]
         value = symbol(name) - difference * factor
-        self.known = {k: substitute(v, {name: value}) for k, v in self.known.items()}
+        self.known.update({k: substitute(v, {name: value}) for k, v in self.known.items()})
         self.known[name] = value
         return True
 

@@ -92,6 +92,8 @@ class Graph:
     """What was decided while tracing, and about what: for `explain()`."""
     effects: tuple[Node, ...] = ()
     """What is computed though no output needs it: the last states of random number generators."""
+    checks: tuple[Guard, ...] = ()
+    """What is taken for granted of sizes that the program computes: checked when they are known."""
     bounds: tuple[Node, ...] = ()
     """The nodes that may be needed for the symbols that they bind (`k = int(np.sum(mask))`)."""
 
@@ -155,11 +157,6 @@ class Graph:
                 if isinstance(size, Dim) and str(size).isidentifier():
                     places.setdefault(str(size), (number, axis))
         return places
-
-    @cached_property
-    def first_guards(self) -> tuple[Guard, ...]:
-        """The guards about extents of inputs: those that can be checked on entry."""
-        return tuple(guard for guard in self.guards if guard.symbols <= self.sizes.keys())
 
     @cached_property
     def entry_guards(self) -> tuple[tuple[int, int, Size], ...]:
@@ -284,8 +281,9 @@ def rebuild(
     builder, new = Builder(), {}
     for node in graph.inputs:
         new[node] = replace(node, type=node.type.substitute(known), serial=next(_serial))
+    checks = tuple(check.substitute(known) for check in graph.checks)
     most = {name: substitute(size, known) for name, size in largest(graph.bounds).items()}
-    with assuming(Assumptions({}, list(guards), most=most)):
+    with assuming(Assumptions({}, list(guards), most=most, checks=list(checks))):
         for node in graph.nodes[len(graph.inputs) :]:
             operands = tuple(new[operand] for operand in node.inputs)
             moved = replace(node, inputs=operands, attrs=substitute_attrs(node.attrs, known))
@@ -296,6 +294,7 @@ def rebuild(
         outputs=tuple(new[node] for node in graph.outputs),
         effects=tuple(new[node] for node in graph.effects),
         bounds=tuple(builder.bounds),
+        checks=checks,
         guards=guards,
     )
 

@@ -34,9 +34,9 @@ def interpret(graph: Graph, arguments: Sequence[Any]) -> list[Any]:
 def _check(graph: Graph, extents: dict[str, Size]) -> None:
     """Raise ValueError if a guard fails whose symbols are all known by now."""
     known = {name: int(size) for name, size in extents.items() if isinstance(size, int)}
-    for guard in graph.guards:
+    for guard in graph.checks:
         if guard.symbols <= known.keys() and not guard.holds_for(known):
-            raise ValueError(f"{graph.name}: {guard} does not hold")
+            raise ValueError(f"{guard.where}: {guard} does not hold")
 
 
 def extents_of(graph: Graph, arguments: Sequence[Any]) -> dict[str, Size]:
@@ -51,4 +51,4 @@ def fits(graph: Graph, arguments: Sequence[Any]) -> bool:
     for number, axis, size in graph.entry_guards:
         if np.shape(arguments[number])[axis] != evaluate(size, known):
             return False
-    return all(guard.holds_for(known) for guard in graph.first_guards)
+    return all(guard.holds_for(known) for guard in graph.guards)

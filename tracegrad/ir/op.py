@@ -57,7 +57,7 @@ class Op:
     conditional = False
     """Whether its element reads operands under a condition (`read(k, index, True)`)."""
     binds = False
-    """Whether it binds the symbol of its attribute `symbol`: an extent that the program computes."""
+    """Whether it binds the symbol of its attribute `symbol`, an extent that is computed."""
     inlined = False
     """A call that one node stands for until derivatives are taken; then its body's nodes do."""
     overwrites: int | None = None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from codegen.expr import Expr, integer
 from tracegrad.errors import ShapeError
-from tracegrad.ir.dims import Size, in_figures, same
+from tracegrad.ir.dims import Size, in_figures, of_data, same
 from tracegrad.ir.types import ArrayType
 
 Shape = tuple[Size, ...]
@@ -41,7 +41,13 @@ def broadcast_extent(a: Size, b: Size) -> Size | None:
     """The common extent of `a` and `b`; None if there is none."""
     if _is(a, 1) or a is b:
         return b
-    if _is(b, 1) or same(a, b):
+    if _is(b, 1):
+        return a
+    if of_data(a) != of_data(b):  # the other one may be 1, which is known
+        known, other = (b, a) if of_data(a) else (a, b)
+        if same(known, 1):
+            return other
+    if same(a, b):
         return a
     if same(a, 1):
         return b

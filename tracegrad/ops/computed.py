@@ -58,13 +58,11 @@ def sliced(start: Any, stop: Any, step: int, size: Size) -> tuple[Size, Size, in
     """A slice with a positive step as `(start, length, step)`, as NumPy clamps it."""
     first = 0 if start is None else _from_front(start, size)
     last = size if stop is None else _at_most(_from_front(stop, size), size)
-    first = first if first == 0 else _not_negative(first, size)
+    first = _not_negative(first, size)
     length = distance(first, last, size)
     length = length if step == 1 else quotient(length + (step - 1), step)
-    if first != 0:
-        first = _at_most(first, size)
-        first = bound(first, size)[1] if is_computed(first) else first
-    return first, length, step
+    first = _at_most(first, size)
+    return (bound(first, size)[1] if is_computed(first) else first), length, step
 
 
 def _from_front(value: Any, size: Size) -> Bound:

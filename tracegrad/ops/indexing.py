@@ -124,7 +124,7 @@ def _is_for_all(value: Any, found: Lookup) -> bool:
     assert found.mask is not None
     axis, mask = found.mask
     after, given = len(found.shape) - axis - mask.rank, type_of(value)
-    return given.rank <= after or (given.rank == after + 1 and given.shape[0] == 1)
+    return given.rank <= after or (given.rank == after + 1 and same(given.shape[0], 1))
 
 
 def _where_masked(middle: Any, found: Lookup, value: Any, type: ArrayType) -> Any:

@@ -18,8 +18,8 @@ from tracegrad.errors import ShapeError, UnsupportedError
 from tracegrad.ir.dims import Size, holds, in_figures, knows, of_data, quotient, same
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.bounds import CHECKED, WITHIN, out_of_bounds
-from tracegrad.ops.computed import as_value, is_computed, sliced
 from tracegrad.ops.broadcast import Shape, broadcast_shapes
+from tracegrad.ops.computed import as_value, is_computed, sliced
 from tracegrad.ops.nonzero import nonzero
 from tracegrad.ops.op import Bindable, SizeValue, as_operand, bind, type_of
 from tracegrad.ops.regions import Region, Span, region_shape

@@ -18,8 +18,17 @@ from tracegrad.ir.op import Op
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.bounds import WITHIN
 from tracegrad.ops.constant import astype
-from tracegrad.ops.op import PUBLIC, Bindable, as_operand, bind, bound, public, register, sample
-from tracegrad.ops.op import type_of
+from tracegrad.ops.op import (
+    PUBLIC,
+    Bindable,
+    as_operand,
+    bind,
+    bound,
+    public,
+    register,
+    sample,
+    type_of,
+)
 from tracegrad.ops.reduction import size_value, sum_
 from tracegrad.ops.shape import reshape
 
@@ -59,8 +68,9 @@ def flatnonzero(a: Any) -> Any:
     array([1, 2])
     """
     mask = reshape(astype(as_operand(a), bool), -1)
-    if not isinstance(mask, Bindable) or mask.known() is not None:
-        return np.flatnonzero(mask.known() if isinstance(mask, Bindable) else mask)
+    known = mask.known() if isinstance(mask, Bindable) else mask
+    if known is not None:
+        return np.flatnonzero(known)
     count, size = bound(sum_(mask), type_of(mask).shape[0])
     return bind(NONZERO, mask, count, size=size)
 
@@ -91,10 +101,10 @@ def argwhere(a: Any) -> Any:
     return PUBLIC["stack"](nonzero(a), axis=1)
 
 
-sample(lambda x: (np.flatnonzero(x > 0), np.where(x > 0.5)[0]), (5,), smooth=False)
-sample(lambda x: (*np.nonzero(x > 0), np.argwhere(x > 1)), (3, 4), smooth=False)
-sample(lambda x: x[x > 0] * 2, (3, 4), smooth=False)
+sample(lambda x: (np.flatnonzero(x > 0), np.where(x > 0.5)[0]), (5,), smooth=False, ragged=True)
+sample(lambda x: (*np.nonzero(x > 0), np.argwhere(x > 1)), (3, 4), smooth=False, ragged=True)
+sample(lambda x: x[x > 0] * 2, (3, 4), smooth=False, ragged=True)
 sample(lambda x: np.sum(x[x > 0] ** 2) + np.sum(x[np.nonzero(x < 0)] ** 3), (3, 4))
 sample(lambda x: x[x[:, 0] > 0].sum(axis=0), (4, 2))
 sample(lambda x: np.mean(x[x < 9]), (5,))
-sample(lambda x: (np.flatnonzero(x), np.sum(x[x > 0])), (0,), smooth=False)
+sample(lambda x: (np.flatnonzero(x), np.sum(x[x > 0])), (0,), smooth=False, ragged=True)

@@ -37,7 +37,7 @@ class Sample:
 
     `shapes` are those of its arguments, drawn from `domain`; `kinds` the dtype kinds to try it
     with ("f": both float widths, "i" integers, "u" unsigned, "b" bool). `smooth=False`: values are
-    checked, derivatives are not.
+    checked, derivatives are not. `ragged=True`: data decides on the sizes of the results.
     """
 
     program: Callable[..., Any]
@@ -45,6 +45,7 @@ class Sample:
     domain: tuple[float, float] = (-2.0, 2.0)
     kinds: str = "f"
     smooth: bool = True
+    ragged: bool = False
 
 
 def sample(program: Callable[..., Any], *shapes: tuple[int, ...], **options: Any) -> None:

@@ -11,9 +11,9 @@ import numpy as np
 
 from tracegrad.errors import UnsupportedError
 from tracegrad.ir.dims import Size, holds
+from tracegrad.ops.computed import as_extent, is_computed
 from tracegrad.ops.constant import astype
 from tracegrad.ops.creation import counting, given, is_size
-from tracegrad.ops.computed import as_extent, is_computed
 from tracegrad.ops.op import (
     PUBLIC,
     Bindable,

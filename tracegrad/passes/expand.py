@@ -9,9 +9,10 @@ keeps `stop_gradient` and the calls whose rules serve any order.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
-from tracegrad.ir.graph import Graph, Node, map_bodies, mapped_bounds, next_serial
+from tracegrad.ir.dims import Guard
+from tracegrad.ir.graph import Graph, Node, map_bodies, next_serial
 from tracegrad.ops.barrier import NAMED
 from tracegrad.ops.call import CALL
 from tracegrad.ops.project import PROJECT
@@ -23,14 +24,15 @@ def expand(graph: Graph, again: bool = False) -> Graph:
     if not any(_is_changed(node, again) for node in graph.nodes):
         return graph
     new: dict[Node, Node] = dict(zip(graph.inputs, graph.inputs, strict=True))
-    results: dict[Node, list[Node]] = {}
+    expansion = _Expansion(again, checks=dict.fromkeys(graph.checks))
     for node in graph.nodes[len(graph.inputs) :]:
-        _expanded(node, new, results, again)
+        expansion.enter(node, new)
     return replace(
         graph,
         outputs=tuple(new[node] for node in graph.outputs),
         effects=tuple(new[node] for node in graph.effects),
-        bounds=(*mapped_bounds(graph, new), *(node for node in new.values() if node.op.binds)),
+        checks=tuple(expansion.checks),
+        bounds=tuple(expansion.bounds),
     )
 
 
@@ -50,24 +52,36 @@ def _bodies(node: Node, again: bool) -> tuple[tuple[str, object], ...]:
     return map_bodies(node.attrs, lambda body: expand(body, again))
 
 
-def _expanded(
-    node: Node, new: dict[Node, Node], results: dict[Node, list[Node]], again: bool
-) -> None:
-    if node.op is PROJECT and node.inputs[0] in results:
-        made = results[node.inputs[0]][node.attributes["index"]]
-        new[node] = made
-        return
-    operands = tuple(new[operand] for operand in node.inputs)
-    if node.op is NAMED:
-        (new[node],) = operands
-        return
-    if not _goes(node, again):
-        op = COPY if node.op is STOP_GRADIENT and not again else node.op
-        attrs = _bodies(node, again)
-        new[node] = replace(node, op=op, inputs=operands, attrs=attrs, serial=next_serial())
-        return
-    body = expand(node.attributes["body"], again)
-    inner = dict(zip(body.inputs, operands, strict=True))
-    for part in body.nodes[len(body.inputs) :]:
-        _expanded(part, inner, results, again)
-    results[node] = [inner[output] for output in body.outputs]
+@dataclass
+class _Expansion:
+    """What one program collects of the bodies that it takes in."""
+
+    again: bool
+    checks: dict[Guard, None]
+    bounds: list[Node] = field(default_factory=list)
+    results: dict[Node, list[Node]] = field(default_factory=dict)
+
+    def enter(self, node: Node, new: dict[Node, Node]) -> None:
+        """Find what stands for `node`, whose operands have been found."""
+        if node.op is PROJECT and node.inputs[0] in self.results:
+            new[node] = self.results[node.inputs[0]][node.attributes["index"]]
+            return
+        operands = tuple(new[operand] for operand in node.inputs)
+        if node.op is NAMED:
+            (new[node],) = operands
+        elif _goes(node, self.again):
+            self._inline(node, operands)
+        else:
+            op = COPY if node.op is STOP_GRADIENT and not self.again else node.op
+            attrs = _bodies(node, self.again)
+            new[node] = replace(node, op=op, inputs=operands, attrs=attrs, serial=next_serial())
+            if op.binds:
+                self.bounds.append(new[node])
+
+    def _inline(self, node: Node, operands: tuple[Node, ...]) -> None:
+        body = expand(node.attributes["body"], self.again)
+        self.checks |= dict.fromkeys(body.checks)
+        inner = dict(zip(body.inputs, operands, strict=True))
+        for part in body.nodes[len(body.inputs) :]:
+            self.enter(part, inner)
+        self.results[node] = [inner[output] for output in body.outputs]

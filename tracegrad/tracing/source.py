@@ -45,6 +45,15 @@ def called_by_scipy() -> bool:
     return called is not None and called.f_code.co_filename.startswith(_SCIPY)
 
 
+def user_expression() -> str:
+    """The user's expression that is being computed, and its line."""
+    frame, _ = user_frame()
+    source = None if frame is None else source_of(frame.f_code, frame.f_lasti)
+    if source is None:
+        return ""
+    return f"{' '.join(source.text.split())} ({Path(source.file).name}:{source.line})"
+
+
 def source_of(code: CodeType, offset: int) -> Source | None:
     """The expression whose instruction stands at `offset`."""
     position = _positions(code).get(offset)

@@ -38,7 +38,7 @@ from tracegrad.ops.op import Bindable, SizeValue, recording, supported_dtype
 from tracegrad.ops.reduction import BROADCAST_TO
 from tracegrad.tracing.naming import label_nodes
 from tracegrad.tracing.short import short_extents
-from tracegrad.tracing.source import assigned_name, source_of, user_frame
+from tracegrad.tracing.source import assigned_name, source_of, user_expression, user_frame
 
 rolling = Later("tracegrad.rolling")
 
@@ -72,7 +72,8 @@ class Trace:
     def __init__(self, name: str) -> None:
         self.name = name
         self.builder = Builder()
-        self.assumptions = Assumptions({})
+        self.assumptions = Assumptions({}, place=user_expression)
+        self._inherited: tuple[Guard, ...] = ()
         self.inputs: list[Node] = []
         self.names: dict[Node, str] = {}
         self.cotangents: dict[Node, tuple[str, Node]] = {}
@@ -111,7 +112,9 @@ class Trace:
         """A trace that goes on where `graph` ended, for a call with these extents."""
         trace = Trace(graph.name)
         trace.builder = adopted(graph.nodes[len(graph.inputs) :])
-        trace.assumptions = Assumptions(dict(extents), list(graph.guards))
+        trace.assumptions = Assumptions(
+            dict(extents), list(graph.guards), checks=list(graph.checks), place=user_expression
+        )
         trace.assumptions.most |= largest(graph.bounds)
         trace.inputs = list(graph.inputs)
         trace._resumed = True
@@ -126,7 +129,10 @@ class Trace:
 
     def share_sizes(self, outer: Trace) -> None:
         """Know what `outer` knows of sizes, and name new ones apart from its own."""
-        self.assumptions, self._fresh = outer.assumptions, outer._fresh
+        own = self.assumptions.checks
+        self.assumptions, self._fresh = outer.assumptions.scoped(), outer._fresh
+        self._inherited = tuple(self.assumptions.checks)
+        self.assumptions.checks += own
 
     def add_generator(self, name: str) -> None:
         """An argument that is a random number generator."""
@@ -152,7 +158,8 @@ class Trace:
     def child(self, name: str) -> Trace:
         """The trace of a body (of a loop, of a branch) inside this one; sizes are shared."""
         body = Trace(name)
-        body.parent, body.assumptions, body._fresh = self, self.assumptions, self._fresh
+        body.parent = self
+        body.share_sizes(self)
         body.attributed = self.attributed
         return body
 
@@ -178,6 +185,7 @@ class Trace:
             made = new[node] = self.builder.node(node.op, operands, node.attrs, "", node.source)
             if node.name:
                 self.names.setdefault(made, node.name)
+        self.assumptions.checks += graph.checks
         return [new[node] for node in graph.outputs]
 
     def note(self, about: str, text: str) -> None:
@@ -217,7 +225,7 @@ class Trace:
         self.finished = True
         inputs = (*self.inputs, *self.captured.values())
         outputs, bounds = self._settled(outputs)
-        graph = Graph(self.name, inputs, outputs, self._checks(), bounds=bounds)
+        graph = Graph(self.name, inputs, outputs, checks=self._checks(), bounds=bounds)
         self._refuse_own_sizes(graph)
         return label_nodes(graph, self.names, self.cotangents)
 
@@ -231,7 +239,7 @@ class Trace:
         """
         known = next((node for node in self.builder.bounds if node.inputs == (count,)), None)
         if known is None:
-            attrs = {"symbol": symbol(next(self._fresh))}
+            attrs: dict[str, Size] = {"symbol": symbol(next(self._fresh))}
             if most is not None:
                 self.assumptions.most[str(attrs["symbol"])] = attrs["most"] = most
             known = self.builder.node(BOUND, (count,), tuple(attrs.items()))
@@ -349,7 +357,8 @@ class Trace:
         inputs = tuple(self.inputs)
         guards = tuple(g for g in self.assumptions.guards if not self._always(g))
         notes = tuple(self.notes)
-        graph = Graph(self.name, inputs, outputs, guards, source, (), notes, effects, bounds)
+        graph = Graph(self.name, inputs, outputs, guards, source, (), notes, effects)
+        graph = replace(graph, checks=self._checks(), bounds=bounds)
         settled = label_nodes(graph, self.names, self.cotangents)
         return rebuild(rebuild(settled, None, known), None, _lettered(settled, known))
 
@@ -362,9 +371,9 @@ class Trace:
         return found[: len(outputs)], found[len(outputs) :]
 
     def _checks(self) -> tuple[Guard, ...]:
-        """What is taken for granted of sizes that data decides on."""
-        known = self.assumptions
-        return tuple(g for g in known.guards if known.is_computed(g.left - g.right))
+        """What is taken for granted here of sizes that data decides on."""
+        found = dict.fromkeys(self.assumptions.checks)
+        return tuple(check for check in found if check not in self._inherited)
 
     def _refuse_own_sizes(self, graph: Graph) -> None:
         """A body's results have to have sizes that are known where it is run."""
@@ -432,7 +441,7 @@ def _all_sizes(graph: Graph) -> Iterable[Dim]:
     for node in graph.nodes:
         yield from (size for size in node.type.shape if isinstance(size, Dim))
         yield from attr_sizes(node.attrs)
-    for guard in graph.guards:
+    for guard in (*graph.guards, *graph.checks):
         yield from (size for size in (guard.left, guard.right) if isinstance(size, Dim))
 
 
