@@ -125,6 +125,11 @@ class Autograd(InPlace):
         freed on the way unless `retain_graph`, which defaults to `create_graph`; with
         `create_graph` the gradients are themselves differentiable.
         """
+        fn = self._fn
+        if fn is not None and gradient is inputs is None and not create_graph:
+            simple = self._base is None and not self._data.ndim
+            if simple and fn.pull_leaves(None, bool(retain_graph)):
+                return
         chosen = [inputs] if isinstance(inputs, Core) else inputs
         if chosen is not None and not len(chosen):
             raise RuntimeError("'inputs' argument to backward() cannot be empty.")

@@ -41,15 +41,16 @@ class CallNode(Recorded):
     """A traced call; it saves residuals for the backward, and arguments for `create_graph`."""
 
     given: tuple[Saved, ...] = ()
-    placed: tuple[Node, ...] = ()
     results: tuple[tuple[np.dtype, tuple[int, ...]], ...] = ()
     """dtype and shape of each result."""
 
-    def __init__(self, op: TracedCall, inputs: tuple[Node, ...], results: Sequence[Core]) -> None:
+    def __init__(
+        self, op: TracedCall, inputs: tuple[Node, ...], results: Sequence[Core], site: Site | None
+    ) -> None:
         self.op = op  # type: ignore[misc]
         self.inputs = inputs  # type: ignore[misc]
         self.serial = next_serial()  # type: ignore[misc]
-        self.wanted, self.site = op.split.cut.wanted, user_site()
+        self.wanted, self.site = op.wanted, site
         self.results = tuple([(x._data.dtype, x._data.shape) for x in results])
 
     @cached_property
@@ -59,7 +60,9 @@ class CallNode(Recorded):
 
     @property
     def places(self) -> tuple[Node, ...]:
-        return self.placed
+        assert isinstance(self.op, TracedCall)
+        plan = self.op.plan
+        return tuple(self.inputs[at] if origin == "argument" else self for origin, at in plan)
 
     def opened(self, values: list[Any]) -> dict[Node, Any]:
         return {self: Opened(self, values, self.given)}
@@ -73,22 +76,22 @@ class CallNode(Recorded):
 
         It does what `engine.backward` does, without the walk.
         """
-        op = self.op
-        assert isinstance(op, TracedCall)
-        targets = [node for node, want in zip(self.inputs, self.wanted, strict=True) if want]
+        op: Any = self.op
         if not op.alone or self.hooks or self.retained is not None:
             return False
-        for node in targets:
-            if not isinstance(node, Leaf) or node.tensor._hooks or not node.tensor._requires:
+        targets = []
+        for number in op.targets:
+            node: Any = self.inputs[number]
+            if type(node) is not Leaf or node.tensor._hooks or not node.tensor._requires:
                 return False
+            targets.append(node.tensor)
         arrays = self.unsaved()
         if self.consumable and not retain:
             self.free(user_site())
         seed = op.one if seed is None else normalised("", seed._data)
-        found = iter(op.pull(self.saved is None)(seed, *arrays))
-        for node, missing in zip(targets, op.split.cut.missing, strict=True):
-            if not missing:
-                add_gradient(node.tensor, op.kind.of(next(found)))  # type: ignore[attr-defined]
+        found = op.pull(self.saved is None)(seed, *arrays)
+        for tensor, array in zip([targets[at] for at in op.reached], found, strict=True):
+            add_gradient(tensor, array)
         return True
 
     def unsaved(self) -> list[Any]:
@@ -97,10 +100,11 @@ class CallNode(Recorded):
         if self.saved is None:
             raise RuntimeError(freed(self))
         found = []
-        for place, saved in zip(self.placed, self.saved, strict=True):
+        for number, saved in enumerate(self.saved):
             assert saved is not None
-            check(self, place, saved)
-            value = saved.value
+            counter, value = saved.counter, saved.value
+            if counter is not None and counter.value != saved.version:
+                check(self, self.places[number], saved)
             found.append(value[()] if type(value) is np.ndarray and not value.ndim else value)
         return found
 
@@ -148,10 +152,18 @@ class TracedCall(Op):
     ) -> None:
         self.kind, self.function, self.version, self.split = kind, function, version, split
         output = version.graph.outputs[0]
+        self.count = len(version.graph.outputs)
         self.alone = tuple(split.cut.seeds) == (0,) and len(version.graph.outputs) == 1
         """Whether there is one result, and its cotangent is all that the backward takes."""
         self.one = output.type.dtype.type(1) if not output.type.rank else None
         """The cotangent that a backward of a scalar begins with."""
+        self.wanted = split.cut.wanted
+        self.targets = tuple(number for number, want in enumerate(self.wanted) if want)
+        """The numbers of the leaves whose cotangents are asked for."""
+        self.reached = tuple(at for at, missing in enumerate(split.cut.missing) if not missing)
+        """Those of the targets that gradients reach, by their place among them."""
+        self.plan = tuple((residual.origin, residual.index) for residual in split.cut.residuals)
+        """Where each value that the backward needs comes from."""
         self._pulls: dict[bool, Callable[..., tuple[np.ndarray, ...]]] = {}
 
     @cached_property
@@ -240,36 +252,35 @@ class TracedCall(Op):
     ) -> list[Core]:
         """The results as tensors of one node, which saves what the backward needs of `values`
         (the normalised leaves) and `found` (what the compiled forward returned)."""
-        count = len(self.version.graph.outputs)
-        results = [self.kind.of(array) for array in found[:count]]
+        kind, count = self.kind, self.count
+        results = [kind.of(array) for array in found[:count]]
         inputs = tuple(
             [
                 operand_node(0 if is_generator(leaf) else leaf) if source is None else source
-                for leaf, source in zip(leaves, sources, strict=True)
+                for leaf, source in zip(leaves, sources)  # noqa: B905 (as long; it takes time)
             ]
         )
-        fn = CallNode(self, inputs, results)
-        fn.given = tuple(
+        fn = CallNode(self, inputs, results, user_site())
+        fn.given = given = tuple(
             [
                 Saved(value, leaf._counter if isinstance(leaf, Core) else None)
-                for value, leaf in zip(values, leaves, strict=True)
+                for value, leaf in zip(values, leaves)  # noqa: B905
             ]
         )
-        saved, placed = [], []
-        for residual in self.split.cut.residuals:
-            match residual.origin:
-                case "argument":
-                    saved.append(fn.given[residual.index])
-                    placed.append(inputs[residual.index])
-                    continue
-                case "output":
-                    result = results[residual.index]
-                    saved.append(Saved(result._data, result._counter))
-                case _:
-                    saved.append(Saved(found[count + residual.index], None))
-            placed.append(fn)
-        fn.saved, fn.placed, fn.consumable = tuple(saved), tuple(placed), bool(saved)
-        _attach(fn, results)
+        saved = []
+        for origin, at in self.plan:
+            if origin == "argument":
+                saved.append(given[at])
+            elif origin == "output":
+                saved.append(Saved(results[at]._data, results[at]._counter))
+            else:
+                saved.append(Saved(found[count + at], None))
+        if saved:
+            fn.saved, fn.consumable = tuple(saved), True
+        if count == 1:
+            results[0]._fn = fn
+        else:
+            _attach(fn, results)
         return results
 
 
@@ -321,9 +332,6 @@ def _unrecorded(
 
 
 def _attach(fn: CallNode, results: Sequence[Core]) -> None:
-    if len(results) == 1:
-        results[0]._fn = fn
-        return
     for index, result in enumerate(results):
         if result.type.is_float:
             attrs = (("index", index),)

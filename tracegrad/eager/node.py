@@ -60,10 +60,13 @@ _user_files: set[str] = set()
 
 def user_site() -> Site | None:
     """Where user code called the library."""
-    frame = sys._getframe(1)
+    frame = sys._getframe(2)
     while frame is not None:
         code = frame.f_code
+        if code.co_filename in _user_files:
+            return code, frame.f_lasti
         if is_user_file(code.co_filename):
+            _user_files.add(code.co_filename)
             return code, frame.f_lasti
         frame = frame.f_back
     return None

@@ -146,7 +146,11 @@ def accumulate(tensor: Core, ct: Core, create: bool) -> None:
         np.add(grad._data, ct._data, out=grad._data)
 
 
-def add_gradient(tensor: Core, gradient: Core) -> None:
+def add_gradient(tensor: Core, gradient: np.ndarray) -> None:
     """`accumulate` a gradient whose memory nobody else sees."""
-    gradient._fresh = True
-    accumulate(tensor, gradient, False)
+    grad = tensor._grad
+    if grad is None:
+        tensor._grad = tensor.of(gradient)
+    else:
+        grad._counter.bump()
+        np.add(grad._data, gradient, out=grad._data)
