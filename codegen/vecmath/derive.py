@@ -97,6 +97,8 @@ EXP_TAIL = ratio(lambda x: (mp.expm1(x) - x) / x**2, 0.5)
 EXP2_TAIL = ratio(lambda x: mp.expm1(x * mp.log(2)) / x, mp.log(2))
 ATANH_TAIL = ratio(lambda z: (2 * mp.atanh(mp.sqrt(z)) / mp.sqrt(z) - 2) / z, mp.mpf(2) / 3)
 LOG1P_TAIL = ratio(lambda x: (mp.log1p(x) - x + x**2 / 2) / x**3, mp.mpf(1) / 3)
+LOG2_OVER = ratio(lambda x: mp.log1p(x) / x / mp.log(2), 1 / mp.log(2))
+LOG10_OVER = ratio(lambda x: mp.log1p(x) / x / mp.log(10), 1 / mp.log(10))
 SIN_TAIL = ratio(lambda z: (mp.sin(mp.sqrt(z)) / mp.sqrt(z) - 1) / z, mp.mpf(-1) / 6)
 COS_TAIL = ratio(lambda z: (mp.cos(mp.sqrt(z)) - 1 + z / 2) / z**2, mp.mpf(1) / 24)
 ATAN_TAIL = ratio(lambda z: (mp.atan(mp.sqrt(z)) / mp.sqrt(z) - 1) / z, mp.mpf(-1) / 3)
@@ -148,6 +150,8 @@ POLYNOMIALS = {
     "EXP2_F32": Polynomial(EXP2_TAIL, -0.5, 0.5, 5, lambda x: x),
     "LOG": Polynomial(ATANH_TAIL, 0, 0.0296, 6, lambda z: z),
     "LOG_F32": Polynomial(LOG1P_TAIL, -0.2929, 0.4143, 7, lambda x: x**2),
+    "LOG2_F32": Polynomial(LOG2_OVER, -0.2929, 0.4143, 8, lambda x: mp.log(2)),
+    "LOG10_F32": Polynomial(LOG10_OVER, -0.2929, 0.4143, 8, lambda x: mp.log(10)),
     "ATANH": Polynomial(ATANH_TAIL, 0, 0.0420, 7, lambda z: z),
     "SIN": Polynomial(SIN_TAIL, 0, 0.6170, 5, lambda z: z),
     "SIN_F32": Polynomial(SIN_TAIL, 0, 0.6170, 2, lambda z: z),
@@ -159,9 +163,6 @@ POLYNOMIALS = {
     "SINH": Polynomial(SINH_TAIL, 0, HALF_LN2**2, 4, lambda z: z),
     "COSH": Polynomial(COSH_TAIL, 0, HALF_LN2**2, 4, lambda z: z),
     "POW": Polynomial(POW_TAIL, 0, 0.0296, 6, lambda z: z**2),
-    "CBRT": Polynomial(
-        lambda x: x ** (mp.mpf(-1) / 3), 0.35, 2.83, 4, lambda x: x ** (mp.mpf(1) / 3)
-    ),
     "POW_F32": Polynomial(ATANH_TAIL, 0, 0.0296, 4, lambda z: z),
     "EXP_SHORT": Polynomial(EXP_TAIL, -HALF_LN2, HALF_LN2, 5, lambda x: x**2),
     "ATANH_F32": Polynomial(ATANH_TAIL, 0, 0.0420, 2, lambda z: z),

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from codegen.vecmath.exact import fabs_float
+from codegen.vecmath.exact import copysign_float, fabs_float
 from codegen.vecmath.exponential import (
     HALF_F32,
     LN2_HIGH,
@@ -26,8 +26,9 @@ from codegen.vecmath.exponential import (
     exp_f32,
     exp_f64,
 )
-from codegen.vecmath.floating import exponent, significand, two_to
+from codegen.vecmath.floating import exponent, significand, unscaled
 from codegen.vecmath.primitives import fma, horner, scalar
+from codegen.vecmath.rare import ordinary_at, ordinary_positive
 
 LN2 = 0.6931471805599453
 # 1 / log 2, 1 / log 10 and log10(2), each as a sum of two floats.
@@ -41,10 +42,11 @@ LOG2_E_HIGH_F32, LOG2_E_LOW_F32 = np.float32(1.442695), np.float32(1.92596303350
 LOG10_E_HIGH_F32, LOG10_E_LOW_F32 = np.float32(0.4342945), np.float32(-1.010305e-08)
 LOG10_2_F32, LOG10_2_LOW_F32 = np.float32(0.30103), np.float32(-1.4320989e-08)
 SMALLEST_NORMAL_F32, LIFT_F32 = np.float32(2.0**-126), np.float32(2.0**24)
-LIFT_POWER_F32, LARGE_POWER_F32 = np.float32(24.0), np.float32(100.0)
+LIFT_POWER_F32, HUGE_F32 = np.float32(24.0), np.float32(1e30)
 ROOT_F32 = np.float32(0.41421357)
 
-# derive.py: (2 atanh(s) - 2 s) / s**3 in s**2, twice; (log(1 + f) - f + f**2 / 2) / f**3
+# derive.py: (2 atanh(s) - 2 s) / s**3 in s**2, twice; (log(1 + f) - f + f**2 / 2) / f**3;
+# log2(1 + f) / f, log10(1 + f) / f
 LOG = (
     0.14804478694728154,
     0.15313245616476145,
@@ -64,6 +66,28 @@ ATANH = (
     0.40000000000079405,
     0.6666666666666656,
 )
+LOG2_F32 = (
+    0.12922944539133896,
+    -0.20892482727388292,
+    0.215219502023684,
+    -0.2386771106411714,
+    0.28793860361859247,
+    -0.36071620195591186,
+    0.4809102908200422,
+    -0.7213471999515753,
+    1.442695004851941,
+)
+LOG10_F32 = (
+    0.03890193938581346,
+    -0.062892639848355,
+    0.0647875257609938,
+    -0.07184896958140338,
+    0.08667815659879768,
+    -0.10858639671071592,
+    0.14476842276032126,
+    -0.21714714447364766,
+    0.4342944710550271,
+)
 LOG_F32 = (
     -0.07856844424994743,
     0.12880713242630878,
@@ -77,121 +101,204 @@ LOG_F32 = (
 
 
 @scalar
-def log_near_one_f64(f: Any) -> Any:
-    """log(1 + f) for 1 + f in [sqrt(1/2), sqrt(2)]."""
-    s = f / (2.0 + f)
-    z = s * s
-    return f - s * (f - z * horner(z, LOG))
-
-
-@scalar
 def log_near_one_f32(f: Any) -> Any:
+    """log(1 + f) for 1 + f in [sqrt(1/2), sqrt(2)]."""
     return fma(f * f, fma(f, horner(f, LOG_F32), -HALF_F32), f)
 
 
 @scalar
-def log_special_f64(x: Any) -> Any:
-    """log of 0, infinity, NaN and negative numbers."""
-    return -np.inf if x == 0.0 else (x if x > 0.0 else np.nan)
+def log_parts_f64(e: Any, f: Any) -> Any:
+    """log((1 + f) 2**e) for 1 + f in [sqrt(1/2), sqrt(2)]."""
+    s = f / (2.0 + f)
+    z = s * s
+    rest = fma(e, LN2_LOW, s * (z * horner(z, LOG) - f))
+    return fma(e, LN2_HIGH, f + rest)
 
 
 @scalar
-def log_special_f32(x: Any) -> Any:
-    return -INFINITY_F32 if x == 0 else (x if x > 0 else NAN_F32)
+def log_anywhere_f64(x: Any) -> Any:
+    small = x < 2.2250738585072014e-308
+    lifted = x * 18014398509481984.0 if small else x
+    e, f = exponent(lifted) - (54.0 if small else 0.0), significand(lifted) - 1.0
+    result = log_parts_f64(e, f)
+    result = result if x < np.inf else x
+    return result if x > 0.0 else (-np.inf if x == 0.0 else np.nan)
 
 
 @scalar
 def log_f64(x: Any) -> Any:
-    small = x < 2.2250738585072014e-308
-    lifted = x * 18014398509481984.0 if small else x
-    e = exponent(lifted) - (54.0 if small else 0.0)
-    f = significand(lifted) - 1.0
-    s = f / (2.0 + f)
-    z = s * s
-    rest = fma(e, LN2_LOW, s * (z * horner(z, LOG) - f))
-    return fma(e, LN2_HIGH, f + rest) if (x > 0.0) & (x < np.inf) else log_special_f64(x)
+    value = log_parts_f64(exponent(x), significand(x) - 1.0)
+    return ordinary_positive(value, x, -1022, 1024, log_anywhere_f64)
 
 
 @scalar
-def log_f32(x: Any) -> Any:
+def log_parts_f32(e: Any, f: Any) -> Any:
+    """log((1 + f) 2**e) for 1 + f in [sqrt(1/2), sqrt(2)]."""
+    rest = fma(f * f, fma(f, horner(f, LOG_F32), -HALF_F32), e * LN2_LOW_F32)
+    return fma(e, LN2_HIGH_F32, f + rest)
+
+
+@scalar
+def log_anywhere_f32(x: Any) -> Any:
     small = x < SMALLEST_NORMAL_F32
     lifted = x * LIFT_F32 if small else x
     e = exponent(lifted) - (LIFT_POWER_F32 if small else ZERO_F32)
     f = significand(lifted) - ONE_F32
-    rest = fma(f * f, fma(f, horner(f, LOG_F32), -HALF_F32), e * LN2_LOW_F32)
-    inside = (x > 0) & (x < INFINITY_F32)
-    return fma(e, LN2_HIGH_F32, f + rest) if inside else log_special_f32(x)
+    result = log_parts_f32(e, f)
+    result = result if x < INFINITY_F32 else x
+    return result if x > 0 else (-INFINITY_F32 if x == 0 else NAN_F32)
+
+
+@scalar
+def log_f32(x: Any) -> Any:
+    value = log_parts_f32(exponent(x), significand(x) - ONE_F32)
+    return ordinary_positive(value, x, -126, 128, log_anywhere_f32)
+
+
+@scalar
+def log2_parts_f64(e: Any, f: Any) -> Any:
+    """log2((1 + f) 2**e)."""
+    s = f / (2.0 + f)
+    z = s * s
+    y = f + s * (z * horner(z, LOG) - f)
+    return fma(y, LOG2_E_HIGH, fma(y, LOG2_E_LOW, e))
+
+
+@scalar
+def log2_anywhere_f64(x: Any) -> Any:
+    small = x < 2.2250738585072014e-308
+    lifted = x * 18014398509481984.0 if small else x
+    e, f = exponent(lifted) - (54.0 if small else 0.0), significand(lifted) - 1.0
+    result = log2_parts_f64(e, f)
+    result = result if x < np.inf else x
+    return result if x > 0.0 else (-np.inf if x == 0.0 else np.nan)
 
 
 @scalar
 def log2_f64(x: Any) -> Any:
-    small = x < 2.2250738585072014e-308
-    lifted = x * 18014398509481984.0 if small else x
-    e = exponent(lifted) - (54.0 if small else 0.0)
-    y = log_near_one_f64(significand(lifted) - 1.0)
-    result = fma(y, LOG2_E_HIGH, fma(y, LOG2_E_LOW, e))
-    return result if (x > 0.0) & (x < np.inf) else log_special_f64(x)
+    value = log2_parts_f64(exponent(x), significand(x) - 1.0)
+    return ordinary_positive(value, x, -1022, 1024, log2_anywhere_f64)
+
+
+@scalar
+def log2_parts_f32(e: Any, f: Any) -> Any:
+    """log2((1 + f) 2**e)."""
+    return fma(f, horner(f, LOG2_F32), e)
+
+
+@scalar
+def log2_anywhere_f32(x: Any) -> Any:
+    small = x < SMALLEST_NORMAL_F32
+    lifted = x * LIFT_F32 if small else x
+    e = exponent(lifted) - (LIFT_POWER_F32 if small else ZERO_F32)
+    f = significand(lifted) - ONE_F32
+    result = log2_parts_f32(e, f)
+    result = result if x < INFINITY_F32 else x
+    return result if x > 0 else (-INFINITY_F32 if x == 0 else NAN_F32)
 
 
 @scalar
 def log2_f32(x: Any) -> Any:
-    small = x < SMALLEST_NORMAL_F32
-    lifted = x * LIFT_F32 if small else x
-    e = exponent(lifted) - (LIFT_POWER_F32 if small else ZERO_F32)
-    y = log_near_one_f32(significand(lifted) - ONE_F32)
-    result = fma(y, LOG2_E_HIGH_F32, fma(y, LOG2_E_LOW_F32, e))
-    return result if (x > 0) & (x < INFINITY_F32) else log_special_f32(x)
+    value = log2_parts_f32(exponent(x), significand(x) - ONE_F32)
+    return ordinary_positive(value, x, -126, 128, log2_anywhere_f32)
+
+
+@scalar
+def log10_parts_f64(e: Any, f: Any) -> Any:
+    """log10((1 + f) 2**e)."""
+    s = f / (2.0 + f)
+    z = s * s
+    y = f + s * (z * horner(z, LOG) - f)
+    rest = fma(y, LOG10_E_HIGH, fma(y, LOG10_E_LOW, e * LOG10_2_LOW))
+    return fma(e, LOG10_2_HIGH, rest)
+
+
+@scalar
+def log10_anywhere_f64(x: Any) -> Any:
+    small = x < 2.2250738585072014e-308
+    lifted = x * 18014398509481984.0 if small else x
+    e, f = exponent(lifted) - (54.0 if small else 0.0), significand(lifted) - 1.0
+    result = log10_parts_f64(e, f)
+    result = result if x < np.inf else x
+    return result if x > 0.0 else (-np.inf if x == 0.0 else np.nan)
 
 
 @scalar
 def log10_f64(x: Any) -> Any:
-    small = x < 2.2250738585072014e-308
-    lifted = x * 18014398509481984.0 if small else x
-    e = exponent(lifted) - (54.0 if small else 0.0)
-    y = log_near_one_f64(significand(lifted) - 1.0)
-    rest = fma(y, LOG10_E_HIGH, fma(y, LOG10_E_LOW, e * LOG10_2_LOW))
-    result = fma(e, LOG10_2_HIGH, rest)
-    return result if (x > 0.0) & (x < np.inf) else log_special_f64(x)
+    value = log10_parts_f64(exponent(x), significand(x) - 1.0)
+    return ordinary_positive(value, x, -1022, 1024, log10_anywhere_f64)
+
+
+@scalar
+def log10_parts_f32(e: Any, f: Any) -> Any:
+    """log10((1 + f) 2**e)."""
+    rest = fma(f, horner(f, LOG10_F32), e * LOG10_2_LOW_F32)
+    return fma(e, LOG10_2_F32, rest)
+
+
+@scalar
+def log10_anywhere_f32(x: Any) -> Any:
+    small = x < SMALLEST_NORMAL_F32
+    lifted = x * LIFT_F32 if small else x
+    e = exponent(lifted) - (LIFT_POWER_F32 if small else ZERO_F32)
+    f = significand(lifted) - ONE_F32
+    result = log10_parts_f32(e, f)
+    result = result if x < INFINITY_F32 else x
+    return result if x > 0 else (-INFINITY_F32 if x == 0 else NAN_F32)
 
 
 @scalar
 def log10_f32(x: Any) -> Any:
-    small = x < SMALLEST_NORMAL_F32
-    lifted = x * LIFT_F32 if small else x
-    e = exponent(lifted) - (LIFT_POWER_F32 if small else ZERO_F32)
-    y = log_near_one_f32(significand(lifted) - ONE_F32)
-    rest = fma(y, LOG10_E_HIGH_F32, fma(y, LOG10_E_LOW_F32, e * LOG10_2_LOW_F32))
-    result = fma(e, LOG10_2_F32, rest)
-    return result if (x > 0) & (x < INFINITY_F32) else log_special_f32(x)
+    value = log10_parts_f32(exponent(x), significand(x) - ONE_F32)
+    return ordinary_positive(value, x, -126, 128, log10_anywhere_f32)
+
+
+@scalar
+def log_of_sum_f64(high: Any, low: Any) -> Any:
+    """log(1 + high + low) for 0 < 1 + high < 2**1000, |low| tiny beside high: what 1 + high loses
+    to rounding is added to f at the scale of f."""
+    whole = 1.0 + high
+    virtual = whole - high
+    lost = ((high - (whole - virtual)) + (1.0 - virtual)) + low
+    e, f = exponent(whole), fma(lost, unscaled(whole), significand(whole) - 1.0)
+    return log_parts_f64(e, f)
+
+
+@scalar
+def log1p_anywhere_f64(x: Any) -> Any:
+    inside = (x > -1.0) & (x < 1e300) & (x != 0.0)
+    large = log_f64(x) if x > 0.0 else (-np.inf if x == -1.0 else np.nan)
+    return log_of_sum_f64(x, 0.0) if inside else (x if x == 0.0 else large)
 
 
 @scalar
 def log1p_f64(x: Any) -> Any:
-    """log(1 + x): what 1 + x loses to rounding is added to f at the scale of f."""
-    whole = 1.0 + x
-    lost = x - (whole - 1.0) if x < 1.0 else 1.0 - (whole - x)
-    e = exponent(whole)
-    f = (significand(whole) - 1.0) + lost * two_to(-(1000.0 if e > 1000.0 else e))
-    s = f / (2.0 + f)
-    z = s * s
-    rest = fma(e, LN2_LOW, s * (z * horner(z, LOG) - f))
-    inside = (x > -1.0) & (x < np.inf) & (x != 0.0)
-    special = -np.inf if x == -1.0 else (x if x >= 0.0 else np.nan)
-    return fma(e, LN2_HIGH, f + rest) if inside else special
+    value = copysign_float(log_of_sum_f64(x, 0.0), x)
+    return ordinary_at(value, 1.0 + x, -60, 900, log1p_anywhere_f64, x)
+
+
+@scalar
+def log_of_sum_f32(high: Any, low: Any) -> Any:
+    """log(1 + high + low) for 0 < 1 + high < 2**100, |low| tiny beside high: what 1 + high loses
+    to rounding is added to f at the scale of f."""
+    whole = ONE_F32 + high
+    virtual = whole - high
+    lost = ((high - (whole - virtual)) + (ONE_F32 - virtual)) + low
+    e, f = exponent(whole), fma(lost, unscaled(whole), significand(whole) - ONE_F32)
+    return log_parts_f32(e, f)
+
+
+@scalar
+def log1p_anywhere_f32(x: Any) -> Any:
+    inside = (x > -ONE_F32) & (x < HUGE_F32) & (x != ZERO_F32)
+    large = log_f32(x) if x > ZERO_F32 else (-INFINITY_F32 if x == -ONE_F32 else NAN_F32)
+    return log_of_sum_f32(x, ZERO_F32) if inside else (x if x == ZERO_F32 else large)
 
 
 @scalar
 def log1p_f32(x: Any) -> Any:
-    whole = ONE_F32 + x
-    lost = x - (whole - ONE_F32) if x < 1 else ONE_F32 - (whole - x)
-    e = exponent(whole)
-    f = (significand(whole) - ONE_F32) + lost * two_to(
-        -(LARGE_POWER_F32 if e > LARGE_POWER_F32 else e)
-    )
-    rest = fma(f * f, fma(f, horner(f, LOG_F32), -HALF_F32), e * LN2_LOW_F32)
-    inside = (x > -1) & (x < INFINITY_F32) & (x != 0)
-    special = -INFINITY_F32 if x == -1 else (x if x >= 0 else NAN_F32)
-    return fma(e, LN2_HIGH_F32, f + rest) if inside else special
+    value = copysign_float(log_of_sum_f32(x, ZERO_F32), x)
+    return ordinary_at(value, ONE_F32 + x, -30, 90, log1p_anywhere_f32, x)
 
 
 @scalar

@@ -32,9 +32,10 @@ from codegen.vecmath.exponential import (
     ZERO_F32,
     clamp_float,
 )
-from codegen.vecmath.floating import exponent, scale, significand, two_to
+from codegen.vecmath.floating import exponent, inverse_root_guess, scale, significand, two_to
 from codegen.vecmath.logarithm import INFINITY_F32, LN2, NAN_F32
 from codegen.vecmath.primitives import F32, fma, horner, scalar
+from codegen.vecmath.rare import ordinary
 
 # 2/3 as a sum of two floats.
 TWO_THIRDS, TWO_THIRDS_LOW = 0.6666666666666666, 3.700743415417188e-17
@@ -43,7 +44,7 @@ ROOT_SERIES = (14 / 81, 2 / 9, 1 / 3)
 
 THIRD_F32 = F32(1.0 / 3.0)
 
-# derive.py: (2 atanh(s) - 2 s - 2/3 s**3) / s**5 in s**2; x**(-1/3)
+# derive.py: (2 atanh(s) - 2 s - 2/3 s**3) / s**5 in s**2
 POW = (
     0.13204491929562948,
     0.13255964647016838,
@@ -52,13 +53,6 @@ POW = (
     0.22222222527991134,
     0.2857142857005674,
     0.4000000000000234,
-)
-CBRT = (
-    0.05354597900368019,
-    -0.4196404848987355,
-    1.2376336800968584,
-    -1.7732817467060626,
-    1.8950160610649938,
 )
 # (2 atanh(s) - 2 s) / s**3 in s**2 and (exp(r) - 1 - r) / r**2, as short as float32 needs
 POW_F32 = (
@@ -176,15 +170,12 @@ def power_f32(x: Any, y: Any) -> Any:
 
 
 @scalar
-def cbrt_f64(x: Any) -> Any:
-    """m (m**-1/3)**2 2**k for |x| = m 8**k: y near m**-1/3, h = 1 - m y**3, y (1 - h)**-1/3."""
+def cbrt_anywhere_f64(x: Any) -> Any:
+    """cbrt of denormals too; 0, infinity and NaN stay."""
     magnitude = fabs_float(x)
     small = magnitude < 2.2250738585072014e-308
-    lifted = magnitude * 18014398509481984.0 if small else magnitude
-    e = exponent(lifted)
-    k = rint_float(e * (1.0 / 3.0))
-    m = significand(lifted) * two_to(e - 3.0 * k)
-    y = horner(m, CBRT)
+    m = magnitude * 18014398509481984.0 if small else magnitude
+    y = inverse_root_guess(m)
     h = fma(-m * y, y * y, 1.0)
     y = fma(y * h, horner(h, ROOT_SERIES), y)
     h = fma(-m * y, y * y, 1.0)
@@ -192,28 +183,50 @@ def cbrt_f64(x: Any) -> Any:
     square = y * y
     root = m * square
     root = fma(fma(-root, root * root, m), square * (1.0 / 3.0), root)
-    result = root * two_to(k - (18.0 if small else 0.0))
-    inside = (magnitude > 0.0) & (magnitude < np.inf)
-    return copysign_float(result, x) if inside else x
+    result = copysign_float(root * 3.814697265625e-06 if small else root, x)
+    return result if (magnitude > 0.0) & (magnitude < np.inf) else x
+
+
+@scalar
+def cbrt_anywhere_f32(x: Any) -> Any:
+    magnitude = fabs_float(x)
+    small = magnitude < F32(1.1754944e-38)
+    m = magnitude * F32(16777216.0) if small else magnitude
+    y = inverse_root_guess(m)
+    h = fma(-m * y, y * y, ONE_F32)
+    y = fma(y * h, horner(h, ROOT_SERIES), y)
+    square = y * y
+    root = m * square
+    root = fma(fma(-root, root * root, m), square * THIRD_F32, root)
+    result = copysign_float(root * F32(0.00390625) if small else root, x)
+    return result if (magnitude > F32(0.0)) & (magnitude < INFINITY_F32) else x
+
+
+@scalar
+def cbrt_f64(x: Any) -> Any:
+    """y near x**(-1/3), twice y (1 - h)**(-1/3) for h = 1 - x y**3; then a step from x y**2."""
+    magnitude = fabs_float(x)
+    y = inverse_root_guess(magnitude)
+    h = fma(-magnitude * y, y * y, 1.0)
+    y = fma(y * h, horner(h, ROOT_SERIES), y)
+    h = fma(-magnitude * y, y * y, 1.0)
+    y = fma(y * h, fma(h, 2.0 / 9.0, 1.0 / 3.0), y)
+    square = y * y
+    root = magnitude * square
+    root = fma(fma(-root, root * root, magnitude), square * (1.0 / 3.0), root)
+    return ordinary(copysign_float(root, x), x, -1022, 1024, cbrt_anywhere_f64)
 
 
 @scalar
 def cbrt_f32(x: Any) -> Any:
     magnitude = fabs_float(x)
-    small = magnitude < F32(1.1754944e-38)
-    lifted = magnitude * F32(16777216.0) if small else magnitude
-    e = exponent(lifted)
-    k = rint_float(e * (THIRD_F32))
-    m = significand(lifted) * two_to(e - F32(3.0) * k)
-    y = horner(m, CBRT)
-    h = fma(-m * y, y * y, F32(1.0))
+    y = inverse_root_guess(magnitude)
+    h = fma(-magnitude * y, y * y, ONE_F32)
     y = fma(y * h, horner(h, ROOT_SERIES), y)
     square = y * y
-    root = m * square
-    root = fma(fma(-root, root * root, m), square * (THIRD_F32), root)
-    result = root * two_to(k - (F32(8.0) if small else F32(0.0)))
-    inside = (magnitude > F32(0.0)) & (magnitude < INFINITY_F32)
-    return copysign_float(result, x) if inside else x
+    root = magnitude * square
+    root = fma(fma(-root, root * root, magnitude), square * THIRD_F32, root)
+    return ordinary(copysign_float(root, x), x, -126, 128, cbrt_anywhere_f32)
 
 
 @scalar

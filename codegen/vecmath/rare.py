@@ -6,13 +6,22 @@ A branch in a loop body that calls a function keeps LLVM from vectorising the lo
 is hidden in a function of its own for which vector variants exist (the loop vectoriser finds them
 by the attribute "vector-function-abi-variant"): a variant looks at all its lanes at once, returns
 `fast` if none is beyond the limit, and goes lane by lane otherwise.
+
+Zeros, denormals, infinities and NaN are treated in the same way, by `ordinary(fast, x, low, high,
+slow)`: a call and one comparison (0.02 ns an element) instead of ten instructions (0.1 ns). They
+may be many, so there the slow path is vectorised too, and costs about twice the fast one.
+
+    log(x) = ordinary_positive(polynomial(x), x, -1022, 1024, log_anywhere)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from llvmlite.binding import get_default_triple
 from numba import types
@@ -39,17 +48,75 @@ def rare_pair_plain(
     return slow(x, y) if abs(key) >= limit else fast
 
 
-def beyond(builder: Any, x: Any, limit: Any) -> Any:
-    """LLVM code for `|x| >= limit`, false for NaN; x is a scalar or a vector."""
-    kind = x.type
-    suffix = f"v{kind.count}" if isinstance(kind, ir.VectorType) else ""
-    element = kind.element if suffix else kind
-    bits = 64 if element == ir.DoubleType() else 32
-    prototype = ir.FunctionType(kind, [kind])
-    name = f"llvm.fabs.{suffix}f{bits}"
-    magnitude = builder.call(declared(builder.module, prototype, name), [x])
-    bound = ir.Constant(kind, [limit] * kind.count if suffix else limit)
-    return builder.fcmp_ordered(">=", magnitude, bound)
+def ordinary_plain(
+    fast: Any, key: Any, low: Any, high: Any, slow: Callable[..., Any], *given: Any
+) -> Any:
+    return (
+        fast
+        if np.ldexp(1.0, int(low)) <= abs(key) < np.ldexp(1.0, int(high))
+        else slow(*given or [key])
+    )
+
+
+def ordinary_positive_plain(
+    fast: Any, key: Any, low: Any, high: Any, slow: Callable[..., Any], *given: Any
+) -> Any:
+    return (
+        fast if np.ldexp(1.0, int(low)) <= key < np.ldexp(1.0, int(high)) else slow(*given or [key])
+    )
+
+
+@dataclass(frozen=True)
+class Beyond:
+    """`|x| >= limit`, false for NaN; few elements are expected there, so lanes go one by one."""
+
+    limit: float
+    together = False
+
+    def __call__(self, builder: Any, x: Any) -> Any:
+        kind = x.type
+        suffix = f"v{kind.count}" if isinstance(kind, ir.VectorType) else ""
+        element = kind.element if suffix else kind
+        bits = 64 if element == ir.DoubleType() else 32
+        prototype = ir.FunctionType(kind, [kind])
+        name = f"llvm.fabs.{suffix}f{bits}"
+        magnitude = builder.call(declared(builder.module, prototype, name), [x])
+        bound = ir.Constant(kind, [self.limit] * kind.count if suffix else self.limit)
+        return builder.fcmp_ordered(">=", magnitude, bound)
+
+
+@dataclass(frozen=True)
+class Outside:
+    """`not 2**low <= x < 2**high` (of |x| if `magnitude`), true for NaN: an addition and a
+    comparison of the bits. `high` may be the exponent of infinity.
+
+    Zeros may be many there, so a vector with one such lane is computed by the slow function as a
+    whole, all lanes together: it is to give the same bits as the fast one inside.
+    """
+
+    low: int
+    high: int
+    magnitude: bool
+    together = True
+
+    def __call__(self, builder: Any, x: Any) -> Any:
+        element = getattr(x.type, "element", x.type)
+        width, mantissa, bias = (64, 52, 1023) if element == ir.DoubleType() else (32, 23, 127)
+        count = getattr(x.type, "count", 0)
+        kind: Any = ir.IntType(width)
+        kind = ir.VectorType(kind, count) if count else kind
+
+        def constant(value: int) -> Any:
+            return ir.Constant(kind, [value] * count if count else value)
+
+        pattern = builder.bitcast(x, kind)
+        if self.magnitude:
+            pattern = builder.and_(pattern, constant((1 << (width - 1)) - 1))
+        offset = builder.sub(pattern, constant(self.low + bias << mantissa))
+        return builder.icmp_unsigned(">=", offset, constant(self.high - self.low << mantissa))
+
+
+Condition = Beyond | Outside
 
 
 def declared(module: Any, prototype: Any, name: str) -> Any:
@@ -66,32 +133,55 @@ def outlined(module: Any, prototype: Any, name: str, attributes: tuple[str, ...]
     return function
 
 
-def define_scalar(function: Any, limit: float, call_slow: Callable[..., Any]) -> None:
-    """`slow(*arguments) if |key| >= limit else fast`."""
+def define_scalar(function: Any, condition: Condition, call_slow: Callable[..., Any]) -> None:
+    """`slow(*arguments) if condition(key) else fast`."""
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     fast, key, *arguments = function.args
-    with builder.if_then(beyond(builder, key, limit), likely=False):
+    with builder.if_then(condition(builder, key), likely=False):
         builder.ret(call_slow(builder, arguments or [key]))
     builder.ret(fast)
 
 
-def define_vector(function: Any, limit: float, scalar_function: Any) -> None:
-    """The same on all lanes: `fast` at once if no lane is beyond the limit, else lane by lane."""
+def define_vector(function: Any, condition: Condition, call_lane: Callable[..., Any]) -> None:
+    """The same on all lanes: `fast` at once if the condition holds for none, else a loop."""
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     fast, key = function.args[:2]
     count = key.type.count
     lanes = [cgutils.alloca_once(builder, fast.type) for _ in function.args]
-    mask = builder.bitcast(beyond(builder, key, limit), ir.IntType(count))
+    mask = builder.bitcast(condition(builder, key), ir.IntType(count))
     with builder.if_then(builder.icmp_unsigned("!=", mask, ir.IntType(count)(0)), likely=False):
         for slot, vector in zip(lanes, function.args, strict=True):
             builder.store(vector, slot)
         first = [builder.bitcast(slot, fast.type.element.as_pointer()) for slot in lanes]
-        with cgutils.for_range(builder, ir.IntType(64)(count)) as loop:
-            places = [builder.gep(start, [loop.index]) for start in first]
+        with each_lane(builder, count) as lane:
+            places = [builder.gep(start, [lane]) for start in first]
             parts = [builder.load(place) for place in places]
-            builder.store(builder.call(scalar_function, parts, cconv=CONVENTION or None), places[0])
+            builder.store(call_lane(builder, parts), places[0])
         builder.ret(builder.load(lanes[0]))
     builder.ret(fast)
+
+
+@contextmanager
+def each_lane(builder: Any, count: int) -> Iterator[Any]:
+    """A loop over the lanes with the hint not to unroll it: it is vectorised if its body can be."""
+    index = ir.IntType(64)
+    before, body = builder.block, builder.append_basic_block("lane")
+    builder.branch(body)
+    builder.position_at_end(body)
+    lane: Any = builder.phi(index)
+    lane.add_incoming(index(0), before)
+    yield lane
+    following = builder.add(lane, index(1))
+    lane.add_incoming(following, builder.block)
+    after = builder.append_basic_block("after")
+    end = builder.icmp_unsigned("<", following, index(count))
+    jump = builder.cbranch(end, body, after)
+    module = builder.module
+    hint = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
+    loop = module.add_metadata([hint, ir.Constant(index, len(module.metadata))])
+    loop.operands = (loop, hint)
+    jump.set_metadata("llvm.loop", loop)
+    builder.position_at_end(after)
 
 
 def keep(module: Any, functions: list[Any]) -> None:
@@ -103,27 +193,36 @@ def keep(module: Any, functions: list[Any]) -> None:
     used.initializer = ir.Constant(kind, [function.bitcast(pointer) for function in functions])
 
 
-def variants(module: Any, name: str, values: list[Any], limit: float, call_slow: Any) -> Any:
+def variants(
+    module: Any, name: str, values: list[Any], condition: Condition, call_slow: Callable[..., Any]
+) -> Any:
     """The scalar function `name` of this module, together with its vector variants."""
     names = {lanes: f"{name}_{lanes}" for lanes in LANES[values[0]]}
     shape = "v" * len(values)
     mappings = ",".join(f"_ZGV_LLVM_N{lanes}{shape}_{name}({names[lanes]})" for lanes in names)
     attribute = f'"vector-function-abi-variant"="{mappings}"'
     function = outlined(module, ir.FunctionType(values[0], values), name, (attribute,))
-    define_scalar(function, limit, call_slow)
+    define_scalar(function, condition, call_slow)
+
+    def call_lane(builder: Any, parts: list[Any]) -> Any:
+        if condition.together:  # inlined, so that the loop over the lanes is vectorised
+            return call_slow(builder, parts[2:] or parts[1:])
+        return builder.call(function, parts, cconv=CONVENTION or None)
+
     vectors = []
     for lanes in names:
         wide = [ir.VectorType(value, lanes) for value in values]
         vectors.append(outlined(module, ir.FunctionType(wide[0], wide), names[lanes], ()))
-        define_vector(vectors[-1], limit, function)
+        define_vector(vectors[-1], condition, call_lane)
     keep(module, vectors)
     return function
 
 
-def hidden_choice(result: Any, limit: Any, slow: Any, arguments: tuple[Any, ...]) -> Any:
-    """The LLVM code of `rare` for a slow path with these argument types."""
-    if not isinstance(limit, types.Literal):
-        raise RequireLiteralValue("the limit of a slow path is a literal integer")
+def hidden_choice(
+    result: Any, condition: Condition, slow: Any, arguments: tuple[Any, ...], first: int
+) -> Any:
+    """The LLVM code of `rare` for a slow path with these argument types; its arguments, where they
+    are others than the second one, begin at `first`."""
     dispatcher = slow.dispatcher
     dispatcher.compile(arguments)
     compiled = dispatcher.overloads[arguments]
@@ -135,16 +234,21 @@ def hidden_choice(result: Any, limit: Any, slow: Any, arguments: tuple[Any, ...]
             call = context.call_internal_no_propagate
             return call(inner, compiled.fndesc, result(*arguments), values)[1]
 
-        values = [args[0], args[1], *args[4:]]
+        values = [args[0], args[1], *args[first:]]
         name = f"rare_{dispatcher.__name__}_{result}"
         function = builder.module.globals.get(name)
         if function is None:
             kinds = [value.type for value in values]
-            bound = float(limit.literal_value)
-            function = variants(builder.module, name, kinds, bound, call_slow)
+            function = variants(builder.module, name, kinds, condition, call_slow)
         return builder.call(function, values, cconv=CONVENTION or None)
 
     return generate
+
+
+def literals(*bounds: Any) -> list[int]:
+    if not all(isinstance(bound, types.Literal) for bound in bounds):
+        raise RequireLiteralValue("the limits of a slow path are literal integers")
+    return [bound.literal_value for bound in bounds]
 
 
 @instruction(rare_plain)
@@ -152,7 +256,8 @@ def rare(typing: Any, fast: Any, x: Any, limit: Any, slow: Any) -> Any:
     """`slow(x) if |x| >= limit else fast` without a branch in the loop; `limit` is a literal."""
     if not (isinstance(x, types.Float) and fast == x and isinstance(slow, types.Dispatcher)):
         return None
-    return x(fast, x, limit, slow), hidden_choice(x, limit, slow, (x,))
+    condition = Beyond(*map(float, literals(limit)))
+    return x(fast, x, limit, slow), hidden_choice(x, condition, slow, (x,), 4)
 
 
 @instruction(rare_pair_plain)
@@ -160,4 +265,48 @@ def rare_pair(typing: Any, fast: Any, key: Any, limit: Any, slow: Any, x: Any, y
     """`slow(x, y) if |key| >= limit else fast`, likewise."""
     if not (isinstance(x, types.Float) and fast == key == x == y):
         return None
-    return x(fast, key, limit, slow, x, y), hidden_choice(x, limit, slow, (x, y))
+    condition = Beyond(*map(float, literals(limit)))
+    return x(fast, key, limit, slow, x, y), hidden_choice(x, condition, slow, (x, y), 4)
+
+
+def outside(
+    magnitude: bool, fast: Any, key: Any, low: Any, high: Any, slow: Any, *given: Any
+) -> Any:
+    """Signature and code of a choice by the range of the key."""
+    floats = {fast, key, *given}
+    if not (
+        floats == {key} and isinstance(key, types.Float) and isinstance(slow, types.Dispatcher)
+    ):
+        return None
+    condition = Outside(*literals(low, high), magnitude)
+    code = hidden_choice(key, condition, slow, given or (key,), 5)
+    return key(fast, key, low, high, slow, *given), code
+
+
+@instruction(ordinary_plain)
+def ordinary(typing: Any, fast: Any, x: Any, low: Any, high: Any, slow: Any) -> Any:
+    """`fast if 2**low <= |x| < 2**high else slow(x)`.
+
+    `slow` is right everywhere and has the bits of `fast` in that range; `low`, `high` are literals.
+    """
+    return outside(True, fast, x, low, high, slow)
+
+
+@instruction(ordinary_positive_plain)
+def ordinary_positive(typing: Any, fast: Any, x: Any, low: Any, high: Any, slow: Any) -> Any:
+    """`fast if 2**low <= x < 2**high else slow(x)`, likewise."""
+    return outside(False, fast, x, low, high, slow)
+
+
+@instruction(ordinary_positive_plain)
+def ordinary_at(typing: Any, fast: Any, key: Any, low: Any, high: Any, slow: Any, x: Any) -> Any:
+    """`fast if 2**low <= key < 2**high else slow(x)`, likewise."""
+    return outside(False, fast, key, low, high, slow, x)
+
+
+@instruction(ordinary_plain)
+def ordinary_pair(
+    typing: Any, fast: Any, key: Any, low: Any, high: Any, slow: Any, x: Any, y: Any
+) -> Any:
+    """`fast if 2**low <= |key| < 2**high else slow(x, y)`, likewise."""
+    return outside(True, fast, key, low, high, slow, x, y)
