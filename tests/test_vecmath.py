@@ -107,3 +107,24 @@ def test_overflow_and_underflow_borders() -> None:
         row = next(row for row in REFERENCES if row.name == name)
         x = np.nextafter(border, [-np.inf, np.inf, border])
         assert ulps(run(elementwise(name, dtype, 1), [x]), exact(row, [x]), dtype).max() <= 1
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("row", REFERENCES, ids=lambda row: row.name)
+def test_slow_paths_of_vectors(row: Reference, dtype: np.dtype) -> None:
+    """Vectors with special values among ordinary ones, and of special values only, have the bits
+    that each element has alone."""
+    loop = elementwise(row.name, dtype, row.arity)
+    points = np.array([*SPECIAL, 0.3, 1.7, 1e30, 3e4, 1e-30, row.high, np.nan]).astype(dtype)
+    first, *others = [axis.ravel() for axis in np.meshgrid(*[points] * row.arity)]
+    mixed = [np.tile(column, 3) for column in (first, *others)]
+    alike = [np.repeat(column, 40)[: 40 * 40] for column in (first, *others)]
+    for columns in (mixed, alike):
+        whole = run(loop, columns)
+        step = 1 if columns is mixed and row.arity == 1 else 7
+        for k in range(0, whole.size, step):
+            alone = run(loop, [column[k : k + 1] for column in columns])
+            assert (
+                alone.tobytes() == whole[k : k + 1].tobytes()
+                or np.isnan([alone[0], whole[k]]).all()
+            )

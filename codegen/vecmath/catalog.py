@@ -136,9 +136,9 @@ def definitions(module: ModuleType) -> dict[str, str]:
 
 
 def defined(statement: ast.stmt) -> Iterator[str]:
-    """The names that a top-level function definition or assignment binds."""
+    """The names that a top-level definition or assignment binds."""
     match statement:
-        case ast.FunctionDef(name=name):
+        case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
             yield name
         case ast.AnnAssign(target=ast.Name(id=name)):
             yield name

@@ -101,6 +101,7 @@ LOG2_OVER = ratio(lambda x: mp.log1p(x) / x / mp.log(2), 1 / mp.log(2))
 LOG10_OVER = ratio(lambda x: mp.log1p(x) / x / mp.log(10), 1 / mp.log(10))
 SIN_TAIL = ratio(lambda z: (mp.sin(mp.sqrt(z)) / mp.sqrt(z) - 1) / z, mp.mpf(-1) / 6)
 COS_TAIL = ratio(lambda z: (mp.cos(mp.sqrt(z)) - 1 + z / 2) / z**2, mp.mpf(1) / 24)
+TAN_TAIL = ratio(lambda z: (mp.tan(mp.sqrt(z)) / mp.sqrt(z) - 1) / z, mp.mpf(1) / 3)
 ATAN_TAIL = ratio(lambda z: (mp.atan(mp.sqrt(z)) / mp.sqrt(z) - 1) / z, mp.mpf(-1) / 3)
 ASIN_TAIL = ratio(lambda z: (mp.asin(mp.sqrt(z)) / mp.sqrt(z) - 1) / z, mp.mpf(1) / 6)
 
@@ -157,8 +158,9 @@ POLYNOMIALS = {
     "SIN_F32": Polynomial(SIN_TAIL, 0, 0.6170, 2, lambda z: z),
     "COS": Polynomial(COS_TAIL, 0, 0.6170, 5, lambda z: z**2),
     "COS_F32": Polynomial(COS_TAIL, 0, 0.6170, 2, lambda z: z**2),
+    "TAN_F32": Polynomial(TAN_TAIL, 0, 0.6170, 5, lambda z: z),
     "ATAN": Polynomial(ATAN_TAIL, 0, 0.1716, 10, lambda z: z),
-    "ATAN_F32": Polynomial(ATAN_TAIL, 0, 0.1716, 4, lambda z: z),
+    "ATAN_F32": Polynomial(ATAN_TAIL, 0, 1, 8, lambda z: z),
     "ASIN": Polynomial(ASIN_TAIL, 0, 0.25, 12, lambda z: z),
     "SINH": Polynomial(SINH_TAIL, 0, HALF_LN2**2, 4, lambda z: z),
     "COSH": Polynomial(COSH_TAIL, 0, HALF_LN2**2, 4, lambda z: z),

@@ -188,7 +188,11 @@ def sigmoid_f32(x: Any) -> Any:
 def tanh_f64(x: Any) -> Any:
     """With e = exp(2|x|) - 1: e / (e + 2), corrected by the rounding errors of sum and quotient."""
     magnitude = fabs_float(x)
-    e = expm1_f64(2.0 * (20.0 if magnitude > 20.0 else magnitude))
+    twice = 2.0 * (20.0 if magnitude > 20.0 else magnitude)
+    n = rint_float(twice * LOG2_E)
+    r = fma(n, -LN2_LOW, fma(n, -LN2_HIGH, twice))
+    power = two_to(n)
+    e = fma(power, fma(r * r, horner(r, EXPM1), r), power - 1.0)
     whole = 2.0 + e
     inverse = 1.0 / whole
     quotient = e * inverse
@@ -200,7 +204,11 @@ def tanh_f64(x: Any) -> Any:
 def tanh_f32(x: Any) -> Any:
     """With e = exp(2|x|) - 1: e / (e + 2), corrected by the rounding errors of sum and quotient."""
     magnitude = fabs_float(x)
-    e = expm1_f32(TWO_F32 * (TANH_ONE_F32 if magnitude > TANH_ONE_F32 else magnitude))
+    twice = TWO_F32 * (TANH_ONE_F32 if magnitude > TANH_ONE_F32 else magnitude)
+    n = rint_float(twice * LOG2_E_F32)
+    r = fma(n, -LN2_LOW_F32, fma(n, -LN2_HIGH_F32, twice))
+    power = two_to(n)
+    e = fma(power, fma(r * r, horner(r, EXPM1_F32), r), power - ONE_F32)
     whole = TWO_F32 + e
     inverse = ONE_F32 / whole
     quotient = e * inverse

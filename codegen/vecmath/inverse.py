@@ -15,6 +15,7 @@ import numpy as np
 from codegen.vecmath.exact import copysign_float, fabs_float, sqrt_float
 from codegen.vecmath.logarithm import INFINITY_F32
 from codegen.vecmath.primitives import F32, bits, fma, horner, scalar
+from codegen.vecmath.rare import ordinary_pair
 from codegen.vecmath.trigonometric import precise_quotient_float
 
 # pi/2 and pi/4 as sums of two floats; tan(pi/8) and tan(3 pi/8).
@@ -25,14 +26,7 @@ TAN_EIGHTH, TAN_THREE_EIGHTHS = 0.41421356237309503, 2.414213562373095
 LARGE, SHRINK, SMALL, GROW = 2.0**600, 2.0**-300, 2.0**-300, 2.0**600
 
 HALF_PI_F32, HALF_PI_LOW_F32 = F32(1.5707964), F32(-4.371139e-08)
-QUARTER_PI_F32, QUARTER_PI_LOW_F32 = F32(0.7853982), F32(-2.1855695e-08)
-TAN_EIGHTH_F32, TAN_THREE_EIGHTHS_F32 = F32(TAN_EIGHTH), F32(TAN_THREE_EIGHTHS)
-LARGE_F32, SHRINK_F32, SMALL_F32, GROW_F32 = (
-    F32(2.0**80),
-    F32(2.0**-40),
-    F32(2.0**-40),
-    F32(2.0**90),
-)
+SMALL_F32, GROW_F32 = F32(2.0**-40), F32(2.0**90)
 
 # derive.py: (atan(t) / t - 1) / t**2, (asin(t) / t - 1) / t**2 in t**2
 ATAN = (
@@ -49,11 +43,15 @@ ATAN = (
     -0.333333333333332,
 )
 ATAN_F32 = (
-    -0.06082957872968166,
-    0.10595837582693605,
-    -0.14243832466768508,
-    0.1999848902791051,
-    -0.3333331551030823,
+    -0.0018271336685707399,
+    0.011064105992494883,
+    -0.03145512598773661,
+    0.05823403729547623,
+    -0.08419434307110304,
+    0.10957570154066455,
+    -0.1426524489233669,
+    0.1999863866451395,
+    -0.3333330187261863,
 )
 ASIN = (
     0.03267701851826902,
@@ -97,22 +95,6 @@ def arctan_turned_f64(a: Any, b: Any, flip: Any) -> Any:
 
 
 @scalar
-def arctan_turned_f32(a: Any, b: Any, flip: Any) -> Any:
-    far, middle = a > TAN_THREE_EIGHTHS_F32 * b, a > TAN_EIGHTH_F32 * b
-    top = -b if far else (a - b if middle else a)
-    bottom = a if far else (a + b if middle else b)
-    bottom_low = (a - bottom) + b if middle & (a > b) else (b - bottom) + a
-    bottom_low = bottom_low if middle & (not far) else F32(0.0)
-    t = precise_quotient_float(top, F32(0.0), bottom, bottom_low)
-    turns = F32(2.0) if far else (F32(1.0) if middle else F32(0.0))
-    turns, t = (F32(4.0) - turns, -t) if flip else (turns, t)
-    z = t * t
-    base = turns * QUARTER_PI_F32
-    low = fma(turns, QUARTER_PI_F32, -base) + turns * QUARTER_PI_LOW_F32
-    return base + (t + fma(t * z, horner(z, ATAN_F32), low))
-
-
-@scalar
 def arctan_f64(x: Any) -> Any:
     magnitude = fabs_float(x)
     bounded = 1e300 if magnitude > 1e300 else magnitude
@@ -121,13 +103,17 @@ def arctan_f64(x: Any) -> Any:
 
 @scalar
 def arctan_f32(x: Any) -> Any:
+    """t + t**3 P(t**2) up to 1, above that pi/2 - atan(1 / |x|)."""
     magnitude = fabs_float(x)
-    bounded = F32(1e37) if magnitude > F32(1e37) else magnitude
-    return copysign_float(arctan_turned_f32(bounded, F32(1.0), False), x)
+    far = magnitude > F32(1.0)
+    t = (F32(-1.0) if far else magnitude) / (magnitude if far else F32(1.0))
+    z = t * t
+    rest = fma(t * z, horner(z, ATAN_F32), HALF_PI_LOW_F32 if far else F32(0.0))
+    return copysign_float((HALF_PI_F32 if far else F32(0.0)) + (t + rest), x)
 
 
 @scalar
-def arctan2_f64(y: Any, x: Any) -> Any:
+def arctan2_anywhere_f64(y: Any, x: Any) -> Any:
     """The angle of the point (x, y); infinities count as equal, two zeros as (+-1, 0)."""
     a, b = fabs_float(y), fabs_float(x)
     infinite = (a == np.inf) | (b == np.inf)
@@ -141,16 +127,41 @@ def arctan2_f64(y: Any, x: Any) -> Any:
 
 
 @scalar
-def arctan2_f32(y: Any, x: Any) -> Any:
+def arctan2_f64(y: Any, x: Any) -> Any:
+    """Where the product of the two is ordinary, nothing that counts overflows or underflows."""
+    value = arctan_turned_f64(fabs_float(y), fabs_float(x), bits(x) < 0)
+    return ordinary_pair(copysign_float(value, y), y * x, -600, 600, arctan2_anywhere_f64, y, x)
+
+
+@scalar
+def angle_f32(a: Any, b: Any, flip: Any) -> Any:
+    """atan(a / b) for a, b >= 0, or pi minus that: turned by pi/2 if a > b."""
+    far = a > b
+    t = (-b if far else a) / (a if far else b)
+    t = -t if flip else t
+    z = t * t
+    base = HALF_PI_F32 if far else (F32(2.0) * HALF_PI_F32 if flip else F32(0.0))
+    low = HALF_PI_LOW_F32 if far else (F32(2.0) * HALF_PI_LOW_F32 if flip else F32(0.0))
+    return base + (t + fma(t * z, horner(z, ATAN_F32), low))
+
+
+@scalar
+def arctan2_anywhere_f32(y: Any, x: Any) -> Any:
     a, b = fabs_float(y), fabs_float(x)
     infinite = (a == INFINITY_F32) | (b == INFINITY_F32)
     a = (F32(1.0) if a == INFINITY_F32 else F32(0.0)) if infinite else a
     b = (F32(1.0) if b == INFINITY_F32 else F32(0.0)) if infinite else b
     larger = a if a > b else b
-    factor = SHRINK_F32 if larger > LARGE_F32 else (GROW_F32 if larger < SMALL_F32 else F32(1.0))
+    factor = GROW_F32 if larger < SMALL_F32 else F32(1.0)
     b = F32(1.0) if larger == F32(0.0) else b * factor
-    result = arctan_turned_f32(a * factor, b, bits(x) < 0)
-    return copysign_float(result, y) if (x == x) & (y == y) else x + y
+    result = copysign_float(angle_f32(a * factor, b, bits(x) < 0), y)
+    return result if (x == x) & (y == y) else x + y
+
+
+@scalar
+def arctan2_f32(y: Any, x: Any) -> Any:
+    value = angle_f32(fabs_float(y), fabs_float(x), bits(x) < 0)
+    return ordinary_pair(copysign_float(value, y), y * x, -60, 60, arctan2_anywhere_f32, y, x)
 
 
 @scalar

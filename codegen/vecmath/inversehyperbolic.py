@@ -11,9 +11,19 @@ import numpy as np
 
 from codegen.vecmath.exact import copysign_float, fabs_float, sqrt_float
 from codegen.vecmath.exponential import LN2_HIGH, LN2_HIGH_F32, LN2_LOW, LN2_LOW_F32
-from codegen.vecmath.floating import exponent, significand, two_to
-from codegen.vecmath.logarithm import ATANH, INFINITY_F32, LOG_F32, NAN_F32
+from codegen.vecmath.floating import exponent, two_to
+from codegen.vecmath.logarithm import (
+    ATANH,
+    INFINITY_F32,
+    LN2_F32,
+    NAN_F32,
+    log_f32,
+    log_f64,
+    log_of_sum_f32,
+    log_of_sum_f64,
+)
 from codegen.vecmath.primitives import F32, bits, cast_like, fma, from_bits, horner, scalar
+from codegen.vecmath.rare import ordinary, ordinary_positive
 
 # derive.py: (2 atanh(s) - 2 s) / s**3 in s**2
 ATANH_F32 = (
@@ -24,82 +34,97 @@ ATANH_F32 = (
 
 
 @scalar
-def log_of_sum_f64(high: Any, low: Any) -> Any:
-    """log(1 + high + low) for 0 <= high < infinity, |low| tiny beside high."""
-    whole = 1.0 + high
-    lost = (high - (whole - 1.0) if high < 1.0 else 1.0 - (whole - high)) + low
-    e = exponent(whole)
-    f = (significand(whole) - 1.0) + lost * two_to(-(1000.0 if e > 1000.0 else e))
-    s = f / (2.0 + f)
-    z = s * s
-    rest = fma(e, LN2_LOW, s * (z * horner(z, ATANH) - f))
-    return fma(e, LN2_HIGH, f + rest)
+def arcsinh_positive_f64(a: Any) -> Any:
+    """log(1 + a + a**2 / (1 + sqrt(1 + a**2)))."""
+    square = a * a
+    extra = square / (1.0 + sqrt_float(1.0 + square))
+    high = a + extra
+    return log_of_sum_f64(high, (a - high) + extra)
 
 
 @scalar
-def log_of_sum_f32(high: Any, low: Any) -> Any:
-    whole = F32(1.0) + high
-    lost = (high - (whole - F32(1.0)) if high < F32(1.0) else F32(1.0) - (whole - high)) + low
-    e = exponent(whole)
-    f = (significand(whole) - F32(1.0)) + lost * two_to(-(F32(100.0) if e > F32(100.0) else e))
-    rest = fma(f * f, fma(f, horner(f, LOG_F32), F32(-0.5)), e * LN2_LOW_F32)
-    return fma(e, LN2_HIGH_F32, f + rest)
+def arcsinh_anywhere_f64(x: Any) -> Any:
+    """log(|x|) + log 2 beyond 2**60; x near 0."""
+    magnitude = fabs_float(x)
+    huge = magnitude > 1152921504606846976.0
+    result = arcsinh_positive_f64(1.0 if huge else magnitude)
+    result = log_f64(magnitude) + (LN2_HIGH + LN2_LOW) if huge else result
+    return copysign_float(result, x) if (magnitude > 1e-150) & (magnitude < np.inf) else x
 
 
 @scalar
 def arcsinh_f64(x: Any) -> Any:
-    """log(1 + |x| + x**2 / (1 + sqrt(1 + x**2))); log(|x|) + log 2 beyond 2**60."""
-    magnitude = fabs_float(x)
-    huge = magnitude > 1152921504606846976.0
-    a = 1.0 if huge else magnitude
+    value = copysign_float(arcsinh_positive_f64(fabs_float(x)), x)
+    return ordinary(value, x, -400, 60, arcsinh_anywhere_f64)
+
+
+@scalar
+def arcsinh_positive_f32(a: Any) -> Any:
+    """log(1 + a + a**2 / (1 + sqrt(1 + a**2)))."""
     square = a * a
-    extra = square / (1.0 + sqrt_float(1.0 + square))
+    extra = square / (F32(1.0) + sqrt_float(F32(1.0) + square))
     high = a + extra
-    low = (a - high) + extra
-    result = log_of_sum_f64(magnitude if huge else high, 0.0 if huge else low)
-    result = result + (LN2_HIGH + LN2_LOW if huge else 0.0)
-    inside = (magnitude > 1e-300) & (magnitude < np.inf)
-    return copysign_float(result, x) if inside else x
+    return log_of_sum_f32(high, (a - high) + extra)
+
+
+@scalar
+def arcsinh_anywhere_f32(x: Any) -> Any:
+    """log(|x|) + log 2 beyond 2**30; x near 0."""
+    magnitude = fabs_float(x)
+    huge = magnitude > F32(1073741824.0)
+    result = arcsinh_positive_f32(F32(1.0) if huge else magnitude)
+    result = log_f32(magnitude) + LN2_F32 if huge else result
+    return copysign_float(result, x) if (magnitude > F32(1e-20)) & (magnitude < INFINITY_F32) else x
 
 
 @scalar
 def arcsinh_f32(x: Any) -> Any:
-    magnitude = fabs_float(x)
-    huge = magnitude > F32(1073741824.0)
-    a = F32(1.0) if huge else magnitude
-    square = a * a
-    extra = square / (F32(1.0) + sqrt_float(F32(1.0) + square))
-    high = a + extra
-    low = (a - high) + extra
-    result = log_of_sum_f32(magnitude if huge else high, F32(0.0) if huge else low)
-    result = result + (LN2_HIGH_F32 + LN2_LOW_F32 if huge else F32(0.0))
-    inside = (magnitude > F32(1e-30)) & (magnitude < INFINITY_F32)
-    return copysign_float(result, x) if inside else x
+    value = copysign_float(arcsinh_positive_f32(fabs_float(x)), x)
+    return ordinary(value, x, -60, 30, arcsinh_anywhere_f32)
+
+
+@scalar
+def arccosh_middle_f64(t: Any) -> Any:
+    """With t = x - 1: log(1 + t + sqrt(2 t + t**2))."""
+    root = sqrt_float(fma(t, t, 2.0 * t))
+    high = t + root
+    return log_of_sum_f64(high, (root - high) + t)
+
+
+@scalar
+def arccosh_anywhere_f64(x: Any) -> Any:
+    """log(x) + log 2 beyond 2**60."""
+    huge = x > 1152921504606846976.0
+    result = arccosh_middle_f64(1.0 if huge else x - 1.0)
+    result = log_f64(x) + (LN2_HIGH + LN2_LOW) if huge else result
+    return result if x >= 1.0 else np.nan
 
 
 @scalar
 def arccosh_f64(x: Any) -> Any:
-    """With t = x - 1: log(1 + t + sqrt(2 t + t**2)); log(x) + log 2 beyond 2**60."""
-    huge = x > 1152921504606846976.0
-    t = 1.0 if huge else x - 1.0
-    root = sqrt_float(fma(t, t, 2.0 * t))
+    return ordinary_positive(arccosh_middle_f64(x - 1.0), x, 0, 60, arccosh_anywhere_f64)
+
+
+@scalar
+def arccosh_middle_f32(t: Any) -> Any:
+    """With t = x - 1: log(1 + t + sqrt(2 t + t**2))."""
+    root = sqrt_float(fma(t, t, F32(2.0) * t))
     high = t + root
-    low = (root - high) + t
-    result = log_of_sum_f64(x if huge else high, 0.0 if huge else low)
-    result = result + (LN2_HIGH + LN2_LOW if huge else 0.0)
-    return (result if x < np.inf else x) if x >= 1.0 else np.nan
+    return log_of_sum_f32(high, (root - high) + t)
+
+
+@scalar
+def arccosh_anywhere_f32(x: Any) -> Any:
+    """log(x) + log 2 beyond 2**30."""
+    huge = x > F32(1073741824.0)
+    result = arccosh_middle_f32(F32(1.0) if huge else x - F32(1.0))
+    result = log_f32(x) + LN2_F32 if huge else result
+    return result if x >= F32(1.0) else NAN_F32
 
 
 @scalar
 def arccosh_f32(x: Any) -> Any:
-    huge = x > F32(1073741824.0)
-    t = F32(1.0) if huge else x - F32(1.0)
-    root = sqrt_float(fma(t, t, F32(2.0) * t))
-    high = t + root
-    low = (root - high) + t
-    result = log_of_sum_f32(x if huge else high, F32(0.0) if huge else low)
-    result = result + (LN2_HIGH_F32 + LN2_LOW_F32 if huge else F32(0.0))
-    return (result if x < INFINITY_F32 else x) if x >= F32(1.0) else NAN_F32
+    return ordinary_positive(arccosh_middle_f32(x - F32(1.0)), x, 0, 30, arccosh_anywhere_f32)
 
 
 @scalar

@@ -35,7 +35,7 @@ from codegen.vecmath.exponential import (
 from codegen.vecmath.floating import exponent, inverse_root_guess, scale, significand, two_to
 from codegen.vecmath.logarithm import INFINITY_F32, LN2, NAN_F32
 from codegen.vecmath.primitives import F32, fma, horner, scalar
-from codegen.vecmath.rare import ordinary
+from codegen.vecmath.rare import ordinary, ordinary_power
 
 # 2/3 as a sum of two floats.
 TWO_THIRDS, TWO_THIRDS_LOW = 0.6666666666666666, 3.700743415417188e-17
@@ -73,12 +73,8 @@ EXP_SHORT = (
 
 
 @scalar
-def log_pair_f64(x: Any) -> Any:
-    """log x for 0 < x < infinity as a sum of two floats, relative error about 2**-65."""
-    small = x < 2.2250738585072014e-308
-    lifted = x * 18014398509481984.0 if small else x
-    e = exponent(lifted) - (54.0 if small else 0.0)
-    m = significand(lifted)
+def log_pair_parts(e: Any, m: Any) -> Any:
+    """log(m 2**e) for m in [sqrt(1/2), sqrt(2)] as a sum of two floats, to about 2**-65."""
     f, whole = m - 1.0, m + 1.0
     inverse = 1.0 / whole
     s = f * inverse
@@ -98,6 +94,14 @@ def log_pair_f64(x: Any) -> Any:
     low = ((base - high) + inner) + fma(e, LN2_LOW, inner_low)
     total = high + low
     return total, (high - total) + low
+
+
+@scalar
+def log_pair_f64(x: Any) -> Any:
+    """log x for 0 < x < infinity as a sum of two floats."""
+    small = x < 2.2250738585072014e-308
+    lifted = x * 18014398509481984.0 if small else x
+    return log_pair_parts(exponent(lifted) - (54.0 if small else 0.0), significand(lifted))
 
 
 @scalar
@@ -125,7 +129,8 @@ def positive_power_f64(x: Any, y: Any) -> Any:
 
 
 @scalar
-def power_f64(x: Any, y: Any) -> Any:
+def power_anywhere_f64(x: Any, y: Any) -> Any:
+    """With all special cases of C's pow."""
     magnitude = fabs_float(x)
     whole = trunc_float(y) == y
     odd = whole & (trunc_float(0.5 * y) != 0.5 * y)
@@ -137,6 +142,22 @@ def power_f64(x: Any, y: Any) -> Any:
     result = -result if odd & (copysign_float(1.0, x) < 0.0) else result
     one = (x == 1.0) | (y == 0.0) | ((magnitude == 1.0) & (fabs_float(y) == np.inf))
     return 1.0 if one else (result if (x == x) & (y == y) else x + y)
+
+
+@scalar
+def power_f64(x: Any, y: Any) -> Any:
+    high, low = log_pair_parts(exponent(x), significand(x))
+    product = y * high
+    low = fma(y, high, -product) + y * low
+    n = rint_float(product * LOG2_E)
+    low = low - n * LN2_LOW
+    reduced = fma(n, -LN2_HIGH, product)
+    r = reduced + low
+    lost = (reduced - r) + low
+    head = 1.0 + r
+    tail = ((1.0 - head) + r) + fma(r, lost, lost)
+    value = (head + fma(r * r, horner(r, EXP), tail)) * two_to(n)
+    return ordinary_power(value, product, 9, power_anywhere_f64, x, y)
 
 
 @scalar
@@ -154,7 +175,7 @@ def positive_power_f32(x: Any, y: Any) -> Any:
 
 
 @scalar
-def power_f32(x: Any, y: Any) -> Any:
+def power_anywhere_f32(x: Any, y: Any) -> Any:
     magnitude = fabs_float(x)
     whole = trunc_float(y) == y
     odd = whole & (trunc_float(HALF_F32 * y) != HALF_F32 * y)
@@ -167,6 +188,20 @@ def power_f32(x: Any, y: Any) -> Any:
     result = -result if odd & (copysign_float(ONE_F32, x) < 0) else result
     one = (x == 1) | (y == 0) | ((magnitude == 1) & (fabs_float(y) == INFINITY_F32))
     return ONE_F32 if one else (result if (x == x) & (y == y) else x + y)
+
+
+@scalar
+def power_f32(x: Any, y: Any) -> Any:
+    base = np.float64(x)
+    f = significand(base) - 1.0
+    s = f / (2.0 + f)
+    z = s * s
+    log = fma(exponent(base), LN2, fma(s * z, horner(z, POW_F32), 2.0 * s))
+    product = np.float64(y) * log
+    n = rint_float(product * LOG2_E)
+    r = fma(n, -LN2, product)
+    value = fma(r * r, horner(r, EXP_SHORT), 1.0 + r) * two_to(n)
+    return ordinary_power(np.float32(value), np.float32(product), 6, power_anywhere_f32, x, y)
 
 
 @scalar

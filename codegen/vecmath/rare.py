@@ -30,7 +30,8 @@ from numba.core.errors import RequireLiteralValue
 
 from codegen.vecmath.primitives import instruction
 
-# Vectors of 128, 256 and 512 bits.
+# From which power of two to which normal numbers are; vectors of 128, 256 and 512 bits.
+NORMAL = {types.float64: (-1022, 1024), types.float32: (-126, 128)}
 LANES = {ir.DoubleType(): (2, 4, 8), ir.FloatType(): (4, 8, 16)}
 X86 = get_default_triple().startswith("x86_64")
 CONVENTION = "intel_ocl_bicc" if X86 else ""
@@ -66,6 +67,13 @@ def ordinary_positive_plain(
     )
 
 
+def ordinary_power_plain(
+    fast: Any, product: Any, high: Any, slow: Callable[..., Any], x: Any, y: Any
+) -> Any:
+    normal = np.finfo(type(x)).tiny <= x < np.inf
+    return fast if normal and abs(product) < np.ldexp(1.0, int(high)) else slow(x, y)
+
+
 @dataclass(frozen=True)
 class Beyond:
     """`|x| >= limit`, false for NaN; few elements are expected there, so lanes go one by one."""
@@ -73,7 +81,7 @@ class Beyond:
     limit: float
     together = False
 
-    def __call__(self, builder: Any, x: Any) -> Any:
+    def __call__(self, builder: Any, x: Any, *others: Any) -> Any:
         kind = x.type
         suffix = f"v{kind.count}" if isinstance(kind, ir.VectorType) else ""
         element = kind.element if suffix else kind
@@ -88,18 +96,18 @@ class Beyond:
 @dataclass(frozen=True)
 class Outside:
     """`not 2**low <= x < 2**high` (of |x| if `magnitude`), true for NaN: an addition and a
-    comparison of the bits. `high` may be the exponent of infinity.
+    comparison of the bits. `high` may be the exponent of infinity, `low` None for 0.
 
     Zeros may be many there, so a vector with one such lane is computed by the slow function as a
     whole, all lanes together: it is to give the same bits as the fast one inside.
     """
 
-    low: int
+    low: int | None
     high: int
-    magnitude: bool
+    magnitude: bool = False
     together = True
 
-    def __call__(self, builder: Any, x: Any) -> Any:
+    def __call__(self, builder: Any, x: Any, *others: Any) -> Any:
         element = getattr(x.type, "element", x.type)
         width, mantissa, bias = (64, 52, 1023) if element == ir.DoubleType() else (32, 23, 127)
         count = getattr(x.type, "count", 0)
@@ -112,11 +120,24 @@ class Outside:
         pattern = builder.bitcast(x, kind)
         if self.magnitude:
             pattern = builder.and_(pattern, constant((1 << (width - 1)) - 1))
-        offset = builder.sub(pattern, constant(self.low + bias << mantissa))
-        return builder.icmp_unsigned(">=", offset, constant(self.high - self.low << mantissa))
+        low = -bias if self.low is None else self.low
+        offset = builder.sub(pattern, constant(low + bias << mantissa))
+        return builder.icmp_unsigned(">=", offset, constant(self.high - low << mantissa))
 
 
-Condition = Beyond | Outside
+@dataclass(frozen=True)
+class OutsideEither:
+    """`key` or the first argument of the slow function is outside its range."""
+
+    key: Outside
+    argument: Outside
+    together = True
+
+    def __call__(self, builder: Any, key: Any, argument: Any, *others: Any) -> Any:
+        return builder.or_(self.key(builder, key), self.argument(builder, argument))
+
+
+Condition = Beyond | Outside | OutsideEither
 
 
 def declared(module: Any, prototype: Any, name: str) -> Any:
@@ -137,7 +158,7 @@ def define_scalar(function: Any, condition: Condition, call_slow: Callable[..., 
     """`slow(*arguments) if condition(key) else fast`."""
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     fast, key, *arguments = function.args
-    with builder.if_then(condition(builder, key), likely=False):
+    with builder.if_then(condition(builder, key, *arguments), likely=False):
         builder.ret(call_slow(builder, arguments or [key]))
     builder.ret(fast)
 
@@ -145,15 +166,15 @@ def define_scalar(function: Any, condition: Condition, call_slow: Callable[..., 
 def define_vector(function: Any, condition: Condition, call_lane: Callable[..., Any]) -> None:
     """The same on all lanes: `fast` at once if the condition holds for none, else a loop."""
     builder = ir.IRBuilder(function.append_basic_block("entry"))
-    fast, key = function.args[:2]
+    fast, key, *arguments = function.args
     count = key.type.count
     lanes = [cgutils.alloca_once(builder, fast.type) for _ in function.args]
-    mask = builder.bitcast(condition(builder, key), ir.IntType(count))
+    mask = builder.bitcast(condition(builder, key, *arguments), ir.IntType(count))
     with builder.if_then(builder.icmp_unsigned("!=", mask, ir.IntType(count)(0)), likely=False):
         for slot, vector in zip(lanes, function.args, strict=True):
             builder.store(vector, slot)
         first = [builder.bitcast(slot, fast.type.element.as_pointer()) for slot in lanes]
-        with each_lane(builder, count) as lane:
+        with each_lane(builder, count, condition.together) as lane:
             places = [builder.gep(start, [lane]) for start in first]
             parts = [builder.load(place) for place in places]
             builder.store(call_lane(builder, parts), places[0])
@@ -162,8 +183,9 @@ def define_vector(function: Any, condition: Condition, call_lane: Callable[..., 
 
 
 @contextmanager
-def each_lane(builder: Any, count: int) -> Iterator[Any]:
-    """A loop over the lanes with the hint not to unroll it: it is vectorised if its body can be."""
+def each_lane(builder: Any, count: int, together: bool) -> Iterator[Any]:
+    """A loop over the lanes with the hint not to unroll it, so that it is vectorised, or, lane by
+    lane, not to vectorise it: the function that it calls has this one for a vector variant."""
     index = ir.IntType(64)
     before, body = builder.block, builder.append_basic_block("lane")
     builder.branch(body)
@@ -177,7 +199,9 @@ def each_lane(builder: Any, count: int) -> Iterator[Any]:
     end = builder.icmp_unsigned("<", following, index(count))
     jump = builder.cbranch(end, body, after)
     module = builder.module
-    hint = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
+    name = "llvm.loop.unroll.disable" if together else "llvm.loop.vectorize.enable"
+    value = [] if together else [ir.IntType(1)(0)]
+    hint = module.add_metadata([ir.MetaDataString(module, name), *value])
     loop = module.add_metadata([hint, ir.Constant(index, len(module.metadata))])
     loop.operands = (loop, hint)
     jump.set_metadata("llvm.loop", loop)
@@ -310,3 +334,16 @@ def ordinary_pair(
 ) -> Any:
     """`fast if 2**low <= |key| < 2**high else slow(x, y)`, likewise."""
     return outside(True, fast, key, low, high, slow, x, y)
+
+
+@instruction(ordinary_power_plain)
+def ordinary_power(
+    typing: Any, fast: Any, product: Any, high: Any, slow: Any, x: Any, y: Any
+) -> Any:
+    """`fast if |product| < 2**high and x is normal and positive else slow(x, y)`, likewise."""
+    if not (isinstance(x, types.Float) and fast == product == x == y):
+        return None
+    (bound,) = literals(high)
+    condition = OutsideEither(Outside(None, bound, magnitude=True), Outside(*NORMAL[x]))
+    code = hidden_choice(x, condition, slow, (x, y), 4)
+    return x(fast, product, high, slow, x, y), code

@@ -18,7 +18,7 @@ from codegen.vecmath.exact import fabs_float, rint_float
 from codegen.vecmath.exponential import HALF_F32, ONE_F32, TINY_F32
 from codegen.vecmath.floating import is_odd, negate_by_bit, two_to
 from codegen.vecmath.primitives import bits, cast_like, fma, horner, scalar
-from codegen.vecmath.rare import rare
+from codegen.vecmath.rare import ordinary, rare
 
 TWO_OVER_PI = 0.6366197723675814
 # pi/2 as a sum of floats: three of float64, three of float32.
@@ -54,6 +54,14 @@ COS_F32 = (
     2.4438351642161064e-05,
     -0.0013887366674644145,
     0.041666646850137254,
+)
+TAN_F32 = (
+    0.009467334404851594,
+    0.0029717820720316234,
+    0.024529739771323132,
+    0.05338089170334548,
+    0.13339203875662595,
+    0.33333139383527294,
 )
 
 
@@ -211,7 +219,7 @@ def tan_large_f64(x: Any) -> Any:
 
 
 @scalar
-def tan_f64(x: Any) -> Any:
+def tan_anywhere_f64(x: Any) -> Any:
     n = rint_float(x * TWO_OVER_PI)
     whole = fma(n, -PI_1, x)
     r = fma(n, -PI_2, whole)
@@ -221,24 +229,37 @@ def tan_f64(x: Any) -> Any:
 
 
 @scalar
+def tan_f64(x: Any) -> Any:
+    n = rint_float(x * TWO_OVER_PI)
+    whole = fma(n, -PI_1, x)
+    r = fma(n, -PI_2, whole)
+    rest = fma(n, -PI_3, fma(n, -PI_2, whole - r))
+    return ordinary(tan_reduced_f64(r, rest, n), x, -900, 42, tan_anywhere_f64)
+
+
+@scalar
 def tan_large_f32(x: Any) -> Any:
     return np.float32(tan_f64(np.float64(x)))
 
 
 @scalar
-def tan_f32(x: Any) -> Any:
+def tan_middle_f32(x: Any) -> Any:
+    """t = tan(r + rest) or, for odd n, -1 / t."""
     n = rint_float(x * TWO_OVER_PI_F32)
     whole = fma(n, -PI_1_F32, x)
     r = fma(n, -PI_2_F32, whole)
     rest = fma(n, -PI_3_F32, fma(n, -PI_2_F32, whole - r))
     z = r * r
-    sine_tail = fma(r * z, horner(z, SIN_F32), rest)
-    sine = r + sine_tail
-    sine_low = (r - sine) + sine_tail
-    cosine_tail = z * fma(z, horner(z, COS_F32), -HALF_F32)
-    cosine = ONE_F32 + cosine_tail
-    cosine_low = (ONE_F32 - cosine) + cosine_tail
-    if is_odd(n):
-        sine, sine_low, cosine, cosine_low = -cosine, -cosine_low, sine, sine_low
-    value = precise_quotient_float(sine, sine_low, cosine, cosine_low)
+    t = r + fma(r * z, horner(z, TAN_F32), fma(rest, z, rest))
+    return -ONE_F32 / t if is_odd(n) else t
+
+
+@scalar
+def tan_anywhere_f32(x: Any) -> Any:
+    value = tan_middle_f32(x)
     return rare(x if fabs_float(x) < TINY_F32 else value, x, 32768, tan_large_f32)
+
+
+@scalar
+def tan_f32(x: Any) -> Any:
+    return ordinary(tan_middle_f32(x), x, -60, 15, tan_anywhere_f32)
