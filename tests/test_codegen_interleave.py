@@ -38,7 +38,7 @@ def twice(x: np.ndarray) -> np.ndarray:
 def test_two_vectors_at_a_time() -> None:
     text = code_of(wave, np.ones(100))
     lanes = [int(found) for found in re.findall(r"call \S* ?<(\d+) x double> @rare_sin", text)]
-    assert lanes.count(max(lanes)) == 2
+    assert lanes.count(max(lanes)) >= 2  # one more where the rest is vectorised
 
 
 def test_plain_loops_are_left_to_the_compiler() -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from codegen.vecmath import (
+    conditions,
     errorfunction,
     exact,
     exponential,
@@ -26,6 +27,7 @@ from codegen.vecmath import (
     inverse,
     inversehyperbolic,
     logarithm,
+    logsum,
     power,
     primitives,
     probability,
@@ -37,11 +39,13 @@ from codegen.vecmath import (
 MODULES: tuple[ModuleType, ...] = (
     primitives,
     floating,
+    conditions,
     rare,
     exact,
     integers,
     exponential,
     logarithm,
+    logsum,
     trigonometric,
     inverse,
     inversehyperbolic,
@@ -80,6 +84,7 @@ LONG = frozenset(
         "inverse",
         "inversehyperbolic",
         "logarithm",
+        "logsum",
         "power",
         "probability",
         "special",

@@ -47,7 +47,11 @@ def two_to_integer(builder: Any, count: Any, target: Any) -> Any:
     return builder.bitcast(builder.shl(biased, ir.Constant(count.type, mantissa)), target)
 
 
-@instruction(lambda n: np.ldexp(type(n)(1), int(n)) if np.isfinite(n) else n)
+def two_to_plain(n: Any) -> Any:
+    return np.ldexp(type(n)(1), int(min(max(n, -5000), 5000))) if np.isfinite(n) else n
+
+
+@instruction(two_to_plain)
 def two_to(typing: Any, n: types.Type) -> Any:
     """`2**n` for an integer-valued float n with a normal result (anything if n is NaN)."""
 

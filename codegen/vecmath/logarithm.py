@@ -1,4 +1,4 @@
-"""log and its relatives: log1p, log2, log10, softplus, logaddexp, arctanh, arcsinh, arccosh.
+"""log, log2, log10, log1p.
 
 x = 2**e m with m in [sqrt(1/2), sqrt(2)); log(1 + f) of f = m - 1 goes through s = f / (2 + f):
 log(1 + f) = 2 atanh(s) = f - s (f - s**2 P(s**2)) in float64, a plain polynomial in float32.
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from codegen.vecmath.exact import copysign_float, fabs_float
+from codegen.vecmath.exact import copysign_float
 from codegen.vecmath.exponential import (
     HALF_F32,
     LN2_HIGH,
@@ -21,10 +21,6 @@ from codegen.vecmath.exponential import (
     LN2_LOW_F32,
     ONE_F32,
     ZERO_F32,
-    exp2_f32,
-    exp2_f64,
-    exp_f32,
-    exp_f64,
 )
 from codegen.vecmath.floating import exponent, significand, unscaled
 from codegen.vecmath.primitives import fma, horner, scalar
@@ -43,7 +39,6 @@ LOG10_E_HIGH_F32, LOG10_E_LOW_F32 = np.float32(0.4342945), np.float32(-1.010305e
 LOG10_2_F32, LOG10_2_LOW_F32 = np.float32(0.30103), np.float32(-1.4320989e-08)
 SMALLEST_NORMAL_F32, LIFT_F32 = np.float32(2.0**-126), np.float32(2.0**24)
 LIFT_POWER_F32, HUGE_F32 = np.float32(24.0), np.float32(1e30)
-ROOT_F32 = np.float32(0.41421357)
 
 # derive.py: (2 atanh(s) - 2 s) / s**3 in s**2, twice; (log(1 + f) - f + f**2 / 2) / f**3;
 # log2(1 + f) / f, log10(1 + f) / f
@@ -98,12 +93,6 @@ LOG_F32 = (
     -0.250008110500628,
     0.33333316826014925,
 )
-
-
-@scalar
-def log_near_one_f32(f: Any) -> Any:
-    """log(1 + f) for 1 + f in [sqrt(1/2), sqrt(2)]."""
-    return fma(f * f, fma(f, horner(f, LOG_F32), -HALF_F32), f)
 
 
 @scalar
@@ -299,57 +288,3 @@ def log1p_anywhere_f32(x: Any) -> Any:
 def log1p_f32(x: Any) -> Any:
     value = copysign_float(log_of_sum_f32(x, ZERO_F32), x)
     return ordinary_at(value, ONE_F32 + x, -30, 90, log1p_anywhere_f32, x)
-
-
-@scalar
-def log1p_unit_f64(e: Any) -> Any:
-    """log(1 + e) for 0 <= e <= 1: directly up to 1/2, above that log 2 + log((1 + e) / 2)."""
-    above = e > 0.5
-    f = fma(0.5, e, -0.5) if above else e
-    s = f / (2.0 + f)
-    z = s * s
-    return (f + s * (z * horner(z, ATANH) - f)) + (LN2 if above else 0.0)
-
-
-@scalar
-def log1p_unit_f32(e: Any) -> Any:
-    above = e > ROOT_F32
-    f = fma(HALF_F32, e, -HALF_F32) if above else e
-    return log_near_one_f32(f) + (LN2_F32 if above else ZERO_F32)
-
-
-@scalar
-def softplus_f64(x: Any) -> Any:
-    """log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|))."""
-    return (x if x > 0.0 else 0.0) + log1p_unit_f64(exp_f64(-fabs_float(x)))
-
-
-@scalar
-def softplus_f32(x: Any) -> Any:
-    return (x if x > 0 else ZERO_F32) + log1p_unit_f32(exp_f32(-fabs_float(x)))
-
-
-@scalar
-def logaddexp_f64(a: Any, b: Any) -> Any:
-    """log(exp(a) + exp(b)) = max(a, b) + log(1 + exp(-|a - b|)); equal infinities stay."""
-    gap = 0.0 if a == b else fabs_float(a - b)
-    return (a if a > b else b) + log1p_unit_f64(exp_f64(-gap))
-
-
-@scalar
-def logaddexp_f32(a: Any, b: Any) -> Any:
-    gap = ZERO_F32 if a == b else fabs_float(a - b)
-    return (a if a > b else b) + log1p_unit_f32(exp_f32(-gap))
-
-
-@scalar
-def logaddexp2_f64(a: Any, b: Any) -> Any:
-    """log2(2**a + 2**b)."""
-    gap = 0.0 if a == b else fabs_float(a - b)
-    return (a if a > b else b) + log1p_unit_f64(exp2_f64(-gap)) * LOG2_E_HIGH
-
-
-@scalar
-def logaddexp2_f32(a: Any, b: Any) -> Any:
-    gap = ZERO_F32 if a == b else fabs_float(a - b)
-    return (a if a > b else b) + log1p_unit_f32(exp2_f32(-gap)) * LOG2_E_HIGH_F32

@@ -119,23 +119,16 @@ def exp_pair_f64(product: Any, low: Any) -> Any:
 
 
 @scalar
-def positive_power_f64(x: Any, y: Any) -> Any:
-    """x**y for 0 < x < infinity."""
-    log_high, log_low = log_pair_f64(x)
-    limited = clamp_float(y, -1e30, 1e30)
-    product = limited * log_high
-    low = fma(limited, log_high, -product) + limited * log_low
-    return exp_pair_f64(product, low)
-
-
-@scalar
 def power_anywhere_f64(x: Any, y: Any) -> Any:
     """With all special cases of C's pow."""
     magnitude = fabs_float(x)
     whole = trunc_float(y) == y
     odd = whole & (trunc_float(0.5 * y) != 0.5 * y)
     ordinary = (magnitude > 0.0) & (magnitude < np.inf)
-    result = positive_power_f64(magnitude if ordinary else 1.0, y)
+    log_high, log_low = log_pair_f64(magnitude if ordinary else 1.0)
+    limited = clamp_float(y, -1e30, 1e30)
+    product = limited * log_high
+    result = exp_pair_f64(product, fma(limited, log_high, -product) + limited * log_low)
     vanishes = (magnitude == 0.0) == (y > 0.0)
     result = result if ordinary else (0.0 if vanishes else np.inf)
     result = result if (whole | (x >= 0.0)) | (not ordinary) else np.nan

@@ -18,22 +18,38 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from llvmlite import binding as llvm
 from llvmlite import ir
-from llvmlite.binding import get_default_triple
 from numba import types
 from numba.core import cgutils
 from numba.core.errors import RequireLiteralValue
 
+from codegen.vecmath.conditions import Beyond, Condition, Outside, OutsideEither
 from codegen.vecmath.primitives import instruction
 
-# From which power of two to which normal numbers are; vectors of 128, 256 and 512 bits.
+# From which power of two to which normal numbers are.
 NORMAL = {types.float64: (-1022, 1024), types.float32: (-126, 128)}
-LANES = {ir.DoubleType(): (2, 4, 8), ir.FloatType(): (4, 8, 16)}
-X86 = get_default_triple().startswith("x86_64")
+
+
+def vector_bits() -> tuple[int, ...]:
+    """The lengths of the vectors that LLVM chooses for loops on this processor."""
+    features = llvm.get_host_cpu_features()
+    if features.get("avx512f"):
+        return (512,) if llvm.get_host_cpu_name().startswith("znver") else (256, 512)
+    return (256,) if features.get("avx") else (128,)
+
+
+def lane_counts(bits: int) -> tuple[int, ...]:
+    """Lanes of vectors of numbers of so many bits; float32 stands beside float64 too."""
+    lengths = {length // width for length in vector_bits() for width in (bits, 64)}
+    return tuple(sorted(lengths))
+
+
+LANES = {ir.DoubleType(): lane_counts(64), ir.FloatType(): lane_counts(32)}
+X86 = llvm.get_default_triple().startswith("x86_64")
 CONVENTION = "intel_ocl_bicc" if X86 else ""
 """With it half of the vector registers outlive the call (in C's convention none does, and a loop
 over sin and cos spends 40 % of its time on saving them)."""
@@ -72,76 +88,6 @@ def ordinary_power_plain(
 ) -> Any:
     normal = np.finfo(type(x)).tiny <= x < np.inf
     return fast if normal and abs(product) < np.ldexp(1.0, int(high)) else slow(x, y)
-
-
-@dataclass(frozen=True)
-class Beyond:
-    """`|x| >= limit`, false for NaN; few elements are expected there, so lanes go one by one."""
-
-    limit: float
-    together = False
-
-    def __call__(self, builder: Any, x: Any, *others: Any) -> Any:
-        kind = x.type
-        suffix = f"v{kind.count}" if isinstance(kind, ir.VectorType) else ""
-        element = kind.element if suffix else kind
-        bits = 64 if element == ir.DoubleType() else 32
-        prototype = ir.FunctionType(kind, [kind])
-        name = f"llvm.fabs.{suffix}f{bits}"
-        magnitude = builder.call(declared(builder.module, prototype, name), [x])
-        bound = ir.Constant(kind, [self.limit] * kind.count if suffix else self.limit)
-        return builder.fcmp_ordered(">=", magnitude, bound)
-
-
-@dataclass(frozen=True)
-class Outside:
-    """`not 2**low <= x < 2**high` (of |x| if `magnitude`), true for NaN: an addition and a
-    comparison of the bits. `high` may be the exponent of infinity, `low` None for 0.
-
-    Zeros may be many there, so a vector with one such lane is computed by the slow function as a
-    whole, all lanes together: it is to give the same bits as the fast one inside.
-    """
-
-    low: int | None
-    high: int
-    magnitude: bool = False
-    together = True
-
-    def __call__(self, builder: Any, x: Any, *others: Any) -> Any:
-        element = getattr(x.type, "element", x.type)
-        width, mantissa, bias = (64, 52, 1023) if element == ir.DoubleType() else (32, 23, 127)
-        count = getattr(x.type, "count", 0)
-        kind: Any = ir.IntType(width)
-        kind = ir.VectorType(kind, count) if count else kind
-
-        def constant(value: int) -> Any:
-            return ir.Constant(kind, [value] * count if count else value)
-
-        pattern = builder.bitcast(x, kind)
-        if self.magnitude:
-            pattern = builder.and_(pattern, constant((1 << (width - 1)) - 1))
-        low = -bias if self.low is None else self.low
-        offset = builder.sub(pattern, constant(low + bias << mantissa))
-        return builder.icmp_unsigned(">=", offset, constant(self.high - low << mantissa))
-
-
-@dataclass(frozen=True)
-class OutsideEither:
-    """`key` or the first argument of the slow function is outside its range."""
-
-    key: Outside
-    argument: Outside
-    together = True
-
-    def __call__(self, builder: Any, key: Any, argument: Any, *others: Any) -> Any:
-        return builder.or_(self.key(builder, key), self.argument(builder, argument))
-
-
-Condition = Beyond | Outside | OutsideEither
-
-
-def declared(module: Any, prototype: Any, name: str) -> Any:
-    return module.globals.get(name) or ir.Function(module, prototype, name)
 
 
 def outlined(module: Any, prototype: Any, name: str, attributes: tuple[str, ...]) -> Any:
@@ -302,7 +248,8 @@ def outside(
         floats == {key} and isinstance(key, types.Float) and isinstance(slow, types.Dispatcher)
     ):
         return None
-    condition = Outside(*literals(low, high), magnitude)
+    bounds = literals(low, high)
+    condition = Outside(bounds[0], bounds[1], magnitude)
     code = hidden_choice(key, condition, slow, given or (key,), 5)
     return key(fast, key, low, high, slow, *given), code
 

@@ -219,22 +219,23 @@ def tan_large_f64(x: Any) -> Any:
 
 
 @scalar
-def tan_anywhere_f64(x: Any) -> Any:
+def tan_middle_f64(x: Any) -> Any:
     n = rint_float(x * TWO_OVER_PI)
     whole = fma(n, -PI_1, x)
     r = fma(n, -PI_2, whole)
     rest = fma(n, -PI_3, fma(n, -PI_2, whole - r))
-    value = tan_reduced_f64(r, rest, n)
-    return rare(x if fabs_float(x) < 1e-300 else value, x, 4398046511104, tan_large_f64)
+    return tan_reduced_f64(r, rest, n)
+
+
+@scalar
+def tan_anywhere_f64(x: Any) -> Any:
+    value = x if fabs_float(x) < 1e-300 else tan_middle_f64(x)
+    return rare(value, x, 4398046511104, tan_large_f64)
 
 
 @scalar
 def tan_f64(x: Any) -> Any:
-    n = rint_float(x * TWO_OVER_PI)
-    whole = fma(n, -PI_1, x)
-    r = fma(n, -PI_2, whole)
-    rest = fma(n, -PI_3, fma(n, -PI_2, whole - r))
-    return ordinary(tan_reduced_f64(r, rest, n), x, -900, 42, tan_anywhere_f64)
+    return ordinary(tan_middle_f64(x), x, -900, 42, tan_anywhere_f64)
 
 
 @scalar
