@@ -17,13 +17,14 @@ import ctypes
 import os
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy
 from llvmlite import binding as llvm
 
+from codegen.gemm import Blas
 from codegen.pool import MOST, RUN, Pool, address
 
 SYMBOL = "codegen_threads_"
@@ -53,6 +54,7 @@ class State:
         self.count = default()
         self.chosen = False
         self.pool: Pool | None = None
+        self.blas: Blas | None = None
         self.lock = threading.Lock()
         self.cell = ctypes.c_void_p()
         self.first = RUN(self.start)
@@ -72,14 +74,20 @@ class State:
         """Start the pool, then do what it does."""
         with self.lock:
             if self.pool is None:
-                self.pool = Pool(scipy_blas())
+                self.pool = Pool(self.limit())
             self.follow()
         run = self.cell.value
         (RUN(run) if run else alone)(task, data, count, library)
 
+    def limit(self) -> tuple[int, int]:
+        """Addresses of what puts BLAS on one thread and lets it go, or zeros."""
+        return self.blas.limit if self.blas is not None else (0, 0)
+
     def forget(self) -> None:
         """In a forked child: the parent's threads are not here, nor is who held the lock."""
         self.pool, self.lock = None, threading.Lock()
+        if self.blas is not None:
+            self.blas.forget()
         VERSIONS.lock = threading.RLock()
         self.follow()
 
@@ -176,23 +184,31 @@ def use(count: int) -> None:
     with STATE.lock:
         STATE.count, STATE.chosen = count, True
         STATE.follow()
-    limit_blas()
-
-
-def blas_loaded() -> None:
-    """To be called once SciPy's BLAS is there: it uses as many threads as was asked for, and the
-    pool learns how to make it use one."""
-    if STATE.chosen:
         limit_blas()
+
+
+def products(real: Mapping[str, int]) -> Blas:
+    """SciPy's BLAS in blocks on these threads, given its `sgemm` and `dgemm`: once it is loaded. It
+    uses as many threads as was asked for."""
     with STATE.lock:
-        if STATE.pool is not None:
-            STATE.pool.use_blas(scipy_blas())
+        if STATE.blas is None:
+            STATE.blas = Blas(ctypes.addressof(STATE.cell), real, scipy_blas())
+            if STATE.pool is not None:
+                STATE.pool.limit_blas(STATE.limit())
+            if STATE.chosen:
+                limit_blas()
+        return STATE.blas
 
 
 def limit_blas() -> None:
+    """NumPy's and SciPy's BLAS use as many threads as our loops."""
+    own, _ = scipy_blas()
     for library in blas_libraries():
-        if (set_count := function(library, "set_num_threads")) is not None:
-            set_count(ctypes.c_int(STATE.count))
+        get, put = (function(library, f"{verb}_num_threads") for verb in ("get", "set"))
+        if STATE.blas is not None and own and address(get) == own:
+            STATE.blas.use(STATE.count)
+        elif put is not None:
+            put(ctypes.c_int(STATE.count))
 
 
 def blas_libraries() -> Iterator[ctypes.CDLL]:

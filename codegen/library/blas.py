@@ -17,7 +17,7 @@ from types import ModuleType
 import scipy
 from llvmlite import binding as llvm
 
-from codegen import threads
+from codegen import gemm, threads
 
 SYMBOL = "codegen_blas_"
 
@@ -31,7 +31,6 @@ def extension(name: str) -> ModuleType:
         raise ImportError(f"no {name} in {folder}")
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
-    threads.blas_loaded()
     return module
 
 
@@ -53,5 +52,6 @@ def register(name: str) -> str:
     """Make a function known to LLVM; its symbol."""
     symbol = SYMBOL + name
     if not llvm.address_of_symbol(symbol):
-        llvm.add_symbol(symbol, address(name))
+        blocked = threads.products({name: address(name) for name in gemm.NAMES}).functions
+        llvm.add_symbol(symbol, blocked.get(name) or address(name))
     return symbol
