@@ -25,7 +25,8 @@ import numpy
 from llvmlite import binding as llvm
 
 from codegen.gemm import Blas
-from codegen.pool import MOST, RUN, Pool, address
+from codegen.pool import RUN, Pool, address
+from codegen.poolcode import MOST
 
 SYMBOL = "codegen_threads_"
 VARIABLES = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS")

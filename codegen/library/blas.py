@@ -1,6 +1,8 @@
 """SciPy's BLAS and LAPACK as symbols that compiled code can call.
 
-In: a name such as `dgemm`. Out: the symbol `codegen_blas_dgemm`, known to LLVM in this process.
+In: a name such as `dgemm`. Out: the symbol `codegen_blas_dgemm`, known to LLVM in this process:
+the function itself or, for matrix products, the one of `codegen.gemm` that makes blocks of large
+ones.
 `scipy.linalg.cython_blas` is loaded alone: importing its package would take 0.13 s more.
 `scipy.linalg.cython_lapack` is loaded at the first routine of LAPACK.
 """
@@ -17,7 +19,8 @@ from types import ModuleType
 import scipy
 from llvmlite import binding as llvm
 
-from codegen import gemm, threads
+from codegen import threads
+from codegen.gemmcode import NAMES
 
 SYMBOL = "codegen_blas_"
 
@@ -52,6 +55,6 @@ def register(name: str) -> str:
     """Make a function known to LLVM; its symbol."""
     symbol = SYMBOL + name
     if not llvm.address_of_symbol(symbol):
-        blocked = threads.products({name: address(name) for name in gemm.NAMES}).functions
+        blocked = threads.products({real: address(real) for real in NAMES}).functions
         llvm.add_symbol(symbol, blocked.get(name) or address(name))
     return symbol

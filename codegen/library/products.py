@@ -2,7 +2,8 @@
 
 In: matrices and vectors of one dtype in any memory layout (a transposed or sliced operand is not
 copied). Out: `out`, C-contiguous, filled. Float products go to SciPy's BLAS (which is faster than a
-loop nest from 2 x 2 on), those of integers and booleans to a loop nest.
+loop nest from 2 x 2 on), large ones in blocks on several threads (`codegen.gemm`); those of
+integers and booleans to a loop nest.
 
 These are intrinsics: they build their LLVM code at the call, in 10 ms where compiling `np.dot`
 takes 170 ms for each combination of layouts.
@@ -10,7 +11,7 @@ takes 170 ms for each combination of layouts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from numba.core import cgutils, config
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
+from codegen.gemmcode import MANY
 from codegen.library import blas
 
 INT, WORD = ir.IntType(32), ir.IntType(64)
@@ -43,14 +45,24 @@ class Matrix:
 class Product:
     """The LLVM code of one product of 2-D operands (vectors are matrices of one row or column)."""
 
-    def __init__(self, builder: Any, dtype: types.Type, a: Matrix, b: Matrix, out: Matrix) -> None:
+    def __init__(
+        self,
+        builder: Any,
+        dtype: types.Type,
+        operands: list[Matrix],
+        items: Any = None,
+        steps: tuple[Any, ...] = (),
+    ) -> None:
+        """Of one product, or of so many `items`; from one to the next each operand is moved by its
+        one of `steps`, in elements."""
         self.builder, self.dtype = builder, dtype
-        self.a, self.b, self.out = a, b, out
+        self.a, self.b, self.out = operands
+        self.items, self.steps = items, steps
 
     def build(self) -> None:
         """BLAS where that is possible, else loops; an empty sum is for the loops too."""
         if not isinstance(self.dtype, types.Float):
-            self.loops()
+            self.plainly()
             return
         builder = self.builder
         work = builder.mul(builder.mul(self.a.rows, self.a.columns), self.b.columns)
@@ -59,13 +71,26 @@ class Product:
             plain = builder.or_(plain, builder.not_(self.fits(matrix)))
         with builder.if_else(plain, likely=False) as (plainly, by_blas):
             with plainly:
-                self.loops()
+                self.plainly()
             with by_blas:
                 self.gemm()
 
-    def loops(self) -> None:
+    def plainly(self) -> None:
+        """Loops, for every item."""
+        operands = (self.a, self.b, self.out)
+        if self.items is None:
+            self.loops(*operands)
+            return
+        with cgutils.for_range(self.builder, self.items) as k:
+            moved = (
+                replace(m, data=self.builder.gep(m.data, [self.builder.mul(k.index, step)]))
+                for m, step in zip(operands, self.steps, strict=True)
+            )
+            self.loops(*moved)
+
+    def loops(self, a: Matrix, b: Matrix, out: Matrix) -> None:
         """`out[i, j] = sum(a[i, k] * b[k, j])`, one element after the other."""
-        builder, a, b, out = self.builder, self.a, self.b, self.out
+        builder = self.builder
         with (
             cgutils.for_range(builder, a.rows) as i,
             cgutils.for_range(builder, b.columns) as j,
@@ -124,6 +149,10 @@ class Product:
             self.out.data,
             self.kept(leads[2]),
         ]
+        if self.items is not None:
+            step_a, step_b, step_out = self.steps
+            arguments += [self.items, step_b, step_a, step_out]
+            name += MANY
         signature = ir.FunctionType(ir.VoidType(), [argument.type for argument in arguments])
         function = cgutils.get_or_insert_function(builder.module, signature, blas.register(name))
         builder.call(function, arguments)
@@ -196,7 +225,7 @@ def typed_dot(typing_context: Any, a: Any, b: Any, out: Any) -> Any:
             matrix(context, builder, types_[1], values[1], row=False),
             matrix(context, builder, types_[2], values[2], row=types_[0].ndim == 1),
         ]
-        Product(builder, dtype, *operands).build()
+        Product(builder, dtype, operands).build()
         return context.get_dummy_value()
 
     return types.void(a, b, out), generate
@@ -210,30 +239,26 @@ def typed_batched_dot(typing_context: Any, a: Any, b: Any, out: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         parts = list(zip(signature.args, values, strict=True))
         stacks = [Stack(context, builder, array_type, value) for array_type, value in parts]
-        with cgutils.for_range(builder, stacks[2].extent) as k:
-            Product(builder, dtype, *(stack.at(k.index) for stack in stacks)).build()
+        first = [stack.first for stack in stacks]
+        steps = tuple(stack.step for stack in stacks)
+        Product(builder, dtype, first, stacks[2].extent, steps).build()
         return context.get_dummy_value()
 
     return types.void(a, b, out), generate
 
 
 class Stack:
-    """An array of rank 3 as a sequence of matrices, or a matrix as the same one over and over."""
+    """An array of rank 3 as its first matrix, how many there are, and the step from one to the next
+    in elements; a matrix as the same one over and over, which has no step."""
 
     def __init__(self, context: Any, builder: Any, array_type: Any, value: Any) -> None:
         array = context.make_array(array_type)(context, builder, value)
         size = word(context.get_abi_sizeof(context.get_data_type(array_type.dtype)))
-        self.builder, self.data = builder, array.data
         *stack, rows, columns = cgutils.unpack_tuple(builder, array.shape)
         strides = cgutils.unpack_tuple(builder, array.strides)
         *step, down, across = (builder.sdiv(stride, size) for stride in strides)
         self.extent, self.step = (part[0] if part else word(0) for part in (stack, step))
-        self.extents, self.strides = (rows, columns), (down, across)
-
-    def at(self, k: Any) -> Matrix:
-        start = self.builder.gep(self.data, [self.builder.mul(k, self.step)])
-        (rows, columns), (down, across) = self.extents, self.strides
-        return Matrix(rows, columns, down, across, start)
+        self.first = Matrix(rows, columns, down, across, array.data)
 
 
 INTERPRETED = vars(config)["DISABLE_JIT"]
