@@ -284,6 +284,8 @@ class Function:
     into: bool = False
     kernel: bool = False
     """Whether it is the body of a parallel loop, called by other functions of the module only."""
+    apart: tuple[str, ...] = ()
+    """The parameters of a kernel whose memory none of its other parameters shows."""
 
 
 @dataclass(frozen=True)

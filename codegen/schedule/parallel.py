@@ -253,12 +253,57 @@ def kernel_of(one: Candidate, block: Var, copies: dict[str, str], context: Conte
         replace(loop, start=start, stop=stop, body=inside, whole=loop.stop),
         Return(tuple(sums)),
     )
-    needed = exposure(body)[0] - context.constants - {block.name, start.name, stop.name}
     context.types.update({new: copy_type(old, context) for old, new in copies.items()})
-    given = (Parameter(n, *context.types[n]) for n in context.types if n in needed)
-    own = (Parameter(var.name, INT, 0) for var in (block, start, stop))
+    own = tuple(Parameter(var.name, INT, 0) for var in (block, start, stop))
+    given = parameters(body, own, context)
+    body = (*common_views([p.name for p in given if p.rank], context), *body)
+    given = parameters(body, own, context)
     doc = f"Some iterations of a loop of {function.name}; any thread may run them."
-    return Function(name, (*own, *given), body, doc, kernel=True)
+    apart = alone([p.name for p in given if p.rank], context)
+    return Function(name, (*own, *given), body, doc, kernel=True, apart=apart)
+
+
+def parameters(body: Body, own: Iterable[Parameter], context: Context) -> tuple[Parameter, ...]:
+    """What a kernel is given beside its `own` parameters."""
+    needed = exposure(body)[0] - context.constants - {parameter.name for parameter in own}
+    return tuple(Parameter(n, *context.types[n]) for n in context.types if n in needed)
+
+
+def common_views(arrays: Sequence[str], context: Context) -> Body:
+    """Names for the same memory, made again inside of the kernel: LLVM has to see that they are,
+    or it compares addresses before loops and finds them too close."""
+    chains = {array: chain(array, context) for array in arrays}
+    ends = Counter(found[0].base if found else array for array, found in chains.items())
+    shared = (v for found in chains.values() if found and ends[found[0].base] > 1 for v in found)
+    return tuple(dict.fromkeys(shared))
+
+
+def chain(array: str, context: Context) -> list[View]:
+    """The views by which an array is made from another one, as far as that is the same whenever it
+    is done: `y = x`, `y_flat = y.reshape(n * m)`; the first one first."""
+    found: list[View] = []
+    sizes = {name for name, _, _ in context.function.sizes}
+    while True:
+        match context.around.definitions.get(array, []):
+            case [View(base=base, shape=shape, axes=None, at=()) as view]:
+                if not all(variables(extent) <= sizes for extent in shape or ()):
+                    return found
+                found.insert(0, view)
+                array = base
+            case _:
+                return found
+
+
+def alone(arrays: Sequence[str], context: Context) -> tuple[str, ...]:
+    """Those that the function allocated for itself, and that are the only one of their memory."""
+    roots = {array: context.scope.roots.get(array, array) for array in arrays}
+    times = Counter(roots.values())
+    own = {
+        name
+        for name, definitions in context.around.definitions.items()
+        if len(definitions) == 1 and isinstance(definitions[0], Alloc) and definitions[0].temporary
+    }
+    return tuple(a for a, root in roots.items() if times[root] == 1 and root in own)
 
 
 def copy_type(array: str, context: Context) -> tuple[np.dtype, int]:
