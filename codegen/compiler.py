@@ -18,6 +18,7 @@ Differences from `numba.njit`:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
@@ -42,6 +43,7 @@ from numba.core.untyped_passes import (
 )
 
 from codegen import memory, parts, target, threads
+from codegen.apart import KernelLowering
 from codegen.interleave import Lowering
 from codegen.library import blas, versions
 from codegen.library.distributions import DRAWS, SYMBOL
@@ -248,15 +250,21 @@ class OwnKernelLibrary(parts.OwnPartLibrary):
     library_class = KernelLibrary
 
 
+OWN_PASSES: dict[Any, Any] = {OwnLibrary: OwnKernelLibrary, Lowering: KernelLowering}
+"""What a kernel has in the place of passes for other functions."""
+
+
 class KernelCompiler(target.Compiler):
     """The pipeline for the bodies of parallel loops."""
 
-    passes = tuple(OwnKernelLibrary if step is OwnLibrary else step for step in PASSES)
+    passes = tuple(OWN_PASSES.get(step, step) for step in PASSES)
 
 
-def kernel(function: Any, boundscheck: bool) -> Any:
-    """A dispatcher for a function that only other functions of its module call."""
+def kernel(function: Any, boundscheck: bool, apart: Sequence[str]) -> Any:
+    """A dispatcher for a function that only other functions of its module call; the memory of the
+    parameters `apart` is that of no other parameter."""
     if boundscheck:
         return dispatcher(function, boundscheck)
+    function.apart = tuple(apart)
     options: dict[str, Any] = {"error_model": "numpy", "nogil": True, "nopython": True}
     return parts.Part(function, targetoptions=options, pipeline_class=KernelCompiler)

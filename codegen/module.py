@@ -247,8 +247,10 @@ def _dispatchers(module: Module, space: ModuleType, options: Options) -> dict[st
     functions: dict[str, Any] = {}
     for function in module.functions:
         plain = getattr(space, function.name).py_func
-        make = compiler.kernel if function.kernel else compiler.dispatcher
-        made = make(plain, options.boundscheck)
+        if function.kernel:
+            made = compiler.kernel(plain, options.boundscheck, function.apart)
+        else:
+            made = compiler.dispatcher(plain, options.boundscheck)
         setattr(space, function.name, made)
         if not function.kernel:
             functions[function.name] = made

@@ -23,15 +23,13 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
 
 from codegen import memory
+from codegen.apart import own
 
 TOO_BIG = (
     "array is too big; `arr.size * arr.dtype.itemsize` is larger than the maximum possible size."
 )
 
 TOO_LITTLE = "Allocation failed (probably too large)."
-
-OWN = "codegen_own_memory"
-"""The function by which LLVM is told that memory is new."""
 
 
 def extents(context: Any, builder: Any, shape: Any, value: Any) -> list[Any]:
@@ -78,24 +76,6 @@ def byte_count(context: Any, builder: Any, sizes: Sequence[Any], itemsize: Any) 
     with builder.if_then(overflow, likely=False):
         context.call_conv.return_user_exc(builder, ValueError, (TOO_BIG,))
     return total
-
-
-def own(builder: Any, memory: Any) -> Any:
-    """The address of fresh memory as a value that LLVM takes for one that nothing else points to.
-
-    Without that every loop over several arrays first compares where they lie, and one over many of
-    them is not vectorised at all. What LLVM goes by is the attribute `noalias` of a called
-    function's result; the empty assembly keeps it from seeing that the function does nothing.
-    """
-    kind = llvm.FunctionType(memory.type, [memory.type])
-    function = cgutils.get_or_insert_function(builder.module, kind, OWN)
-    if function.is_declaration:
-        function.linkage = "linkonce_odr"
-        function.attributes.add("noinline")
-        function.return_value.add_attribute("noalias")
-        inside = llvm.IRBuilder(function.append_basic_block())
-        inside.ret(inside.asm(kind, "", "=r,0", [function.args[0]], side_effect=False))
-    return builder.call(function, [memory])
 
 
 def block(context: Any, builder: Any, size: Any, alignment: int) -> Any:

@@ -16,6 +16,8 @@ depends on the extents alone, so the result is the same for every number of thre
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 
@@ -259,7 +261,7 @@ def kernel_of(one: Candidate, block: Var, copies: dict[str, str], context: Conte
     body = (*common_views([p.name for p in given if p.rank], context), *body)
     given = parameters(body, own, context)
     doc = f"Some iterations of a loop of {function.name}; any thread may run them."
-    apart = alone([p.name for p in given if p.rank], context)
+    apart = (*alone([p.name for p in given if p.rank], context), *copies.values())
     return Function(name, (*own, *given), body, doc, kernel=True, apart=apart)
 
 
