@@ -18,7 +18,6 @@ Differences from `numba.njit`:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
@@ -43,7 +42,7 @@ from numba.core.untyped_passes import (
 )
 
 from codegen import memory, parts, target, threads
-from codegen.apart import KernelLowering
+from codegen.apart import Facts, KernelLowering
 from codegen.interleave import Lowering
 from codegen.library import blas, versions
 from codegen.library.distributions import DRAWS, SYMBOL
@@ -260,11 +259,10 @@ class KernelCompiler(target.Compiler):
     passes = tuple(OWN_PASSES.get(step, step) for step in PASSES)
 
 
-def kernel(function: Any, boundscheck: bool, apart: Sequence[str]) -> Any:
-    """A dispatcher for a function that only other functions of its module call; the memory of the
-    parameters `apart` is that of no other parameter."""
+def kernel(function: Any, boundscheck: bool, facts: Facts) -> Any:
+    """A dispatcher for a function that only other functions of its module call."""
     if boundscheck:
         return dispatcher(function, boundscheck)
-    function.apart = tuple(apart)
+    function.facts = facts
     options: dict[str, Any] = {"error_model": "numpy", "nogil": True, "nopython": True}
     return parts.Part(function, targetoptions=options, pipeline_class=KernelCompiler)

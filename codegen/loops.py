@@ -286,6 +286,8 @@ class Function:
     """Whether it is the body of a parallel loop, called by other functions of the module only."""
     apart: tuple[str, ...] = ()
     """The parameters of a kernel whose memory none of its other parameters shows."""
+    extents: tuple[tuple[str, int, int], ...] = ()
+    """What is known of those of a kernel: `(parameter, axis, extent)`."""
 
 
 @dataclass(frozen=True)

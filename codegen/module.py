@@ -40,6 +40,7 @@ from codegen import (
     target,
     vecmath,
 )
+from codegen.apart import Facts
 from codegen.errors import CompileError
 from codegen.interrupts import interruptible
 from codegen.loops import Forward, Function, Module, Parameter
@@ -248,7 +249,8 @@ def _dispatchers(module: Module, space: ModuleType, options: Options) -> dict[st
     for function in module.functions:
         plain = getattr(space, function.name).py_func
         if function.kernel:
-            made = compiler.kernel(plain, options.boundscheck, function.apart)
+            facts = Facts(function.apart, function.extents)
+            made = compiler.kernel(plain, options.boundscheck, facts)
         else:
             made = compiler.dispatcher(plain, options.boundscheck)
         setattr(space, function.name, made)

@@ -214,3 +214,57 @@ def test_large_loops_cost_what_was_measured() -> None:
         for name in ("negative", "exp", "gamma")
     }
     assert costs["negative"] > 2 * costs["exp"] > 10 * costs["gamma"] > 10_000
+
+
+def second_names() -> Function:
+    """`y = x + 1; z = y` in the memory of `y`; `z = 2 z`, read under both names; rows of three."""
+    shape = (N, integer(3))
+    element = Load("y", (AT, J), F8)
+    double = Call("add", (element, Load("z", (AT, J), F8)), F8)
+    body: tuple[Statement, ...] = (
+        Alloc("y", shape, F8),
+        Alloc("w", shape, F8),
+        For(AT, N, (For(J, integer(3), (Store("y", (AT, J), Load("x", (AT, J), F8)),)),)),
+        View("z", "y"),
+        For(
+            AT,
+            N,
+            (
+                For(J, integer(3), (Store("w", (AT, J), element),)),
+                For(J, integer(3), (Store("z", (AT, J), double),)),
+            ),
+        ),
+        Alloc("out", shape, F8, temporary=False),
+        For(
+            AT,
+            N,
+            (
+                For(
+                    J,
+                    integer(3),
+                    (
+                        Store(
+                            "out",
+                            (AT, J),
+                            Call("add", (Load("z", (AT, J), F8), Load("w", (AT, J), F8)), F8),
+                        ),
+                    ),
+                ),
+            ),
+        ),
+        Return(("out",)),
+    )
+    return Function("f", (Parameter("x", F8, 2, shape),), body, "", (("n", "x", 0),))
+
+
+@pytest.mark.usefixtures("one_iteration_a_block")
+def test_kernels_know_what_lies_apart() -> None:
+    module = threaded(Module((second_names(),)))
+    first, second, third = module.functions[:3]
+    assert first.apart == ("y",) and ("x", 1, 3) in first.extents and ("y", 1, 3) in first.extents
+    assert second.apart == ("y", "w") and any(isinstance(s, View) for s in second.body)
+    assert [p.name for p in second.parameters[3:]] == ["y", "w"]
+    assert set(third.apart) == {"w", "z"}  # out is the caller's
+    x = np.arange(12.0).reshape(4, 3)
+    (result,) = run(module, [x])
+    np.testing.assert_array_equal(result, 3 * x)
