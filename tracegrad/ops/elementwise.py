@@ -110,6 +110,7 @@ class Elementwise(Op):
             wanted = tuple(type.dtype for type in types)
         rule = self.rule_dtypes
         if isinstance(rule, np.ufunc):
+            wanted = tuple(BOOL if kind is bool else kind for kind in wanted)  # none of them weak
             found = rule.resolve_dtypes((*wanted, *([None] * rule.nout)))
         else:
             found = rule(*wanted)
