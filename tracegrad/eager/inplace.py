@@ -69,9 +69,8 @@ class InPlace(Quick):
     """The tensor's writes: `x += 1`, `x[key] = value`, `x.add_(1)`, `x.zero_()`, ..."""
 
     def _before_write(self) -> None:
-        if is_grad_enabled() and (
-            self._requires or (self._base is not None and self._base._requires)
-        ):
+        base = self._base
+        if (self._requires or (base is not None and base._requires)) and is_grad_enabled():
             what = "a leaf Variable" if self._requires else "a view of a leaf Variable"
             raise RuntimeError(
                 f"{what} that requires grad is being used in an in-place operation. Update "
@@ -87,7 +86,9 @@ class InPlace(Quick):
             )
 
     def _is_recorded_with(self, *others: Any) -> bool:
-        return is_grad_enabled() and any(
+        if not is_grad_enabled():
+            return False
+        return any(
             isinstance(value, Core) and value._node() is not None for value in (self, *others)
         )
 
@@ -101,10 +102,9 @@ class InPlace(Quick):
         """`self = function(self, *others)` in this memory."""
         self._before_write()
         if not self._is_recorded_with(*others):
-            ufunc = getattr(np, name, None)
-            if isinstance(ufunc, np.ufunc):
-                operands = [other._data if isinstance(other, Core) else other for other in others]
-                ufunc(self._data, *operands, out=self._data, casting="same_kind")
+            ufunc, data = getattr(np, name, None), self._data
+            if type(ufunc) is np.ufunc:
+                ufunc(data, *[x._data if isinstance(x, Core) else x for x in others], data)
             else:
                 self._copy_in(PUBLIC[name](self, *others))
             self._written()

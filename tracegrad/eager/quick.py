@@ -20,6 +20,7 @@ from tracegrad.eager.rule import Rule, rule_for
 from tracegrad.ir.graph import Node
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.elementwise import Elementwise
+from tracegrad.ops.matmul import MATMUL
 from tracegrad.ops.op import NUMPY, PUBLIC, type_of
 from tracegrad.ops.operators import ArrayMethods
 
@@ -106,6 +107,21 @@ def binary(op: Elementwise, a: Any, b: Any) -> Core | None:
     return out
 
 
+def product(a: Any, b: Any) -> Core | None:
+    """`a @ b` of two matrices, of which one is a tensor; None where the long way must be taken."""
+    x = a._data if isinstance(a, Core) else a
+    y = b._data if isinstance(b, Core) else b
+    if type(x) is not np.ndarray or type(y) is not np.ndarray:
+        return None
+    dtype = x.dtype
+    if not x.ndim == y.ndim == 2 or dtype is not y.dtype:
+        return None
+    if dtype is not DOUBLE and dtype is not SINGLE:
+        return None
+    kind = type(a) if isinstance(a, Core) else type(b)
+    return kind.bind(MATMUL, (a, b), {"flip": (False, False), "stacks": False})
+
+
 def _operand(value: Any, dtype: np.dtype) -> Any:
     """What is no tensor: numbers in the dtype of the other operand. Raises TypeError."""
     kind = type(value)
@@ -178,6 +194,14 @@ class Quick(Core):
         if len(args) == 1:
             return unary(op, args[0])  # type: ignore[return-value]
         return binary(op, *args) if len(args) == 2 else None  # type: ignore[return-value]
+
+    def __matmul__(self, other: Any) -> Any:
+        out = product(self, other)
+        return super().__matmul__(other) if out is None else out
+
+    def __rmatmul__(self, other: Any) -> Any:
+        out = product(other, self)
+        return super().__rmatmul__(other) if out is None else out
 
     def __neg__(self) -> Any:
         out = unary(PUBLIC["negative"], self)  # type: ignore[arg-type]

@@ -47,9 +47,7 @@ class MatMul(Op):
         return a.with_shape((*batch, left[-2], right[-1]))
 
     def reference(self, a: np.ndarray, b: np.ndarray, *, flip: Flip, stacks: bool) -> np.ndarray:
-        left, right = (
-            np.swapaxes(x, -1, -2) if f else x for x, f in zip((a, b), flip, strict=True)
-        )
+        left, right = (x.swapaxes(-1, -2) if f else x for x, f in zip((a, b), flip, strict=True))
         return np.matmul(left, right)
 
     def text(self, a: str, b: str, *, flip: Flip, stacks: bool) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,7 @@ class Sum(Reduction):
         return 0
 
     def reference(self, x: np.ndarray, *, axis: Axes) -> Any:
-        return np.sum(x, axis=axis, dtype=x.dtype)
+        return np.add.reduce(x, axis=axis, dtype=x.dtype)
 
     def transpose(self, ct: Array, x: Array, *, axis: Axes) -> tuple[Array | None, ...]:
         return (spread(ct, x.type, axis),)
@@ -183,6 +184,7 @@ def only_where(x: Any, where: Any, neutral: Any) -> Any:
     return PUBLIC["where"](where, x, type_of(x).dtype.type(neutral))
 
 
+@cache
 def sum_dtype(dtype: np.dtype) -> np.dtype:
     """Small integers and booleans are added and multiplied in 64 bits."""
     return np.add.reduce(np.zeros(1, dtype)).dtype
