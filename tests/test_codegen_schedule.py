@@ -43,7 +43,7 @@ from codegen.loops import (
     Statement,
     Store,
 )
-from codegen.schedule import borders, strips, sums
+from codegen.schedule import borders, registers, strips, sums
 from codegen.traverse import statements, substitute
 
 F8 = np.dtype(np.float64)
@@ -498,6 +498,16 @@ def test_a_sequential_loop_stays_as_it_is() -> None:
     function = pair(Store("y", (K,), load("t", K)))
     body = tuple(replace(s, sequential=True) if isinstance(s, For) else s for s in function.body)
     assert loops(schedule.fuse(replace(function, body=body))) == 2
+
+
+def test_an_array_made_in_a_loop_is_in_no_register_around_it() -> None:
+    i, j = Var("i"), Var("j")
+    rows = For(j, M, (Accumulate("t", (integer(0),), "add", load("x", i, j), F8),))
+    made = Alloc("t", (integer(1),), F8, 0.0)
+    loop = For(i, N, (made, rows, Store("y", (i,), load("t", integer(0)))))
+    (inner,) = [s for s in rows.body if isinstance(s, Accumulate)]
+    assert registers.candidates(rows, {}) == [inner]
+    assert registers.candidates(loop, {}) == []
 
 
 def test_what_follows_a_check_stays_behind_it() -> None:

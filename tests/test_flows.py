@@ -65,7 +65,10 @@ def close(got: Sequence[Any], want: Sequence[Any], relative: float, about: str) 
 def test_flows(number: int, seed: int) -> None:
     flow = flows.drawn(EACH * seed + number)
     args = flow.arguments()
-    want, _ = flow.plain(*args)
+    with np.errstate(all="ignore"):
+        want, _ = flow.plain(*args)
+    if not np.all(np.isfinite(np.concatenate([np.ravel(y) for y in want]))):
+        pytest.skip("it overflows")
     for form in forms(flow):
         about = f"flow {flow.seed}: {getattr(form, 'name', 'structured')}"
         close(numbers(form, args)(*args), want, 1e-11, about)
@@ -88,7 +91,8 @@ def check_derivatives(flow: Flow, form: Form, args: tuple[Any, ...], about: str)
         for s in (STEP, -STEP)
     )
     (up, up_path), (down, down_path) = flow.plain(*ahead), flow.plain(*behind)
-    if not up_path == down_path == path:
+    moderate = max(np.max(np.abs(y)) for y in up) < 1e3
+    if not moderate or not up_path == down_path == path:
         return
     # Differences lose eps / h = 2e-10 of the values and h**2 of the third derivative.
     close([slope], [(weighted(up) - weighted(down)) / (2 * STEP)], 1e-6, f"{about}, differences")

@@ -182,3 +182,46 @@ def test_stop_gradient_is_a_constant_at_any_depth(outer: str) -> None:
         nest = lambda f, inner=inner: DERIVATIVES[outer](DERIVATIVES[inner](f))  # noqa: E731
         found, wanted = (oracle.interpreted(nest(f), x)[0] for f in (held, constant))
         np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-14, err_msg=inner)
+
+
+@tg.custom_vjp
+def tripled(x: Any) -> Any:
+    """The exponential with three times its derivative, which tells rule and operations apart."""
+    return np.exp(x)
+
+
+tripled.defvjp(lambda x: (np.exp(x), x), lambda x, ct: (3 * ct * np.exp(x),))
+
+AROUND = {
+    "call": lambda x: np.sin(tripled(x)),
+    "vmap": lambda x: np.sin(tg.vmap(tripled)(x)),
+    "cond": lambda x: tg.cond(x[0] < 9, lambda x: np.sin(tripled(x)), lambda x: x, x),
+    "scan": lambda x: np.sin(tg.scan(lambda c, _: (c, tripled(x)), 0.0, None, 1)[1][0]),
+    "while_loop": lambda x: np.sin(
+        tg.while_loop(lambda c: c[0] < 1, lambda c: (c[0] + 1, tripled(c[1])), (0, x))[1]
+    ),
+    "checkpoint": tg.checkpoint(lambda x: np.sin(tripled(x))),
+}
+
+
+@pytest.mark.parametrize("around", AROUND)
+def test_a_vjp_answers_one_backward_pass(around: str) -> None:
+    """d/dx of 3 cos(exp(x)) exp(x), by all pairs of modes; forward mode alone has no rule."""
+    x = np.array([0.3, 0.5])
+
+    def f(x: Any) -> Any:
+        return np.sum(AROUND[around](x))
+
+    e = np.exp(x)
+    wanted = 3 * (np.cos(e) * e - np.sin(e) * e * e)
+    ones = np.ones(2)
+    for second in (
+        lambda x: tg.hvp(f)(x, ones),
+        lambda x: tg.grad(lambda x: np.sum(tg.grad(f)(x)))(x),
+        lambda x: tg.jacrev(tg.jacrev(f))(x) @ ones,
+        lambda x: tg.hessian(f)(x) @ ones,
+        lambda x: tg.linearize(tg.grad(f), x)[1](ones),
+    ):
+        np.testing.assert_allclose(oracle.interpreted(second, x)[0], wanted, rtol=1e-12)
+    with pytest.raises(tg.NotDifferentiableError, match="has a custom vjp but no jvp"):
+        tg.jvp(f, (x,), (ones,))

@@ -13,20 +13,22 @@ from collections.abc import Callable, Sequence
 from functools import reduce, update_wrapper
 from typing import Any
 
+from tracegrad.autodiff import traced
 from tracegrad.autodiff.derived import as_traced, name_of
 from tracegrad.autodiff.traced import transpose_linear
-from tracegrad.control.body import zeros
+from tracegrad.control.body import node_in, separate, zeros
 from tracegrad.control.whole import whole
 from tracegrad.errors import NotDifferentiableError
 from tracegrad.function import Function, signature_of
 from tracegrad.ir.dims import same
+from tracegrad.ir.graph import Graph, Node
 from tracegrad.leaves import leaves_of, matching
 from tracegrad.ops.call import CALL, Rule
 from tracegrad.ops.op import type_of
 from tracegrad.ops.operators import ArrayMethods
 from tracegrad.ops.project import PROJECT
 from tracegrad.tracing.array import Traced
-from tracegrad.tracing.trace import current_trace
+from tracegrad.tracing.trace import Trace, current_trace
 from tracegrad.tree import Tree, count_leaves, unflatten
 
 
@@ -108,12 +110,44 @@ class Custom:
         return derivative
 
 
+class Operations:
+    """Derivatives through the operations of a body, in the present trace."""
+
+    def pushed(self, body: Graph, inputs: Sequence[Any], tangents: Sequence[Any]) -> list[Any]:
+        trace, nodes = _copies(inputs)
+        outputs = trace.inline(body, nodes)
+        pairs = zip(nodes, tangents, strict=True)
+        given = {node: as_traced(trace, t) for node, t in pairs if t is not None}
+        return traced.jvp(trace, outputs, given)
+
+    def pulled(
+        self, body: Graph, inputs: Sequence[Any], cts: Sequence[Any], wanted: Sequence[bool]
+    ) -> list[Any]:
+        trace, nodes = _copies(inputs)
+        outputs = trace.inline(body, nodes)
+        wrt = [node for node, want in zip(nodes, wanted, strict=True) if want]
+        seeds = [
+            (y, as_traced(trace, ct))
+            for y, ct in zip(outputs, cts, strict=True)
+            if ct is not None and y.type.is_float
+        ]
+        found = iter(traced.vjp(trace, [y for y, _ in seeds], [ct for _, ct in seeds], wrt))
+        return [next(found) if want else None for want in wanted]
+
+
+def _copies(inputs: Sequence[Any]) -> tuple[Trace, list[Node]]:
+    trace = current_trace()
+    assert trace is not None
+    return trace, [separate(trace, node_in(trace, x)) for x in inputs]
+
+
 class CustomVjp(Custom):
     """`defvjp(fwd, bwd)`: `fwd(*args) -> (out, residuals)`, `bwd(residuals, ct) -> cotangents of
     args`.
 
     With `nondiff_argnums`, `bwd` is called with those arguments first and returns cotangents of
-    the others. None among the cotangents means zero.
+    the others. None among the cotangents means zero. The rule is for one backward pass: derivatives
+    of the gradient, in either mode, go through the operations of `bwd` and of the function.
     """
 
     fwd: Callable[..., Any] | None = None
@@ -143,7 +177,7 @@ class CustomVjp(Custom):
                 raise self._wrong("bwd", f"{wanted}; it returns {count}")
             return self._by_leaf(args, found)
 
-        return Rule(self.name, count_leaves(tree), vjp=vjp)
+        return Rule(self.name, count_leaves(tree), vjp=vjp, through=Operations())
 
     def _by_leaf(self, args: Sequence[Any], found: Sequence[Any]) -> list[Any]:
         """The cotangents in the order of all leaves; None for constants and what bwd leaves out."""

@@ -32,6 +32,7 @@ from tracegrad.function import Function, signature_of
 from tracegrad.ir.dims import evaluate
 from tracegrad.ir.types import ArrayType
 from tracegrad.leaves import leaves_of
+from tracegrad.ops.call import passing_backward
 from tracegrad.ops.constant import ARANGE, astype
 from tracegrad.ops.grids import eye
 from tracegrad.ops.op import PUBLIC, bind
@@ -188,7 +189,8 @@ def _reverse(region: Region, ys: Sequence[Traced], xs: Sequence[Traced]) -> list
         def pull(given: list[Traced], y: Traced = y) -> Any:
             inner = current_trace()
             assert inner is not None
-            found = traced.vjp(inner, [y.node], given, [x.node for x in xs], region.trace)
+            with passing_backward(region):
+                found = traced.vjp(inner, [y.node], given, [x.node for x in xs], region.trace)
             return [zeros(x.type) if d is None else d for x, d in zip(xs, found, strict=True)]
 
         stacked = _stacked(region, "pulled", y, pull)

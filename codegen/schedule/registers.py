@@ -58,7 +58,8 @@ def candidates(loop: For, roots: dict[str, str]) -> list[Accumulate]:
                 fixed = not any((variables(e) | arrays(e)) & changing for e in index)
                 loaded = any(arrays(e) for e in index)
                 mine = [a for a in same if not apart(a, target, index)]
-                once = all(a.array == target and a.index == index and a.writes for a in mine)
+                only = all(a.array == target and a.index == index and a.writes for a in mine)
+                once = only and bool(mine)  # none: the array is made in the loop
                 new = not any((u.target, u.index) == (target, index) for u in found)
                 if fixed and once and not loaded and new:
                     others = [s for s in statements((loop,)) if writes(s, target, index)]

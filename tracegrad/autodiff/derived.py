@@ -16,6 +16,7 @@ from tracegrad.errors import NotDifferentiableError, ShapeError
 from tracegrad.ir.graph import next_serial
 from tracegrad.ir.types import ArrayType
 from tracegrad.leaves import leaves_of, matching
+from tracegrad.ops.call import passing_backward
 from tracegrad.ops.constant import astype
 from tracegrad.ops.op import as_operand, type_of
 from tracegrad.ops.reduction import broadcast_to
@@ -83,7 +84,8 @@ class Region:
                 self.trace.names.setdefault(y.node, "y")
                 nodes.append(y.node)
                 given.append(self._like(d, y.type))
-        found = traced.vjp(self.trace, nodes, given, [x.node for x in self.wrt])
+        with passing_backward(self):
+            found = traced.vjp(self.trace, nodes, given, [x.node for x in self.wrt])
         filled = iter([self._or_zero(x, g) for x, g in zip(self.wrt, found, strict=True)])
         return tuple(
             None if isinstance(tree, Static) else unflatten(tree, filled) for tree in self.trees

@@ -151,7 +151,7 @@ def _batched_rule(rule: Rule, flags: Sequence[bool], count: Size) -> Rule:
         given = [*zip(inputs, flags, strict=False), *zip(tangents, flags, strict=False)]
         return over_items(lambda *own: jvp(own[:width], own[width:]), given, count)
 
-    return Rule(rule.name, width, rule.vjp and pull, rule.jvp and push)
+    return Rule(rule.name, width, rule.vjp and pull, rule.jvp and push, rule.through)
 
 
 def _absent(*_: Any) -> list[Any]:

@@ -78,6 +78,12 @@ class CountedLoop(Op):
         order = f"range({attrs['length']})"
         items = zip(given[1 + carries :], operands[carries : carries + stacks], strict=False)
         results = [writer.value(n) for n in body.outputs]
+        steps = [
+            *(f"    {item} = {stack}[{given[0]}]" for item, stack in items),
+            *writer.body(body),
+            *(f"    {y}[{given[0]}] = {r}" for y, r in zip(ys, results[carries:], strict=True)),
+            *(f"    {line}" for line in assignments(given[1 : 1 + carries], results[:carries])),
+        ]
         return [
             *assignments(starts, values),
             *(
@@ -85,10 +91,7 @@ class CountedLoop(Op):
                 for y, type in zip(ys, parts, strict=True)
             ),
             f"for {given[0]} in {f'reversed({order})' if attrs['reverse'] else order}:",
-            *(f"    {item} = {stack}[{given[0]}]" for item, stack in items),
-            *writer.body(body),
-            *(f"    {y}[{given[0]}] = {r}" for y, r in zip(ys, results[carries:], strict=True)),
-            *(f"    {line}" for line in assignments(given[1 : 1 + carries], results[:carries])),
+            *(steps or ["    pass"]),  # what is the same in every step stands before the loop
             f"{node.name} = {tuple_text([*given[1 : 1 + carries], *ys])}",
         ]
 

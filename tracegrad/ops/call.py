@@ -1,13 +1,19 @@
 """A call kept as one node while derivatives are taken, so that it can have rules of its own.
 
 y = call(x, body=f, rule=...)      ->      after differentiation: the nodes of f
+
+A rule for reverse mode alone answers one backward pass. What differentiates its result once more (a
+Hessian: forward mode over the gradient) goes through the operations of the function and of the
+rule, as with JAX's custom_vjp.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from tracegrad.errors import NotDifferentiableError
 from tracegrad.ir.graph import Graph
@@ -28,6 +34,39 @@ class Rule:
     """`(inputs, cotangents of the results) -> cotangents of the inputs`."""
     jvp: Callable[[Sequence[Array], Sequence[Array | None]], list[Array | None]] | None = None
     """`(inputs, tangents) -> tangents of the results`."""
+    through: Through | None = None
+    """How further derivatives go through the body, once one has been taken by the rule."""
+    answered: list[Any] = field(default_factory=list)
+    """The backward pass that the rule has answered."""
+
+    def is_passed(self) -> bool:
+        """Whether a derivative now is one of a derivative by this rule."""
+        answered = self.through is not None and bool(self.answered)
+        return answered and self.answered[0] is not backward_pass.get()
+
+
+class Through(Protocol):
+    """The derivatives of a body by its operations."""
+
+    def pushed(self, body: Graph, inputs: Sequence[Array], tangents: Sequence[Any]) -> list: ...
+
+    def pulled(
+        self, body: Graph, inputs: Sequence[Array], cts: Sequence[Any], wanted: Sequence[bool]
+    ) -> list: ...
+
+
+backward_pass: ContextVar[Any] = ContextVar("backward_pass", default=None)
+"""What stands for the backward pass inside of a trace that is being recorded."""
+
+
+@contextmanager
+def passing_backward(token: Any) -> Iterator[None]:
+    """Within: cotangents belong to the backward pass that `token` stands for."""
+    before = backward_pass.set(token)
+    try:
+        yield
+    finally:
+        backward_pass.reset(before)
 
 
 class CallOp(Op):
@@ -46,6 +85,8 @@ class CallOp(Op):
     def jvp(
         self, tangents: Sequence[Array | None], out: Any, *inputs: Array, body: Graph, rule: Rule
     ) -> Any:
+        if rule.jvp is None and rule.through is not None and rule.answered:
+            return rule.through.pushed(body, inputs, tangents)
         if rule.jvp is None:
             raise NotDifferentiableError(
                 f"{rule.name} has a custom vjp but no jvp, so forward mode (jvp, jacfwd, hvp) "
@@ -70,6 +111,11 @@ class CallOp(Op):
                 f"{rule.name} was declared with tg.custom_vjp but has no rule yet: call "
                 f"{rule.name}.defvjp(fwd, bwd)"
             )
+        if rule.is_passed():
+            assert rule.through is not None
+            return rule.through.pulled(body, inputs, cts, wanted)
+        if backward_pass.get() is not None:
+            rule.answered[:] = [backward_pass.get()]
         _own_alone(rule, wanted, body)
         found = rule.vjp(inputs[: rule.arguments], cts)
         return [*found, *([None] * (len(inputs) - rule.arguments))]
