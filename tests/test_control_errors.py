@@ -70,7 +70,11 @@ def through_integers(x: Any) -> Any:
     [
         (grows, r"scan: the carry changes from f64\[.*\] to f64\[.*\]", "return tg.scan("),
         (widens, r"fori_loop: the carry changes from i64\[3\] to f64\[3\]", "tg.fori_loop(0, 3"),
-        (changes, "returns a carry of another structure", "return tg.while_loop("),
+        (
+            changes,
+            "the carry that the body returns differs in the kinds of its containers",
+            "return tg.while_loop(",
+        ),
         (keeps, "a traced value of step is used after step returned", "+ KEPT[-1]"),
         (writes, "the body step writes into an array from outside", "out[0] = c[0]"),
         (stores, "cannot be stored in a plain NumPy array", "PLAIN[0] = c[0]"),

@@ -172,8 +172,9 @@ class CustomVjp(Custom):
             fixed, free = self._split(args)
             found = bwd(*fixed, residuals, unflatten(out_tree, iter(filled)))
             if not isinstance(found, tuple | list) or len(found) != len(free):
-                count = len(found) if isinstance(found, tuple | list) else "no tuple of"
-                wanted = f"must return a tuple of {len(free)} cotangents, one for each argument"
+                count = len(found) if isinstance(found, tuple | list) else "no tuple"
+                many = f"{len(free)} cotangent{'s' * (len(free) != 1)}"
+                wanted = f"must return a tuple of {many}, one for each argument"
                 raise self._wrong("bwd", f"{wanted}; it returns {count}")
             return self._by_leaf(args, found)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial, update_wrapper
 from inspect import Parameter, Signature
 from types import MethodType
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -31,10 +31,12 @@ from tracegrad.tracing import randomness
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.generator import TracedGenerator
 from tracegrad.tracing.operands import operand_rows
-from tracegrad.tracing.source import definition, point_at, raised_at
+from tracegrad.tracing.source import definition, is_ours, point_at, raised_at
 from tracegrad.tracing.trace import Trace, current_trace, tracing
 from tracegrad.tree import Branch, Static, Tree, count_leaves, flatten, statics, unflatten
 from tracegrad.version import Version
+
+Located = TypeVar("Located", bound=Exception)
 
 ENTRIES = 16
 """How many versions are tried, latest first, before the arguments are looked up."""
@@ -242,9 +244,11 @@ class Function(Inspectable):
             watched = randomness.watch(self.python)
             try:
                 outputs, output_tree = self._outputs(trace, self.program(*args, **kwargs))
-            except (TracegradError, ValueError) as error:
+            except (TracegradError, TypeError, ValueError) as error:
                 cause = error if isinstance(error, TracegradError) else error.__cause__
                 if not isinstance(cause, TracegradError):
+                    if type(error) in (TypeError, ValueError) and is_ours(error.__traceback__):
+                        located(error, self.python)
                     raise
                 # NumPy hides what a traced value says to `out[i] = value` behind its own error.
                 raise located(cause.with_traceback(error.__traceback__), self.python) from None
@@ -323,10 +327,10 @@ def _is_box(value: Any) -> bool:
     return isinstance(value, _Box)
 
 
-def located(error: TracegradError, python: Callable[..., Any]) -> TracegradError:
+def located(error: Located, python: Callable[..., Any]) -> Located:
     """The error with the user's line and the operands below its message."""
     source, home = raised_at(error.__traceback__), definition(python)
-    if source is not None and "\n" not in str(error):
+    if source is not None and error.args and "\n" not in str(error):
         rows = operand_rows(error.__traceback__, source, home.function if home else source.function)
         text = "\n".join([str(error.args[0]), "", point_at(source), *rows])
         error.args = (text, *error.args[1:])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,21 +125,35 @@ def aligned(tree: Tree, value: Any, is_leaf: Callable[[Any], bool], name: str) -
     match tree:
         case Leaf():
             if not (is_leaf(value) or isinstance(value, int)):
-                raise TypeError(f"{name} is a {type(value).__name__}, where an array is wanted")
+                raise TypeError(f"{name} is {_described(value)}, where an array is wanted")
             return [value]
         case Static():
             return []
     keys, items = (None, []) if is_leaf(value) else _parts(value)
     given = dict(zip(keys, items, strict=True)) if keys is not None else {}
     if keys is None or set(given) != set(tree.keys):
-        wanted = f"a {tree.kind.__name__} with {', '.join(map(repr, tree.keys)) or 'nothing'}"
-        has = f" with {', '.join(map(repr, given)) or 'nothing'}" if keys is not None else ""
-        raise TypeError(f"{name} is a {type(value).__name__}{has}, where {wanted} is wanted")
+        wanted = _structure(tree.kind, tree.keys)
+        found = _described(value)
+        raise TypeError(f"{name} is {found}, where {wanted} is wanted")
     return [
         leaf
         for key, child in zip(tree.keys, tree.children, strict=True)
         for leaf in aligned(child, given[key], is_leaf, f"{name}[{key!r}]")
     ]
+
+
+def _described(value: Any) -> str:
+    keys, name = _parts(value)[0], type(value).__name__
+    if keys is not None and not hasattr(value, "shape"):
+        return _structure(type(value), keys)
+    return "an array" if name in ("ndarray", "Traced") else f"a {name}"
+
+
+def _structure(kind: type, keys: Sequence[Any]) -> str:
+    """`a tuple of 2`, `a dict with 'w', 'b'`."""
+    if issubclass(kind, list | tuple) and not hasattr(kind, "_fields"):
+        return f"a {kind.__name__} of {len(keys)}"
+    return f"a {kind.__name__} with {', '.join(map(repr, keys)) or 'nothing'}"
 
 
 def statics(name: str, tree: Tree) -> Iterator[str]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from tracegrad.autodiff import traced
 from tracegrad.errors import NotDifferentiableError, ShapeError
+from tracegrad.ir.dims import same
 from tracegrad.ir.graph import next_serial
 from tracegrad.ir.types import ArrayType
 from tracegrad.leaves import leaves_of, matching
@@ -94,7 +95,10 @@ class Region:
     def tangents(self, given: Sequence[Any]) -> Any:
         """The tangent of the result from those of the separated arguments, in its structure."""
         if len(given) != len(self.trees):
-            raise TypeError(f"jvp: {len(self.trees)} primals, but {len(given)} tangents")
+            raise TypeError(
+                f"jvp: {len(self.trees)} primals, but {len(given)} tangents: give one for each, "
+                "None for zero"
+            )
         leaves = [
             leaf
             for number, (tree, tangent) in enumerate(zip(self.trees, given, strict=True))
@@ -113,9 +117,11 @@ class Region:
 
     def _like(self, value: Any, type: ArrayType) -> Traced:
         own = type_of(value)
-        if own.rank not in (0, type.rank):
+        fits = own.rank == type.rank and all(map(same, own.shape, type.shape))
+        if own.rank and not fits:
             raise ShapeError(
-                f"a tangent or cotangent {own.in_figures()} is given for {type.in_figures()}"
+                f"a tangent or cotangent {own.in_figures()} is given for "
+                f"{type.in_figures()}: it must have the same shape"
             )
         return as_traced(self.trace, broadcast_to(astype(value, type.dtype), type.shape))
 
@@ -146,8 +152,8 @@ def positions(fun: Any, argnums: Argnums, args: Sequence[Any]) -> tuple[int, ...
     for number in numbers:
         if not -len(args) <= number < len(args):
             raise TypeError(
-                f"argnums={number}, but {name_of(fun)} was called with {len(args)} positional "
-                "arguments"
+                f"argnums={number}, but {name_of(fun)} was called with {len(args)} arguments by "
+                "position"
             )
     return tuple(number % len(args) for number in numbers)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tracegrad.autodiff.derived import as_traced
-from tracegrad.control.body import Body, node_in, trace_body, values_of
+from tracegrad.control.body import Body, node_in, trace_body, values_of, zeros
 from tracegrad.control.branch import branch
 from tracegrad.control.loop import INDEX, Span, loop
 from tracegrad.control.repeat import repeat
@@ -16,6 +16,7 @@ from tracegrad.control.segments import growing, segmented, snapshots
 from tracegrad.errors import ShapeError, TraceError
 from tracegrad.ir.dims import Size, holds, in_figures, same
 from tracegrad.ir.types import ArrayType
+from tracegrad.leaves import is_leaf
 from tracegrad.ops.constant import astype
 from tracegrad.ops.op import PUBLIC, SizeValue, type_of, weak_or_dtype
 from tracegrad.ops.shape import as_size
@@ -23,7 +24,7 @@ from tracegrad.tracing.array import Traced
 from tracegrad.tracing.naming import program_name
 from tracegrad.tracing.size import sized
 from tracegrad.tracing.trace import Trace, current_trace
-from tracegrad.tree import Tree, unflatten
+from tracegrad.tree import Tree, aligned, unflatten
 
 
 def scan(
@@ -198,15 +199,17 @@ def _branches(trace: Trace, what: str, index: Any, functions: Sequence[Any], ope
 
 def _same_results(what: str, first: Body, body: Body, number: int) -> None:
     if body.tree != first.tree:
-        raise TraceError(f"{what}: branch {number} returns another structure than branch 0")
+        returned = unflatten(body.tree, iter([zeros(node.type) for node in body.results]))
+        reason = _misfit(first.tree, returned, f"what branch {number} returns")
+        raise TraceError(f"{what}: {reason}, as branch 0 returns")
     for a, b in zip(first.results, body.results, strict=True):
         equal = a.type.rank == b.type.rank and all(
             same(x, y) for x, y in zip(a.type.shape, b.type.shape, strict=True)
         )
         if not equal or not (a.type.dtype == b.type.dtype or a.type.weak or b.type.weak):
             raise TraceError(
-                f"{what}: branch 0 returns {a.type}, branch {number} returns {b.type}; cast or "
-                "reshape one of them"
+                f"{what}: branch 0 returns {a.type.in_figures()}, branch {number} returns "
+                f"{b.type.in_figures()}; cast or reshape one of them"
             )
 
 
@@ -333,7 +336,8 @@ def _same_carry(what: str, first: Sequence[Traced], tree: Tree, new: Any) -> lis
     """The new carry's leaves; an error that says what changed if they are not like the first."""
     leaves, new_tree = values_of(new)
     if new_tree != tree:
-        raise TraceError(f"{what}: the body returns a carry of another structure than it was given")
+        reason = _misfit(tree, new, "the carry that the body returns")
+        raise TraceError(f"{what}: {reason}, as it was given")
     result = []
     for number, (before, after) in enumerate(zip(first, leaves, strict=True)):
         own, got = before.type, type_of(after)
@@ -345,9 +349,9 @@ def _same_carry(what: str, first: Sequence[Traced], tree: Tree, new: Any) -> lis
         )
         if not equal or own.dtype != got.dtype:
             raise TraceError(
-                f"{what}: the carry changes from {own} to {got} (leaf {number}); start from a "
-                "value of the type "
-                "that the body returns, or cast what it returns with .astype"
+                f"{what}: the carry changes from {own.in_figures()} to {got.in_figures()} (leaf "
+                f"{number}); start from a value of the type that the body returns, or cast what it "
+                "returns with .astype"
             )
         result.append(after)
     return result
@@ -357,6 +361,15 @@ def _finish(body: Body, results: list[Traced], carry_tree: Tree, carries: int) -
     y_tree = body.tree.children[1]  # type: ignore[union-attr]
     carry = unflatten(carry_tree, iter(results[:carries]))
     return carry, unflatten(y_tree, iter(results[carries:]))
+
+
+def _misfit(tree: Tree, value: Any, name: str) -> str:
+    """In words where the structure of a value is another one than `tree`."""
+    try:
+        aligned(tree, value, lambda x: is_leaf(x) or isinstance(x, int), name)
+    except TypeError as error:
+        return str(error)
+    return f"{name} differs in the kinds of its containers or in parts that are no arrays"
 
 
 def _name(f: Callable[..., Any]) -> str:

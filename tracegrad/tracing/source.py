@@ -23,7 +23,8 @@ from tracegrad.ir.graph import Source
 
 _NUMPY = Path(np.__file__).resolve().parent
 _SCIPY = str(_NUMPY.parent / "scipy")
-_LIBRARY = (str(Path(__file__).resolve().parents[1]), str(_NUMPY), _SCIPY)
+_OWN = str(Path(__file__).resolve().parents[1])
+_LIBRARY = (_OWN, str(_NUMPY), _SCIPY)
 
 
 @lru_cache(maxsize=4096)
@@ -112,6 +113,13 @@ def raised_at(traceback: TracebackType | None) -> Source | None:
             found = source_of(code, traceback.tb_lasti) or found
         traceback = traceback.tb_next
     return found
+
+
+def is_ours(traceback: TracebackType | None) -> bool:
+    """Whether an error was raised by this package, not by the user's code or NumPy."""
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return traceback is not None and traceback.tb_frame.f_code.co_filename.startswith(_OWN)
 
 
 def point_at(source: Source) -> str:
