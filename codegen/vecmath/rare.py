@@ -155,7 +155,8 @@ def each_lane(builder: Any, count: int, together: bool) -> Iterator[Any]:
 
 
 def keep(module: Any, functions: list[Any]) -> None:
-    """List functions that only the loop vectoriser will call in `llvm.compiler.used`."""
+    """List functions in `llvm.compiler.used`: those that only the loop vectoriser will call, and the
+    one that they are variants of, which may not lose an argument that is the same in every call."""
     pointer = ir.IntType(8).as_pointer()
     kind = ir.ArrayType(pointer, len(functions))
     used: Any = ir.GlobalVariable(module, kind, "llvm.compiler.used")
@@ -184,7 +185,7 @@ def variants(
         wide = [ir.VectorType(value, lanes) for value in values]
         vectors.append(outlined(module, ir.FunctionType(wide[0], wide), names[lanes], ()))
         define_vector(vectors[-1], condition, call_lane)
-    keep(module, vectors)
+    keep(module, [function, *vectors])
     return function
 
 
