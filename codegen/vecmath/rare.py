@@ -155,8 +155,9 @@ def each_lane(builder: Any, count: int, together: bool) -> Iterator[Any]:
 
 
 def keep(module: Any, functions: list[Any]) -> None:
-    """List functions in `llvm.compiler.used`: those that only the loop vectoriser will call, and the
-    one that they are variants of, which may not lose an argument that is the same in every call."""
+    """List functions in `llvm.compiler.used`: those that only the loop vectoriser will call, and
+    the one whose variants they are, which may not lose an argument that all calls have in common.
+    """
     pointer = ir.IntType(8).as_pointer()
     kind = ir.ArrayType(pointer, len(functions))
     used: Any = ir.GlobalVariable(module, kind, "llvm.compiler.used")
