@@ -122,7 +122,7 @@ def test_tensors_and_dumps(name: str) -> None:
     for function in (f, program):
         t = tg.tensor(x, requires_grad=True)
         function(t).backward()
-        np.testing.assert_allclose(t.grad, gradient, rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(np.asarray(t.grad), gradient, rtol=1e-12, atol=1e-14)
     np.testing.assert_allclose(f.dump(x, which="primal").function()(x), program(x), rtol=1e-13)
     found = f.grad.dump(x, which="primal").function()(x)
     np.testing.assert_allclose(found, gradient, rtol=1e-12, atol=1e-14)
@@ -152,7 +152,75 @@ def test_results_are_differentiated() -> None:
     np.testing.assert_allclose(pull(np.ones(kept.size))[0], np.where(X > 0, 2 * X, 0))
     t = tg.tensor(X, requires_grad=True)
     tg.trace(f)(t).backward(tg.tensor(np.ones(kept.size)))
-    np.testing.assert_allclose(t.grad, np.where(X > 0, 2 * X, 0))
+    np.testing.assert_allclose(np.asarray(t.grad), np.where(X > 0, 2 * X, 0))
+
+
+def everything(x: Any) -> Any:
+    return np.unique(x, return_index=True, return_inverse=True, return_counts=True)
+
+
+UNIQUE = [
+    np.array([3.0, 1.0, 3.0, np.nan, 2.0, 1.0, np.nan]),
+    np.round(A),
+    np.array([3, 1, 3, 2], np.int32),
+    np.array([True, False, True]),
+    np.array([2.0]),
+    np.zeros(0),
+]
+
+
+@pytest.mark.parametrize("x", UNIQUE, ids=str)
+def test_unique(x: np.ndarray) -> None:
+    for program in (np.unique, everything, lambda x: np.unique(x, equal_nan=False)):
+        found, wanted = tg.trace(program)(x), program(x)
+        if isinstance(wanted, np.ndarray):
+            found, wanted = (found,), (wanted,)
+        for got, want in zip(found, wanted, strict=True):
+            np.testing.assert_array_equal(got, want)
+            assert got.dtype == want.dtype
+
+
+def test_gradient_of_unique() -> None:
+    """The first of equal elements has it."""
+
+    def f(x: Any) -> Any:
+        values, counts = np.unique(x, return_counts=True)
+        return np.sum(values**2 * counts) / values.size
+
+    x = np.array([1.0, 3.0, 1.0, 2.0])
+    np.testing.assert_allclose(tg.trace(f)(x), f(x))
+    np.testing.assert_allclose(tg.grad(f)(x), np.array([4.0, 6.0, 0.0, 4.0]) / 3)
+    t = tg.tensor(x, requires_grad=True)
+    f(t).backward()
+    np.testing.assert_allclose(np.asarray(t.grad), np.array([4.0, 6.0, 0.0, 4.0]) / 3)
+
+
+def test_repeat_with_counts() -> None:
+    f = tg.trace(np.repeat)
+    for counts in ([2, 0, 1], [0, 0, 0], [1, 1, 5], [2]):
+        counts = np.array(counts)
+        np.testing.assert_array_equal(f(Z[:3], counts), np.repeat(Z[:3], counts))
+    found = tg.trace(lambda a, c: np.repeat(a, c, axis=1))(A, np.array([2, 0, 1]))
+    np.testing.assert_array_equal(found, np.repeat(A, [2, 0, 1], axis=1))
+    gradient = tg.grad(lambda x, c: np.sum(np.repeat(x, c) ** 2))(Z[:3], np.array([2, 0, 3]))
+    np.testing.assert_allclose(gradient, 2 * Z[:3] * [2, 0, 3])
+    with pytest.raises(ValueError, match="repeats may not contain negative values"):
+        f(Z[:3], np.array([2, 0, -1]))
+    with pytest.raises(ValueError, match="broadcast"):
+        f(Z[:3], np.array([2, 1]))
+    with pytest.raises(TypeError, match="Cannot cast"):
+        f(Z[:3], np.ones(3))
+
+
+def test_explanations() -> None:
+    f = tg.trace(lambda x: np.sum(np.sin(x[x > 0])))
+    assert "find_nonzero (library)" in f.explain(X)
+    f.grad.explain(X)
+    least = tg.minimize_memory(lambda x: np.sum(np.sin(np.exp(x[x > 0]))), budget_bytes=1000)
+    np.testing.assert_allclose(
+        tg.grad(least)(X), np.where(X > 0, np.cos(np.exp(X)) * np.exp(X), 0), rtol=1e-12
+    )
+    tg.testing.check_grads(lambda x: x[x > 0] ** 2, (X,), order=2)
 
 
 def test_nothing_chosen() -> None:

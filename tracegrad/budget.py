@@ -20,9 +20,10 @@ from tracegrad.autodiff.residuals import kept_by_position
 from tracegrad.checkpointing import checkpointed
 from tracegrad.errors import MemoryBudgetError
 from tracegrad.function import Function
-from tracegrad.ir.dims import evaluate
+from tracegrad.ir.dims import substitute
 from tracegrad.ir.graph import Graph, Node
 from tracegrad.ir.types import ArrayType, TupleType
+from tracegrad.passes.cost import guess
 from tracegrad.tracing.naming import UNNAMED
 from tracegrad.tracing.trace import Trace
 
@@ -98,8 +99,9 @@ class Chain:
     @staticmethod
     def of(trace: Trace, body: Graph, wanted: Sequence[bool]) -> Chain:
         def size(type: ArrayType) -> int:
-            count = trace.assumptions.resolve(type.size)
-            return evaluate(count, trace.assumptions.hints) * type.dtype.itemsize
+            known = trace.assumptions
+            most = substitute(known.resolve(type.size), known.most)
+            return guess(known.resolve(most), known.hints) * type.dtype.itemsize
 
         nodes = body.nodes[len(body.inputs) :]
         place = {node: number for number, node in enumerate(nodes)}

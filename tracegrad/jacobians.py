@@ -29,7 +29,6 @@ from tracegrad.control.loop import INDEX, Span, loop
 from tracegrad.dense import block
 from tracegrad.errors import NotDifferentiableError
 from tracegrad.function import Function, signature_of
-from tracegrad.ir.dims import evaluate
 from tracegrad.ir.types import ArrayType
 from tracegrad.leaves import leaves_of
 from tracegrad.ops.call import passing_backward
@@ -37,6 +36,7 @@ from tracegrad.ops.constant import ARANGE, astype
 from tracegrad.ops.grids import eye
 from tracegrad.ops.op import PUBLIC, bind
 from tracegrad.ops.shape import RESHAPE
+from tracegrad.passes.cost import guess
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.trace import current_trace
 from tracegrad.transforms import grad
@@ -158,7 +158,7 @@ def _check(fun: Any, region: Region, ys: Sequence[Traced]) -> None:
 
 def _count(region: Region, values: Sequence[Traced]) -> int:
     assumptions = region.trace.assumptions
-    return sum(evaluate(assumptions.resolve(x.type.size), assumptions.hints) for x in values)
+    return sum(guess(assumptions.resolve(x.type.size), assumptions.hints) for x in values)
 
 
 def _forward(region: Region, ys: Sequence[Traced], xs: Sequence[Traced]) -> list[list[Any]]:

@@ -25,7 +25,7 @@ from tracegrad.ir.dims import Size, evaluate, symbols
 from tracegrad.ir.graph import Node
 from tracegrad.ir.types import ArrayType, TupleType
 from tracegrad.ops.reduction import Reduction
-from tracegrad.passes.cost import FLOPS_PER_BYTE
+from tracegrad.passes.cost import FLOPS_PER_BYTE, guess
 from tracegrad.passes.plan import is_view
 from tracegrad.tracing.naming import UNNAMED
 from tracegrad.version import Version
@@ -205,12 +205,12 @@ def _trade(cut: Cut, subject: Subject) -> str:
 
 
 def _bytes(types: Iterable[ArrayType], extents: dict[str, int]) -> int:
-    return sum(evaluate(bytes_of(t), extents) for t in types if not isinstance(t, TupleType))
+    return sum(guess(bytes_of(t), extents) for t in types if not isinstance(t, TupleType))
 
 
 def _flops(node: Node, extents: dict[str, int]) -> float:
     weight, steps = node.op.work(node)
-    return weight * evaluate(steps, extents)
+    return weight * guess(steps, extents)
 
 
 Cells = tuple[str, str, str, str, str]

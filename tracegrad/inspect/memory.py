@@ -14,8 +14,8 @@ from codegen.loops import Alloc
 from codegen.schedule.dependence import aliases, used
 from codegen.traverse import statements
 from tracegrad.inspect.kernels import Layout, Memory
-from tracegrad.ir.dims import Size, evaluate, symbols
-from tracegrad.passes.cost import TYPICAL_EXTENT
+from tracegrad.ir.dims import Size, symbols
+from tracegrad.passes.cost import guess
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ def peak(layout: Layout, extents: Mapping[str, int]) -> Peak:
         for memory in alive:
             total = total + (memory.bytes or 0)
         computed = set(symbols(total)) - set(extents)
-        guess = evaluate(total, {**dict.fromkeys(computed, TYPICAL_EXTENT), **extents})
-        if guess > most:
-            best, most = Peak(tuple(alive), total, None if computed else guess), guess
+        bytes_ = guess(total, extents)
+        if bytes_ > most:
+            best, most = Peak(tuple(alive), total, None if computed else bytes_), bytes_
     return best
 
 

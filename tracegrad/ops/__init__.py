@@ -56,6 +56,7 @@ from tracegrad.ops import (
     statistics,
     svd,
     trigonometric,
+    unique,
 )
 from tracegrad.ops.op import NUMPY, PUBLIC, REGISTRY
 
@@ -118,4 +119,5 @@ __all__ = [
     "statistics",
     "svd",
     "trigonometric",
+    "unique",
 ]

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from codegen.loops import LibraryCall
+from codegen.expr import BOOL, Call, Const, Var
+from codegen.loops import Accumulate, Assign, Check, LibraryCall
 from tracegrad.ir.dims import Size
 from tracegrad.ir.op import Op
 from tracegrad.ir.types import ArrayType
@@ -54,7 +55,41 @@ class Nonzero(Op):
         lowering.append(LibraryCall("find_nonzero", (mask,), (array,), lowering.comment(node)))
 
 
+class Repeats(Op):
+    """Each place along an axis as often as `counts` says: `count` places, an extent called `size`.
+
+    Raises ValueError for a negative count when the code runs.
+    """
+
+    name = "repeats"
+    stored = (0,)
+    foldable = False
+
+    def infer(self, counts: ArrayType, count: ArrayType, *, size: Size) -> ArrayType:
+        return ArrayType(np.dtype(np.int64), (size,))
+
+    def reference(self, counts: np.ndarray, count: Any, *, size: int) -> np.ndarray:
+        return np.repeat(np.arange(len(counts)), counts)
+
+    def text(self, counts: str, count: str, *, size: Size) -> str:
+        return f"np.repeat(np.arange({counts}.size), {counts})"
+
+    def kernel(self, lowering: Any, node: Any) -> None:
+        (counts, _), comment = node.inputs, lowering.comment(node)
+        fits = Var(lowering.namer.unique("no_negative"), BOOL)
+        lowering.append(Assign(fits, Const(True, BOOL), comment))
+        with lowering.nest(counts.type.shape) as index:
+            count = lowering.value(counts, index)
+            inside = Call("less_equal", (Const(0, count.dtype), count), BOOL)
+            lowering.append(Accumulate(fits.name, None, "logical_and", inside, BOOL))
+        lowering.append(Check(fits, "ValueError", NEGATIVE_COUNTS))
+        array = lowering.allocate(node)
+        lowering.append(LibraryCall("find_repeats", (lowering.arrays[counts],), (array,), comment))
+
+
 NONZERO = register(Nonzero())
+REPEATS = register(Repeats())
+NEGATIVE_COUNTS = "repeats may not contain negative values."
 
 
 @public(np.flatnonzero)
@@ -93,6 +128,18 @@ def nonzero(a: Any) -> tuple[Any, ...]:
 def _inside(index: Any, size: Size, axis: int) -> Any:
     """An index that a mask of that extent gave."""
     return bind(WITHIN, index, size=size, axis=axis) if isinstance(index, Bindable) else index
+
+
+def repeated(counts: Any, extent: Size) -> Any:
+    """The places `0, 1, ...` below `extent`, each as often as the integers `counts` say."""
+    if type_of(counts).dtype.kind not in "iub":
+        raise TypeError(
+            f"Cannot cast array data from {type_of(counts).dtype!r} to dtype('int64') according to "
+            "the rule 'safe'"
+        )
+    counts = PUBLIC["broadcast_to"](astype(counts, np.int64), (extent,))
+    count, size = bound(PUBLIC["maximum"](sum_(counts), 0))
+    return bind(REPEATS, counts, count, size=size)
 
 
 @public(np.argwhere)

@@ -195,6 +195,10 @@ class ArrayMethods(Bindable):
     trace = _method("linalg.trace")
     dot, take, flatten = map(_method, ("dot", "take", "flatten"))
     argsort, searchsorted = map(_method, ("argsort", "searchsorted"))
+    nonzero = _method("nonzero")
+
+    def compress(self, condition: Any, axis: Any = None) -> Any:
+        return PUBLIC["compress"](condition, self, axis)
 
     def sort(self, axis: int = -1, kind: Any = None, order: Any = None, *, stable: Any = None):
         """In place."""

@@ -18,7 +18,18 @@ from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.axes import expand_dims, ravel, swapaxes
 from tracegrad.ops.extent import extent
-from tracegrad.ops.op import SizeValue, as_operand, bind, public, register, sample, type_of
+from tracegrad.ops.gathering import GATHER
+from tracegrad.ops.nonzero import repeated
+from tracegrad.ops.op import (
+    Bindable,
+    SizeValue,
+    as_operand,
+    bind,
+    public,
+    register,
+    sample,
+    type_of,
+)
 from tracegrad.ops.picking import take
 from tracegrad.ops.reduction import broadcast_to
 from tracegrad.ops.shape import as_shape, as_size, copy, normal_axes, normal_axis, reshape
@@ -186,12 +197,14 @@ def _repeat_each(a: Any, counts: np.ndarray, axis: Any) -> Any:
 @public(np.repeat)
 def repeat(a: Any, repeats: Any, axis: Any = None) -> Any:
     """Each element of `a` repeated `repeats` times along `axis` (None: flattened)."""
+    if isinstance(repeats, Bindable):
+        repeats = repeats if repeats.known() is None else repeats.known()
+    if isinstance(repeats, Bindable):
+        a = ravel(a) if axis is None else as_operand(a)
+        axis = 0 if axis is None else normal_axis(axis, type_of(a).rank)
+        places = repeated(repeats, type_of(a).shape[axis])
+        return bind(GATHER, a, places, axes=(axis,))
     if not isinstance(repeats, int | np.integer | SizeValue):
-        if not isinstance(repeats, np.ndarray | tuple | list):
-            raise UnsupportedError(
-                "repeat: how many elements a computed count makes depends on data; repeats must "
-                "be an integer, a size, or integers known outside of the traced function"
-            )
         if np.size(repeats) != 1:
             return _repeat_each(a, np.asarray(repeats), axis)
         repeats = int(np.asarray(repeats).item())
@@ -206,6 +219,8 @@ def repeat(a: Any, repeats: Any, axis: Any = None) -> Any:
     return copy(reshape(wide, (*shape[:axis], shape[axis] * count, *shape[axis + 1 :])))
 
 
+sample(lambda x: np.repeat(x, np.abs(x).astype(int)) ** 2, (5,), smooth=False, ragged=True)
+sample(lambda x: np.sum(np.repeat(x, (x[0] > 0) + 1, axis=1) ** 2), (2, 3))
 sample(lambda x: np.roll(x, 2) * x, (5,))
 sample(lambda x: np.roll(x, 1, axis=0) - 2 * x + np.roll(x, -1, axis=0), (4, 3))
 sample(lambda x: np.roll(x, 2, axis=1) + np.roll(x, -7), (3, 4))

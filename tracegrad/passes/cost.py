@@ -6,6 +6,8 @@ divide 4, exp 8, ...); the numbers here say what memory costs on that scale.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tracegrad.ir.dims import Size, evaluate, symbols
 from tracegrad.ir.graph import Node
 
@@ -22,6 +24,11 @@ TYPICAL_EXTENT = 100
 def elements(size: Size) -> float:
     """How many elements, with symbolic extents at their typical value."""
     return float(evaluate(size, dict.fromkeys(symbols(size), TYPICAL_EXTENT)))
+
+
+def guess(size: Size, extents: Mapping[str, int]) -> int:
+    """What a size is, with typical extents in the place of those that data decides on."""
+    return evaluate(size, {**dict.fromkeys(symbols(size), TYPICAL_EXTENT), **extents})
 
 
 def keep_cost(node: Node) -> float:
