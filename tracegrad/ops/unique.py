@@ -77,7 +77,8 @@ def _differs(values: Any, before: Any, equal_nan: bool) -> Any:
     return found
 
 
-sample(lambda x: np.unique(x) ** 2, (5,), ragged=True)
+sample(lambda x: np.unique(x) ** 2, (5,), smooth=False, ragged=True)
+sample(lambda x: np.sum(np.unique(x) ** 2), (5,))
 sample(lambda x: np.sum(np.unique(np.round(x)) ** 2), (3, 4), smooth=False)
 sample(
     lambda x: np.unique(np.round(x), return_index=True, return_inverse=True, return_counts=True),
