@@ -6,10 +6,14 @@ In: dtypes and names. Out: immutable trees that `source` prints and `schedule` r
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
+
+Answer = TypeVar("Answer")
 
 INT = np.dtype(np.int64)
 BOOL = np.dtype(np.bool_)
@@ -105,6 +109,23 @@ def rewrite(expr: Expr, rule: Callable[[Expr], Expr]) -> Expr:
     """Apply `rule` bottom-up."""
     parts = tuple(rewrite(child, rule) for child in children(expr))
     return rule(rebuild(expr, parts) if parts else expr)
+
+
+def remembered(question: Callable[[Any], Answer]) -> Callable[[Any], Answer]:
+    """A function of one frozen object that is asked it again and again: the answer stays with it.
+
+    Expressions and statements hold parts in common, which are then looked at once.
+    """
+    name = f" {question.__module__}.{question.__qualname__}"  # no attribute can be called so
+
+    @functools.wraps(question)
+    def answer(thing: Any) -> Answer:
+        known = vars(thing)
+        if name not in known:
+            known[name] = question(thing)
+        return known[name]
+
+    return answer
 
 
 def walk(expr: Expr) -> Iterator[Expr]:

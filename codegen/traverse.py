@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
-from codegen.expr import Expr, Load, Var, rewrite, walk
+from codegen.expr import Expr, Load, Var, children, remembered, rewrite
 from codegen.loops import (
     Accumulate,
     Alloc,
@@ -210,12 +210,23 @@ def _renamed_call(call: ForeignCall, of: Callable[[str], str]) -> ForeignCall:
     return replace(call, args=args, outs=outs, results=results, bundle=of(call.bundle))
 
 
-def variables(expr: Expr) -> set[str]:
-    return {part.name for part in walk(expr) if isinstance(part, Var)}
+@remembered
+def variables(expr: Expr) -> frozenset[str]:
+    own = (expr.name,) if isinstance(expr, Var) else ()
+    return frozenset(own).union(*map(variables, children(expr)))
 
 
-def arrays(expr: Expr) -> set[str]:
-    return {part.array for part in walk(expr) if isinstance(part, Load)}
+@remembered
+def loads(expr: Expr) -> tuple[Load, ...]:
+    """The different loads in it, outer ones first."""
+    own = (expr,) if isinstance(expr, Load) else ()
+    inner = (load for child in children(expr) for load in loads(child))
+    return tuple(dict.fromkeys((*own, *inner)))
+
+
+@remembered
+def arrays(expr: Expr) -> frozenset[str]:
+    return frozenset(load.array for load in loads(expr))
 
 
 def defined(statement: Statement) -> set[str]:

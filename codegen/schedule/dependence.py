@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 
-from codegen.expr import Expr, Load, Var, walk
+from codegen.expr import Expr, Var, remembered
 from codegen.loops import (
     Accumulate,
     Alloc,
@@ -31,7 +32,7 @@ from codegen.loops import (
     View,
     While,
 )
-from codegen.traverse import arrays, blocks, defined, expressions, statements, variables
+from codegen.traverse import arrays, blocks, defined, expressions, loads, statements, variables
 
 MOST_ARRAYS = 16
 """An innermost loop over more arrays than this is no longer vectorised (run-time alias checks).
@@ -65,6 +66,14 @@ class Effects:
     raises: bool
     returns: bool
 
+    @cached_property
+    def by_root(self) -> dict[str, list[Access]]:
+        """The accesses of each root's memory."""
+        found: dict[str, list[Access]] = {}
+        for access in self.accesses:
+            found.setdefault(access.root, []).append(access)
+        return found
+
 
 def aliases(function: Function) -> dict[str, str]:
     """Each view's root: the array whose memory it shows."""
@@ -75,7 +84,8 @@ def aliases(function: Function) -> dict[str, str]:
     return roots
 
 
-def used(statement: Statement) -> set[str]:
+@remembered
+def used(statement: Statement) -> Names:
     """Names read by the statement itself, not by the blocks inside it."""
     found: set[str] = set()
     for expr in expressions(statement):
@@ -91,7 +101,7 @@ def used(statement: Statement) -> set[str]:
             found |= set(values)
         case Return(values):
             found |= {value for value in values if isinstance(value, str)}
-    return found
+    return frozenset(found)
 
 
 def exposure(body: Iterable[Statement]) -> tuple[set[str], set[str]]:
@@ -99,69 +109,99 @@ def exposure(body: Iterable[Statement]) -> tuple[set[str], set[str]]:
     exposed: set[str] = set()
     sure: set[str] = set()
     for statement in body:
-        exposed |= used(statement) - sure
-        inner = [exposure(block) for block in blocks(statement)]
-        own = {statement.var.name} if isinstance(statement, For) else set()
-        for needs, _ in inner:
-            exposed |= needs - own - sure
-        match statement:
-            case If():
-                sure |= inner[0][1] & inner[1][1]
-            case Assign() | Accumulate() | Alloc() | View() | LibraryCall() | ForeignCall():
-                sure |= defined(statement)
+        needs, gives = exposed_by(statement)
+        exposed |= needs - sure
+        sure |= gives
     return exposed, sure
 
 
-def assigned(statement: Statement) -> Iterator[str]:
-    for part in statements((statement,)):
-        yield from defined(part)
+@remembered
+def exposed_by(statement: Statement) -> tuple[Names, Names]:
+    """The same of one statement."""
+    inner = [exposure(block) for block in blocks(statement)]
+    own = {statement.var.name} if isinstance(statement, For) else set()
+    needs = used(statement).union(*(needs - own for needs, _ in inner))
+    match statement:
+        case If():
+            return needs, frozenset(inner[0][1] & inner[1][1])
+        case Assign() | Accumulate() | Alloc() | View() | LibraryCall() | ForeignCall():
+            return needs, frozenset(defined(statement))
+    return needs, frozenset()
+
+
+@remembered
+def assigned(statement: Statement) -> tuple[str, ...]:
+    """The names that it gives a value to, at any depth, as often as it does."""
+    inside = (name for block in blocks(statement) for part in block for name in assigned(part))
+    return *defined(statement), *inside
+
+
+Touch = tuple[str, tuple[Expr, ...] | None, bool]
+"""An access without the root of its array."""
 
 
 def accesses(statement: Statement, roots: dict[str, str]) -> Iterator[Access]:
     """Loads and stores of arrays that exist outside the statement."""
-    inside = {part.array for part in statements((statement,)) if isinstance(part, Alloc)}
-    for part in statements((statement,)):
-        inside |= defined(part) if isinstance(part, ForeignCall) else set()
-    inside -= defined(statement)
+    inside = made(statement) - defined(statement)
+    for array, index, writes in touches(statement):
+        root = roots.get(array, array)
+        if root not in inside:
+            yield Access(array, root, index, writes)
 
-    def access(array: str, index: tuple[Expr, ...] | None, writes: bool) -> Access:
-        return Access(array, roots.get(array, array), index, writes)
 
-    def every() -> Iterator[Access]:
-        for part in statements((statement,)):
-            for expr in expressions(part):
-                for load in walk(expr):
-                    if isinstance(load, Load):
-                        yield access(load.array, load.index, False)
-            match part:
-                case Store(array, index) | Accumulate(array, tuple() as index):
-                    yield access(array, index, True)
-                case LibraryCall(args=values, outs=outs) | ForeignCall(args=values, outs=outs):
-                    yield from (access(v, None, False) for v in values if isinstance(v, str))
-                    yield from (access(out, None, True) for out in outs)
-                    if isinstance(part, ForeignCall):
-                        made = (r.name for r in part.results if r.fits is not None)
-                        yield from (access(name, None, True) for name in made)
-                case Launch(args=values):
-                    yield from (access(v, None, True) for v in values if isinstance(v, str))
-                case Return(values):
-                    yield from (access(v, None, False) for v in values if isinstance(v, str))
+@remembered
+def made(statement: Statement) -> Names:
+    """The arrays that come into being in it, at any depth."""
+    own = defined(statement) if isinstance(statement, Alloc | ForeignCall) else ()
+    return frozenset(own).union(*(made(part) for block in blocks(statement) for part in block))
 
-    return (found for found in dict.fromkeys(every()) if found.root not in inside)
+
+@remembered
+def touches(statement: Statement) -> tuple[Touch, ...]:
+    """The different loads and stores in it, at any depth."""
+    inner = (touch for block in blocks(statement) for part in block for touch in touches(part))
+    return tuple(dict.fromkeys((*own_touches(statement), *inner)))
+
+
+def own_touches(statement: Statement) -> Iterator[Touch]:
+    for expr in expressions(statement):
+        yield from ((load.array, load.index, False) for load in loads(expr))
+    match statement:
+        case Store(array, index) | Accumulate(array, tuple() as index):
+            yield array, index, True
+        case LibraryCall(args=values, outs=outs) | ForeignCall(args=values, outs=outs):
+            yield from ((v, None, False) for v in values if isinstance(v, str))
+            yield from ((out, None, True) for out in outs)
+            if isinstance(statement, ForeignCall):
+                results = (r.name for r in statement.results if r.fits is not None)
+                yield from ((name, None, True) for name in results)
+        case Launch(args=values):
+            yield from ((v, None, True) for v in values if isinstance(v, str))
+        case Return(values):
+            yield from ((v, None, False) for v in values if isinstance(v, str))
+
+
+@remembered
+def ways_out(statement: Statement) -> tuple[bool, bool]:
+    """Whether it may raise, and whether it may return (or not end)."""
+    inner = [ways_out(part) for block in blocks(statement) for part in block]
+    raises = isinstance(statement, Check) or any(raises for raises, _ in inner)
+    returns = isinstance(statement, Return | While | Forward) or any(ends for _, ends in inner)
+    return raises, returns
 
 
 def effects(statement: Statement, roots: dict[str, str], live: Names) -> Effects:
     """`live`: the names that are read after the statement."""
-    reads, _ = exposure((statement,))
-    writes = set(assigned(statement))
-    parts = list(statements((statement,)))
+    reads, _ = exposed_by(statement)
+    writes = frozenset(assigned(statement))
+    raises, returns = ways_out(statement)
     return Effects(
-        reads=frozenset(reads),
-        writes=frozenset(writes),
-        local=frozenset(writes - reads - live),
+        reads=reads,
+        writes=writes,
+        local=writes - reads - live,
         accesses=tuple(accesses(statement, roots)),
-        raises=any(isinstance(part, Check) for part in parts),
-        returns=any(isinstance(part, Return | While | Forward) for part in parts),
+        raises=raises,
+        returns=returns,
     )
 
 
@@ -173,9 +213,10 @@ def clashes(first: Effects, second: Effects) -> Names:
 
 def meeting(first: Effects, second: Effects) -> Iterator[tuple[Access, Access]]:
     """Pairs of accesses to the same memory of which one is a write."""
-    for a, b in product(first.accesses, second.accesses):
-        if a.root == b.root and (a.writes or b.writes):
-            yield a, b
+    for root in first.by_root.keys() & second.by_root.keys():
+        for a, b in product(first.by_root[root], second.by_root[root]):
+            if a.writes or b.writes:
+                yield a, b
 
 
 def ordered(first: Effects, second: Effects) -> bool:
@@ -198,12 +239,13 @@ def fusible(
     if clashes(first, second) - second.local:
         return False
     if innermost(a) and innermost(b):
-        touched = {access.root for access in (*first.accesses, *second.accesses)} - temporaries
-        if len(touched) > MOST_ARRAYS:
+        touched = first.by_root.keys() | second.by_root.keys()
+        if len(touched - temporaries) > MOST_ARRAYS:
             return False
     return all(same_iteration(x, y, a.var, b.var) for x, y in meeting(first, second))
 
 
+@remembered
 def innermost(loop: For) -> bool:
     return not any(isinstance(statement, For) for statement in statements(loop.body))
 

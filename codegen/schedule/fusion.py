@@ -146,7 +146,7 @@ def place(unit: Unit, clusters: list[Unit], scope: Scope) -> None:
 
 def shared(first: Effects, second: Effects) -> int:
     """How many arrays both work on."""
-    return len({a.root for a in first.accesses} & {a.root for a in second.accesses})
+    return len(first.by_root.keys() & second.by_root.keys())
 
 
 def light(statement: Statement) -> bool:
