@@ -163,6 +163,12 @@ def touches(statement: Statement) -> tuple[Touch, ...]:
     return tuple(dict.fromkeys((*own_touches(statement), *inner)))
 
 
+@remembered
+def stored(statement: Statement) -> Names:
+    """The arrays written in it."""
+    return frozenset(array for array, _, writes in touches(statement) if writes)
+
+
 def own_touches(statement: Statement) -> Iterator[Touch]:
     for expr in expressions(statement):
         yield from ((load.array, load.index, False) for load in loads(expr))

@@ -24,9 +24,18 @@ from codegen.schedule.dependence import (
     exposure,
     fusible,
     ordered,
+    stored,
     used,
 )
-from codegen.traverse import Body, function_names, map_blocks, renamed, statements, substitute
+from codegen.traverse import (
+    Body,
+    arrays,
+    function_names,
+    map_blocks,
+    renamed,
+    statements,
+    substitute,
+)
 
 
 @dataclass(frozen=True)
@@ -63,11 +72,13 @@ class Scope:
 
 @dataclass(frozen=True)
 class Unit:
-    """A statement with the comment lines above it."""
+    """A statement with the comment lines above it; `sure` are the names to which each round of a
+    loop surely gives a value."""
 
     comments: tuple[Comment, ...]
     statement: Statement
     effects: Effects
+    sure: Names
 
 
 def fuse(function: Function) -> Function:
@@ -117,7 +128,9 @@ def units(body: Body, live: Names, scope: Scope) -> list[Unit]:
         if isinstance(statement, Comment):
             comments += (statement,)
             continue
-        found.append(Unit(comments, statement, effects(statement, scope.roots, later)))
+        own = effects(statement, scope.roots, later)
+        sure = exposure(statement.body)[1] if isinstance(statement, For) else ()
+        found.append(Unit(comments, statement, own, frozenset(sure)))
         comments = ()
     return found
 
@@ -171,21 +184,41 @@ def merged(first: Unit, second: Unit, scope: Scope) -> Unit:
     assert isinstance(a, For) and isinstance(b, For)
     theirs = substitute(b.body, {b.var.name: a.var}) if a.var != b.var else b.body
     local = second.effects.local
-    body = (*a.body, *disjoint(a.body, theirs, local, scope))
+    added = disjoint(first, theirs, local, scope)
     remarks = dict.fromkeys(remark for remark in (a.comment, b.comment) if remark)
-    loop = replace(a, body=body, comment="; ".join(remarks))
+    loop = replace(a, body=(*a.body, *added), comment="; ".join(remarks))
     live = (first.effects.writes - first.effects.local) | (second.effects.writes - local)
     comments = tuple(dict.fromkeys((*first.comments, *second.comments)))
-    return Unit(comments, loop, effects(loop, scope.roots, live))
+    rest = effects(replace(a, body=added), scope.roots, frozenset())
+    sure = first.sure | exposure(added)[1]
+    return Unit(comments, loop, together(first, rest, live), sure)
 
 
-def disjoint(a: Body, b: Body, local: Names, scope: Scope) -> Body:
-    """`b`, to follow `a` in one body: what both compute under one name is computed once, and other
-    names of `b` that `a` uses too are changed."""
-    seen_a, seen_b = visible(a), visible(b)
-    all_a = {name for statement in a for name in assigned(statement)}
+def together(first: Unit, rest: Effects, live: Names) -> Effects:
+    """What a loop does whose rounds go on with those of the loop that does `rest`. (Found from the
+    two: of a long chain of loops every step would else look at all of the loop so far.)"""
+    own = first.effects
+    reads = own.reads | (rest.reads - first.sure)
+    writes = own.writes | rest.writes
+    new = (a for a in rest.accesses if a not in own.by_root.get(a.root, ()))
+    return Effects(
+        reads=reads,
+        writes=writes,
+        local=writes - reads - live,
+        accesses=(*own.accesses, *new),
+        raises=own.raises or rest.raises,
+        returns=own.returns or rest.returns,
+    )
+
+
+def disjoint(first: Unit, b: Body, local: Names, scope: Scope) -> Body:
+    """`b`, to follow the body of the first loop in one: what both compute under one name is
+    computed once, and other names of `b` that the first uses too are changed."""
+    assert isinstance(first.statement, For)
+    a = first.statement.body
+    seen_a, seen_b = first.effects.reads | first.sure, visible(b)
     times_b = Counter(name for statement in b for name in assigned(statement))
-    shared = (seen_a & set(times_b)) | (seen_b & all_a & set(times_b))
+    shared = set((seen_a & times_b.keys()) | (seen_b & first.effects.writes & times_b.keys()))
     result: list[Statement] = []
     waiting = list(b)
     while waiting:
@@ -212,16 +245,16 @@ def visible(body: Body) -> set[str]:
 
 def same_value(assign: Assign, before: Body, roots: dict[str, str]) -> bool:
     """Whether an earlier statement already gave the target this very value, still valid."""
-    earlier = [at for at, s in enumerate(before) if assign.target.name in set(assigned(s))]
+    earlier = [at for at, s in enumerate(before) if assign.target.name in assigned(s)]
     if len(earlier) != 1:
         return False
     match before[earlier[0]]:
         case Assign(target, value) if (target, value) == (assign.target, assign.value):
-            needs = effects(assign, roots, frozenset())
-            loaded = {access.root for access in needs.accesses}
-            following = [effects(s, roots, frozenset()) for s in before[earlier[0] + 1 :]]
+            needs = used(assign)
+            loaded = {roots.get(array, array) for array in arrays(value)}
             return not any(
-                needs.reads & later.writes or loaded & {a.root for a in later.accesses if a.writes}
-                for later in following
+                not needs.isdisjoint(assigned(later))
+                or any(roots.get(array, array) in loaded for array in stored(later))
+                for later in before[earlier[0] + 1 :]
             )
     return False

@@ -160,9 +160,9 @@ def replace_blocks(statement: Statement) -> Statement:
     return map_blocks(statement, lambda block: ())
 
 
-def read(statement: Statement) -> set[str]:
+def read(statement: Statement) -> frozenset[str]:
     if isinstance(statement, Accumulate):
-        return {name for expr in expressions(statement) for name in variables(expr)}
+        return frozenset().union(*map(variables, expressions(statement)))
     return used(statement)
 
 
