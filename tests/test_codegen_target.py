@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+import tracegrad as tg
 from codegen import parts, target, vecmath
 from codegen.library import sums
 
@@ -76,3 +77,10 @@ def test_a_function_is_a_part_once() -> None:
     assert parts.part(exp) is parts.part(exp)
     assert isinstance(parts.part(error), target.Dispatcher)
     assert parts.part(exp).py_func is exp.py_func
+
+
+def test_a_slow_path_with_an_argument_that_is_constant() -> None:
+    """LLVM must not remove the parameter: the vector variants of the function have it too."""
+    f = tg.trace(lambda x: np.sum(np.exp(x / x.shape[0] ** 0.5)))
+    x = np.linspace(0, 1, 7)
+    np.testing.assert_allclose(f(x), np.sum(np.exp(x / 7**0.5)), rtol=1e-14)

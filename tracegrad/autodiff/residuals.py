@@ -121,7 +121,8 @@ def cut(
     inputs, cts = joint.inputs[:arguments], joint.inputs[arguments:]
     results, gradients = joint.outputs[:outputs], joint.outputs[outputs:]
     behind = _depends_on(joint, set(cts))
-    needed = [node for node in joint.nodes if node in reachable(gradients)]
+    used = reachable(gradients)
+    needed = [node for node in joint.nodes if node in used]
     crossing = _crossing(needed, behind, gradients)
     ragged = set() if carries is None else _of_computed_extent(joint)
     free = {*inputs, *results}
