@@ -61,7 +61,10 @@ class EssentialTarget(CPUTarget):
         """Install what the registries in use have beyond what is installed."""
         context = self.target_context
         rtsys.initialize(context)
-        for registry in (mathimpl.registry, npyimpl.registry, builtin_registry):
+        # numba puts what intrinsics lower to into whichever registry was installed first: by a
+        # function that the user compiled before us that may be another one.
+        own = (mathimpl.registry, npyimpl.registry, builtin_registry)
+        for registry in dict.fromkeys([*own, *context._registries]):
             context.install_registry(registry)
 
 

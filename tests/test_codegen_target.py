@@ -45,6 +45,18 @@ def test_a_first_gradient_loads_little_of_numba(tmp_path: Path) -> None:
     run(program, tmp_path)
 
 
+def test_a_function_of_the_users_own_may_be_compiled_first(tmp_path: Path) -> None:
+    program = """
+        import numba, numpy as np
+        assert numba.njit(lambda x: x.sum())(np.ones(3)) == 3
+        import tracegrad as tg
+        loss = tg.trace(lambda x: np.sum(np.exp(x) * x))
+        value, gradient = loss.value_and_grad(np.ones(3))
+        assert np.allclose(gradient, 2 * np.e)
+    """
+    run(program, tmp_path)
+
+
 def test_what_is_missing_is_loaded(tmp_path: Path) -> None:
     """A shuffle calls functions of NumPy that are not among the essential ones."""
     program = """
