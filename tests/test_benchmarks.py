@@ -39,7 +39,7 @@ SIZES = {
     "transcendental": {"SIZES": (40,)},
     "two_line": {"SHAPES": ((2, 3),)},
 }
-APART = {"cold_start", "digits", "ragged", "vecmath"}
+APART = {"cold_start", "cost_table", "digits", "ragged", "vecmath"}
 """Files that are no list of workloads, or measure what an example's own test runs."""
 
 

@@ -1,4 +1,4 @@
-"""What a loop costs, and from which size on several threads pay: the numbers, in one place.
+"""What a loop costs, and from which size on several threads pay.
 
 In: a loop. Out: its iterations as a product of extents and the nanoseconds of one of the innermost.
 
@@ -6,8 +6,7 @@ In: a loop. Out: its iterations as a product of extents and the nanoseconds of o
         for j in range(m):             =>     worth it from 60 us on: n * m >= 42000
             y += exp(x[i, j])
 
-Measured on Zen 4, float64, vectorised (docs/vecmath.md); float32 takes half of it. Being wrong by
-a factor of two costs little: around the limit both ways take about the same time.
+Being wrong by a factor of two costs little: around the limit both ways take about the same time.
 """
 
 from __future__ import annotations
@@ -15,54 +14,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import reduce
 
+from codegen.costs import FUNCTIONS, LIBRARY, MOVED, SIMPLE
 from codegen.expr import Call, Const, Expr, Load, Select, integer, multiply, walk
 from codegen.loops import For, LibraryCall, Statement, While
 from codegen.schedule.dependence import assigned
 from codegen.traverse import arrays, blocks, expressions, variables
-
-SIMPLE, MOVED, DIVIDED, LIBRARY = 0.07, 0.15, 0.5, 400.0
-"""Nanoseconds of an addition, of an element loaded or stored, of a division or root, of a call."""
-
-FUNCTIONS = {
-    "divide": DIVIDED,
-    "sqrt": DIVIDED,
-    "remainder": 2.0,
-    "floor_divide": 2.0,
-    "fmod": 5.0,
-    "exp": 0.7,
-    "expm1": 0.7,
-    "exp2": 0.6,
-    "log": 0.9,
-    "log1p": 1.1,
-    "log2": 1.0,
-    "log10": 1.0,
-    "sigmoid": 1.2,
-    "softplus": 1.8,
-    "logaddexp": 1.8,
-    "logaddexp2": 1.8,
-    "tanh": 1.2,
-    "sinh": 0.9,
-    "cosh": 0.9,
-    "sin": 0.9,
-    "cos": 0.9,
-    "tan": 1.4,
-    "arcsin": 0.9,
-    "arccos": 0.9,
-    "arctan": 1.2,
-    "arcsinh": 2.4,
-    "arccosh": 2.0,
-    "arctanh": 1.2,
-    "arctan2": 2.6,
-    "hypot": 0.6,
-    "cbrt": 1.5,
-    "power": 3.8,
-    "erf": 3.9,
-    "erfc": 3.1,
-    "gammaln": 9.4,
-    "gamma": 10.8,
-    "digamma": 8.0,
-}
-"""Nanoseconds an element in a vectorised loop, of what costs more than an addition."""
 
 ENOUGH = 60_000
 """Nanoseconds of work from which two threads are faster than one: a launch takes 8 us."""

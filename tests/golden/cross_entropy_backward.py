@@ -11,7 +11,7 @@ def cross_entropy_backward(d_y, logits, target, v1, v4, v24):
     d_logits: f64[n, m], d_target: f64[n, m]
     """
     n, m = logits.shape
-    if n * m >= 12000:
+    if n * m >= 17000:
         threaded = threads_version()                            # where loops run on several threads
         if threaded:
             return call_version(

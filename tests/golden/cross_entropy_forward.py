@@ -9,7 +9,7 @@ from codegen.vecmath import add_reassoc_f64, exp_f64, log_f64
 def cross_entropy_forward(logits, target):
     """logits: f64[n, m], target: f64[n, m]  ->  y: f64, v1: f64[n], v4: f64[n], v24: f64[n]"""
     n, m = logits.shape
-    if n * m >= 17000:
+    if n * m >= 23000:
         threaded = threads_version()                    # where loops run on several threads
         if threaded:
             return call_version(

@@ -8,7 +8,7 @@ from codegen.library import call_version, threads_version
 def loss_backward(d_y, x):
     """d_y: f64, x: f64[n, m]  ->  d_x: f64[n, m]"""
     n, m = x.shape
-    if n * m >= 59000:
+    if n * m >= 73000:
         threaded = threads_version()                   # where loops run on several threads
         if threaded:
             return call_version(threaded, "float64[2]", (d_y, x))

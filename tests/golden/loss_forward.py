@@ -9,7 +9,7 @@ from codegen.vecmath import add_reassoc_f64
 def loss_forward(x):
     """x: f64[n, m]  ->  y: f64"""
     n, m = x.shape
-    if n * m >= 91000:
+    if n * m >= 120000:
         threaded = threads_version()                           # where loops run on several threads
         if threaded:
             return call_version(threaded, "float64", (x,))

@@ -55,7 +55,6 @@ SOFTPLUS = row(
     arity=1,
     like=np.exp,
     text="np.logaddexp({0}, 0)",
-    weight=16,
 )
 
 

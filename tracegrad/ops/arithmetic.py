@@ -50,7 +50,6 @@ DIVIDE = row(
     [lambda a, b, y: 1 / b, lambda a, b, y: -y * (1 / b)],
     kind=Divide,
     infix="/",
-    weight=4,
     verb="divide",
     domain=AWAY_FROM_ZERO,
     also=("true_divide",),
@@ -62,7 +61,6 @@ FLOOR_DIVIDE = row(
     [lambda a, b, y: 0, lambda a, b, y: 0],
     integer="total_floor_divide",
     infix="//",
-    weight=6,
     verb="divide",
     domain=AWAY_FROM_ZERO,
 )
@@ -72,7 +70,6 @@ REMAINDER = row(
     [lambda a, b, y: 1, lambda a, b, y: -(a // b)],
     integer="total_remainder",
     infix="%",
-    weight=8,
     verb="divide",
     domain=AWAY_FROM_ZERO,
     also=("mod",),
@@ -81,15 +78,14 @@ FMOD = row(
     "fmod",
     np.fmod,
     [lambda a, b, y: 1, lambda a, b, y: -PUBLIC["trunc"](a / b)],
-    weight=8,
     verb="divide",
     domain=AWAY_FROM_ZERO,
 )
 
-SQRT = row("sqrt", np.sqrt, [lambda x, y: 0.5 / y], weight=4, domain=POSITIVE)
+SQRT = row("sqrt", np.sqrt, [lambda x, y: 0.5 / y], domain=POSITIVE)
 SQUARE = row("square", np.square, [lambda x, y: 2 * x])
 RECIPROCAL = row("reciprocal", np.reciprocal, [lambda x, y: -y * y], weight=4, domain=((0.3, 2.5),))
-CBRT = row("cbrt", np.cbrt, [lambda x, y: 1 / (3 * y * y)], weight=12, domain=POSITIVE)
+CBRT = row("cbrt", np.cbrt, [lambda x, y: 1 / (3 * y * y)], domain=POSITIVE)
 
 ABSOLUTE = row("absolute", np.absolute, [lambda x, y: PUBLIC["sign"](x)], also=("abs",))
 FABS = row("fabs", np.fabs, [lambda x, y: PUBLIC["sign"](x)], scalar="absolute")
@@ -105,7 +101,6 @@ HYPOT = row(
     "hypot",
     np.hypot,
     [lambda a, b, y: _share(a, y), lambda a, b, y: _share(b, y)],
-    weight=12,
 )
 
 
@@ -124,7 +119,6 @@ POWER = row(
     np.power,
     [_power_base, _power_exponent],
     integer="total_power",
-    weight=20,
     infix="**",
     verb="raise",
     domain=POSITIVE,
@@ -133,7 +127,6 @@ FLOAT_POWER = row(
     "float_power",
     np.float_power,
     [_power_base, _power_exponent],
-    weight=20,
     scalar="power",
     verb="raise",
     domain=POSITIVE,

@@ -1,6 +1,6 @@
 """Elementwise operations as table rows; what a row means is here, the rows are in their families.
 
-    TANH = row("tanh", np.tanh, [lambda x, y: 1 - y * y], weight=10)
+    TANH = row("tanh", np.tanh, [lambda x, y: 1 - y * y])
 
 says: `tg.tanh` and `np.tanh` on traced or eager arrays; the scalar function `tanh` of codegen; the
 partial derivative in terms of the argument `x` and the result `y`. Both modes follow:
@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from codegen.costs import flops
 from codegen.expr import Call, Expr
 from tracegrad.errors import UnsupportedError
 from tracegrad.ir.op import Array, Op
@@ -74,18 +75,20 @@ class Elementwise(Op):
         infix: str = "",
         scalar: str = "",
         integer: str = "",
-        weight: float = 1,
+        weight: float | None = None,
         like: np.ufunc | LoopRule | None = None,
         text: str = "",
         domain: tuple[tuple[float, float], ...] = ((-2.0, 2.0),),
         verb: str = "",
         kinds: str = "biuf",
     ) -> None:
-        self.name, self.numpy, self.weight = name, numpy, weight
+        self.name, self.numpy = name, numpy
         self.partials = tuple(partials)
         self.rule_dtypes = like or numpy
         self.arity = arity or len(self.partials) or getattr(numpy, "nin", 0)
         self.infix, self.scalar, self.spelling = infix, scalar or name, text
+        self.weight = flops(self.scalar) if weight is None else weight
+        """What it costs in flops; that of its scalar function as it was measured, if not given."""
         self.integer_scalar = integer or self.scalar
         """The scalar function where it is applied to integers and booleans."""
         self.domain = domain

@@ -17,13 +17,13 @@ from tracegrad.ops.selection import where
 LN2, LN10 = math.log(2.0), math.log(10.0)
 POSITIVE = ((0.1, 4.0),)
 
-EXP = row("exp", np.exp, [lambda x, y: y], weight=8)
-EXP2 = row("exp2", np.exp2, [lambda x, y: y * LN2], weight=8)
-EXPM1 = row("expm1", np.expm1, [lambda x, y: y + 1], weight=10)
-LOG = row("log", np.log, [lambda x, y: 1 / x], weight=8, domain=POSITIVE)
-LOG2 = row("log2", np.log2, [lambda x, y: 1 / (x * LN2)], weight=8, domain=POSITIVE)
-LOG10 = row("log10", np.log10, [lambda x, y: 1 / (x * LN10)], weight=8, domain=POSITIVE)
-LOG1P = row("log1p", np.log1p, [lambda x, y: 1 / (1 + x)], weight=10, domain=((-0.8, 4.0),))
+EXP = row("exp", np.exp, [lambda x, y: y])
+EXP2 = row("exp2", np.exp2, [lambda x, y: y * LN2])
+EXPM1 = row("expm1", np.expm1, [lambda x, y: y + 1])
+LOG = row("log", np.log, [lambda x, y: 1 / x], domain=POSITIVE)
+LOG2 = row("log2", np.log2, [lambda x, y: 1 / (x * LN2)], domain=POSITIVE)
+LOG10 = row("log10", np.log10, [lambda x, y: 1 / (x * LN10)], domain=POSITIVE)
+LOG1P = row("log1p", np.log1p, [lambda x, y: 1 / (1 + x)], domain=((-0.8, 4.0),))
 
 
 def _share(a: object, b: object, scale: float) -> object:
@@ -36,24 +36,21 @@ LOGADDEXP = row(
     "logaddexp",
     np.logaddexp,
     [lambda a, b, y: _share(a, b, 1), lambda a, b, y: _share(b, a, 1)],
-    weight=20,
 )
 LOGADDEXP2 = row(
     "logaddexp2",
     np.logaddexp2,
     [lambda a, b, y: _share(a, b, LN2), lambda a, b, y: _share(b, a, LN2)],
-    weight=20,
 )
 
-SINH = row("sinh", np.sinh, [lambda x, y: COSH(x)], weight=12)
-COSH = row("cosh", np.cosh, [lambda x, y: SINH(x)], weight=12)
-TANH = row("tanh", np.tanh, [lambda x, y: 1 - y * y], weight=10)
-ARCSINH = row("arcsinh", np.arcsinh, [lambda x, y: 1 / HYPOT(x, 1)], weight=16, also=("asinh",))
+SINH = row("sinh", np.sinh, [lambda x, y: COSH(x)])
+COSH = row("cosh", np.cosh, [lambda x, y: SINH(x)])
+TANH = row("tanh", np.tanh, [lambda x, y: 1 - y * y])
+ARCSINH = row("arcsinh", np.arcsinh, [lambda x, y: 1 / HYPOT(x, 1)], also=("asinh",))
 ARCCOSH = row(
     "arccosh",
     np.arccosh,
     [lambda x, y: 1 / (SQRT(x - 1) * SQRT(x + 1))],
-    weight=16,
     domain=((1.1, 4.0),),
     also=("acosh",),
 )
@@ -61,7 +58,6 @@ ARCTANH = row(
     "arctanh",
     np.arctanh,
     [lambda x, y: 1 / ((1 - x) * (1 + x))],
-    weight=16,
     domain=((-0.9, 0.9),),
     also=("atanh",),
 )

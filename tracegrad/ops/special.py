@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from codegen.costs import FUNCTIONS
 from tracegrad.ir.op import Array
 from tracegrad.ops.elementwise import Elementwise, Masked, Partial, row
 from tracegrad.ops.exponential import EXP, LOG, LOG1P
@@ -45,7 +46,8 @@ def _row(name: str, *partials: Partial | None, **more: Any) -> Elementwise:
     """A row whose reference is `scipy.special.<name>`."""
     arity = len(partials)
     text = f"scipy.special.{name}"
-    more = {"weight": 20, "like": _scipy_dtypes, **more}
+    weight = None if more.get("scalar", name) in FUNCTIONS else 20
+    more = {"weight": weight, "like": _scipy_dtypes, **more}
     return row(name, SciPy(name), partials, arity=arity, text=text, **more)
 
 
@@ -63,7 +65,7 @@ NDTRI = _row(
 )
 LOG_NDTR = _row("log_ndtr", lambda x, y: NORMAL_DENSITY * EXP(-0.5 * x * x - y))
 
-EXPIT = _row("expit", lambda x, y: y * (1 - y), scalar="sigmoid", weight=10, also=("sigmoid",))
+EXPIT = _row("expit", lambda x, y: y * (1 - y), scalar="sigmoid", also=("sigmoid",))
 LOGIT = _row("logit", lambda x, y: 1 / (x * (1 - x)), weight=12, domain=PROBABILITY)
 
 GAMMALN = _row("gammaln", lambda x, y: PSI(x), domain=POSITIVE)

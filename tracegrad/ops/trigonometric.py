@@ -18,14 +18,13 @@ from tracegrad.ops.selection import where
 DEGREE = math.pi / 180
 UNIT = ((-0.9, 0.9),)
 
-SIN = row("sin", np.sin, [lambda x, y: COS(x)], weight=10)
-COS = row("cos", np.cos, [lambda x, y: -SIN(x)], weight=10)
-TAN = row("tan", np.tan, [lambda x, y: 1 + y * y], weight=14, domain=((-1.4, 1.4),))
+SIN = row("sin", np.sin, [lambda x, y: COS(x)])
+COS = row("cos", np.cos, [lambda x, y: -SIN(x)])
+TAN = row("tan", np.tan, [lambda x, y: 1 + y * y], domain=((-1.4, 1.4),))
 ARCSIN = row(
     "arcsin",
     np.arcsin,
     [lambda x, y: 1 / SQRT((1 - x) * (1 + x))],
-    weight=14,
     domain=UNIT,
     also=("asin",),
 )
@@ -33,11 +32,10 @@ ARCCOS = row(
     "arccos",
     np.arccos,
     [lambda x, y: -1 / SQRT((1 - x) * (1 + x))],
-    weight=14,
     domain=UNIT,
     also=("acos",),
 )
-ARCTAN = row("arctan", np.arctan, [lambda x, y: 1 / (1 + x * x)], weight=12, also=("atan",))
+ARCTAN = row("arctan", np.arctan, [lambda x, y: 1 / (1 + x * x)], also=("atan",))
 
 
 def _turn(a: Array, b: Array) -> Array:
@@ -50,7 +48,6 @@ ARCTAN2 = row(
     "arctan2",
     np.arctan2,
     [lambda a, b, y: _turn(b, a), lambda a, b, y: -_turn(a, b)],
-    weight=18,
     domain=((-2.0, 2.0), (0.3, 2.5)),
     also=("atan2",),
 )

@@ -1,0 +1,63 @@
+"""What scalar operations cost, in one table: from it follow the weights of operations, by which
+values are kept or computed again, and the sizes from which several threads pay (`schedule.worth`).
+
+Measured on Zen 4, float64, vectorised, in a loop that does more; float32 takes half of it.
+`benchmarks/cost_table.py` measures them again and prints both.
+
+    flops("exp")  ->  9          an exponential costs as much as nine additions
+"""
+
+from __future__ import annotations
+
+SIMPLE, MOVED, DIVIDED, LIBRARY = 0.07, 0.1, 0.3, 350.0
+"""Nanoseconds of an addition, of an element loaded or stored, of a division or root, of a call.
+
+An addition is counted with its share of what a loop does besides; a long chain of them that does
+nothing else takes 0.01 to 0.02 each.
+"""
+
+FUNCTIONS = {
+    "divide": DIVIDED,
+    "sqrt": DIVIDED,
+    "remainder": 0.5,
+    "floor_divide": 1.0,
+    "fmod": 0.2,
+    "exp": 0.6,
+    "expm1": 0.55,
+    "exp2": 0.4,
+    "log": 0.5,
+    "log1p": 0.8,
+    "log2": 0.5,
+    "log10": 0.55,
+    "sigmoid": 0.9,
+    "softplus": 1.5,
+    "logaddexp": 1.6,
+    "logaddexp2": 1.5,
+    "tanh": 0.9,
+    "sinh": 0.75,
+    "cosh": 0.65,
+    "sin": 0.7,
+    "cos": 0.7,
+    "tan": 1.2,
+    "arcsin": 0.65,
+    "arccos": 0.75,
+    "arctan": 1.0,
+    "arcsinh": 2.2,
+    "arccosh": 1.3,
+    "arctanh": 1.2,
+    "arctan2": 1.4,
+    "hypot": 0.4,
+    "cbrt": 0.65,
+    "power": 2.4,
+    "erf": 3.1,
+    "erfc": 3.0,
+    "gammaln": 9.3,
+    "gamma": 10.4,
+    "digamma": 4.7,
+}
+"""Nanoseconds an element in a vectorised loop, of what costs more than an addition."""
+
+
+def flops(function: str) -> int:
+    """What a function costs in additions: the weight of an operation that applies it."""
+    return max(1, round(FUNCTIONS.get(function, SIMPLE) / SIMPLE))
