@@ -102,15 +102,21 @@ def until(x: Any, steps: Any, **options: Any) -> Any:
 def test_checkpointed_loops(program: Callable[..., Any], checkpoint: Any) -> None:
     x = RNG.normal(size=3)
     plain = tg.trace(program)
-    if program is until and checkpoint == 3:
-        with pytest.raises(ValueError, match="not known ahead"):
-            tg.trace(lambda x, s: program(x, s, checkpoint=checkpoint))(x, x)
-        return
     kept = tg.trace(lambda x, steps: program(x, steps, checkpoint=checkpoint))
     for count in (11, 30):
         steps = RNG.uniform(0.5, 1.0, size=count)
         np.testing.assert_allclose(kept(x, steps), plain(x, steps), rtol=1e-12)
         np.testing.assert_allclose(kept.grad(x, steps), plain.grad(x, steps), rtol=1e-9)
+
+
+def test_snapshots_of_a_while_loop_that_draws_are_refused() -> None:
+    def f(x: Any, rng: Any) -> Any:
+        return tg.while_loop(lambda c: c < 9, lambda c: c + 1 + rng.random(), x, checkpoint=4)
+
+    with pytest.raises(tg.TraceError, match="takes two runs, and the body draws"):
+        tg.trace(f)(0.5, np.random.default_rng(0))
+    with pytest.raises(ValueError, match='"sqrt" or a positive number of snapshots, not 0'):
+        tg.trace(lambda x: tg.while_loop(lambda c: c < 9, lambda c: 2 * c, x, checkpoint=0))(0.5)
 
 
 MEASURE = """
@@ -121,6 +127,7 @@ def resident(field):  # kB, of this process alone; getrusage counts what its par
         return next(int(line.split()[1]) for line in status if line.startswith(field))
 sys.path.insert(0, {tests!r})
 from test_long_loops import {program} as program
+tg.set_buffer_limit(0)  # what a call took is given back after it
 f = tg.grad(lambda x, steps: program(x, steps, **{options}))
 x = np.linspace(0, 1, 5000)
 f(x, np.ones(8000))
@@ -146,4 +153,5 @@ def test_memory_of_a_checkpointed_loop(program: str) -> None:
     Memory that compiling left free is used first: some 90 MB.
     """
     assert growth(program, {"checkpoint": "sqrt"}) < 40
+    assert growth(program, {"checkpoint": 90}) < 40
     assert growth(program, {}) > 150

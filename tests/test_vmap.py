@@ -18,7 +18,8 @@ from tracegrad.function import Function
 from tracegrad.ir.interpret import interpret
 from tracegrad.leaves import leaves_of
 from tracegrad.ops import REGISTRY
-from tracegrad.ops.op import SAMPLES
+from tracegrad.ops.gathering import INDEX_ADD
+from tracegrad.ops.op import SAMPLES, bind
 
 ITEMS = 3
 ROUNDINGS = 256
@@ -288,3 +289,23 @@ def test_each_item_draws_its_own_numbers() -> None:
     got = tg.trace(batch)(X[:, :2], np.random.default_rng(3))
     rng = np.random.default_rng(3)
     np.testing.assert_allclose(got, np.stack([noisy(x, rng) for x in X[:, :2]]))
+
+
+@pytest.mark.parametrize("flags", [(0, 0, 0), (None, 0, 0), (0, None, None), (None, None, 0)])
+def test_sums_at_indices_are_one_operation_for_all_items(flags: tuple[Any, ...]) -> None:
+    """`index_add`, as it is left of two scatters by simplification: the batch is no loop."""
+    rng = np.random.default_rng(0)
+    base, value = rng.normal(size=(4, 5, 2)), rng.normal(size=(4, 3, 2))
+    index = rng.integers(0, 5, (4, 3))
+    given = [x if flag == 0 else x[0] for x, flag in zip((base, value, index), flags, strict=True)]
+
+    def f(base: Any, value: Any, index: Any) -> Any:
+        return bind(INDEX_ADD, base, value, index, axes=(0,))
+
+    batch = tg.vmap(f, in_axes=flags)
+    expected = [
+        f(*(x[k] if flag == 0 else x for x, flag in zip(given, flags, strict=True)))
+        for k in range(4)
+    ]
+    np.testing.assert_allclose(oracle.interpreted(batch, *given)[0], expected, rtol=1e-14)
+    assert "for index" not in str(batch.dump(*given))

@@ -12,7 +12,7 @@ from tracegrad.control.body import Body, node_in, trace_body, values_of, zeros
 from tracegrad.control.branch import branch
 from tracegrad.control.loop import INDEX, Span, loop
 from tracegrad.control.repeat import repeat
-from tracegrad.control.segments import growing, segmented, snapshots
+from tracegrad.control.segments import counted_first, growing, segmented, snapshots
 from tracegrad.errors import ShapeError, TraceError
 from tracegrad.ir.dims import Size, holds, in_figures, same
 from tracegrad.ir.types import ArrayType
@@ -239,14 +239,15 @@ def while_loop(
     body_fun: Callable[[Any], Any],
     init_val: Any,
     *,
-    checkpoint: str | None = None,
+    checkpoint: int | str | None = None,
 ) -> Any:
     """`while cond_fun(value): value = body_fun(value)`, starting from `init_val`; returns the last
     value.
 
     The value is a pytree that keeps its structure, shapes and dtypes; the condition is a boolean
     scalar. With `checkpoint="sqrt"` the backward of T steps keeps about `sqrt(2 T)` values, and
-    computes the steps between them again.
+    computes the steps between them again; with a number it keeps so many carries, for one more run
+    ahead that counts the steps.
     """
     trace = current_trace()
     if trace is None:
@@ -255,12 +256,10 @@ def while_loop(
             value = body_fun(value)
         return value
     if checkpoint is not None:
-        if checkpoint != "sqrt":
-            raise ValueError(
-                f'while_loop: checkpoint is "sqrt", not {checkpoint!r}: how many steps there will '
-                "be is not known ahead"
-            )
-        return growing(while_loop, cond_fun, body_fun, init_val)
+        count = snapshots("while_loop", checkpoint, 1)
+        if checkpoint == "sqrt":
+            return growing(while_loop, cond_fun, body_fun, init_val)
+        return counted_first((while_loop, fori_loop), cond_fun, body_fun, init_val, count)
     first, tree = _start(trace, init_val)
 
     def test(given: list[Traced]) -> Any:

@@ -15,11 +15,13 @@ from math import isqrt
 from typing import Any
 
 from tracegrad.control.body import values_of
+from tracegrad.errors import TraceError
 from tracegrad.ir.dims import Size, in_figures
 from tracegrad.later import Later
 from tracegrad.ops.op import PUBLIC, type_of
 from tracegrad.ops.shape import as_size
 from tracegrad.tracing.size import sized
+from tracegrad.tracing.trace import current_trace
 from tracegrad.tree import unflatten
 
 _checkpoint = Later("tracegrad.checkpointing", "checkpoint")
@@ -93,3 +95,29 @@ def growing(loop: Callable[..., Any], cond: Any, body: Any, init: Any) -> Any:
 
     one = PUBLIC["multiply"](as_size(1), 1)
     return loop(lambda state: cond(state[0]), segment, (init, one))[0]
+
+
+def counted_first(
+    loops: tuple[Callable[..., Any], Callable[..., Any]],
+    cond: Any,
+    body: Any,
+    init: Any,
+    count: int,
+) -> Any:
+    """`while_loop` in `count` segments: a first run tells how many steps there are, the second one
+    goes through these as a counted loop. `loops` are `while_loop` and `fori_loop`.
+    """
+    while_loop, fori_loop = loops
+    trace = current_trace()
+    assert trace is not None
+    drawn = dict(trace.states)
+    zero = PUBLIC["multiply"](as_size(0), 1)
+    _, steps = while_loop(
+        lambda state: cond(state[0]), lambda state: (body(state[0]), state[1] + 1), (init, zero)
+    )
+    if trace.states != drawn:
+        raise TraceError(
+            "while_loop: a number of snapshots takes two runs, and the body draws random numbers: "
+            'use checkpoint="sqrt", or draw them before the loop'
+        )
+    return fori_loop(0, steps, lambda _, value: body(value), init, checkpoint=count)

@@ -298,6 +298,15 @@ class IndexAdd(Op):
             return bind(SCATTER_ADD, t_value, *indices, axes=axes, shape=base.type.shape)
         return t_base if t_value is None else bind(INDEX_ADD, t_base, t_value, *indices, axes=axes)
 
+    def batch(self, mapped: Mapped, *inputs: Array, axes: Axes) -> Array:
+        count = count_of(mapped, inputs)
+        base, value = (
+            x if here else broadcast_to(x, (count, *x.type.shape))
+            for x, here in zip(inputs[:2], mapped[:2], strict=True)
+        )
+        plan = _Batched(axes, inputs[2:], mapped[2:], count)
+        return bind(INDEX_ADD, base, plan.indices_first(value), *plan.indices, axes=plan.axes)
+
     def kernel(self, lowering: Any, node: Any) -> None:
         array, value, dtype = lowering.overwrite(node), node.inputs[1], node.type.dtype
         with lowering.nest(value.type.shape) as index:
