@@ -35,6 +35,9 @@ Call = Callable[..., Any]
 
 ROUND_SECONDS = 0.01
 """How long one implementation runs in one round: enough calls to fill this."""
+SETTLE_SECONDS = 0.03
+"""Pause before a turn on several CPUs: after a product OpenBLAS's threads spin for 25 ms, on the
+CPU that whoever is next needs."""
 SEED = 20240611
 
 
@@ -241,6 +244,8 @@ def take_turns(taking: Sequence[tuple[Result, Held]], rounds: int, seconds: floa
             k = (number + turn) % len(taking)
             result, held = taking[k]
             if shares[k] > 0:
+                if cpu_count() > 1:
+                    time.sleep(SETTLE_SECONDS)
                 result.rounds.append(held.timed(repeats[k]))
                 shares[k] -= result.rounds[-1] * repeats[k]
 
