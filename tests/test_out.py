@@ -230,3 +230,19 @@ def test_two_results_in_one_array_after_a_call_that_was_fine() -> None:
         with pytest.raises(TypeError, match="dtype"):
             f(x, out=(both[:3], np.empty(3, np.float32)))
     np.testing.assert_array_equal(f(np.arange(2.0), out=(both[:2], other[:2]))[1], [0, 2])
+
+
+def test_many_arrays_share_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    f = tg.trace(lambda xs: [2 * x for x in xs])
+    xs = [np.full(2, float(number)) for number in range(6)]
+    f(xs)
+    given = [np.zeros(2) for _ in xs]
+    with monkeypatch.context() as patch:
+        patch.setattr(Into, "__call__", None)
+        for got, x in zip(f(xs, out=given), xs, strict=True):
+            np.testing.assert_array_equal(got, 2 * x)
+    with pytest.raises(ValueError, match="share memory"):
+        f(xs, out=[*given[:-1], given[0]])
+    expected = [2 * x for x in xs]
+    for got, want in zip(f(xs, out=xs[::-1]), expected, strict=True):
+        np.testing.assert_array_equal(got, want)

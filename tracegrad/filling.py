@@ -7,7 +7,7 @@ given and surely share no memory; the other cases are left to `long`. For `value
     def loss_value_and_grad_into(grad_out, x):
         if (
             type(grad_out) is not ndarray or grad_out.dtype is not of_float64 ...
-            or grad_out.shape != x.shape or not grad_out.flags.carray
+            or grad_out.shape != x.shape
         ):
             return long(grad_out, x)
         x_root = x if x.base is None else x.base
@@ -38,6 +38,9 @@ from tracegrad.out import Into
 from tracegrad.run import Sizes, Writer, function_name, packed
 from tracegrad.tree import Branch, Tree, count_leaves
 from tracegrad.unpacking import Unpacking
+
+PAIRS = 12
+"""Pairs of arrays that are compared one by one."""
 
 
 class Missed:
@@ -111,10 +114,11 @@ def _written(
 
 
 def _wrong(unpacking: Unpacking, sizes: Sizes) -> Iterator[str]:
-    """Conditions under which the arrays that were given cannot hold the results as they come."""
+    """Conditions under which the arrays that were given cannot hold the results as they come; the
+    compiled function looks itself whether they are contiguous and may be written to."""
     for name, node in zip(unpacking.names, unpacking.inputs, strict=True):
         yield unpacking.wrong(name, node)
-        yield f"{name}.shape != {shape_of(sizes, node)} or not {name}.flags.carray"
+        yield f"{name}.shape != {shape_of(sizes, node)}"
 
 
 def _shared(writer: Writer, given: Sequence[str], arrays: Sequence[str]) -> Iterator[str]:
@@ -126,10 +130,18 @@ def _shared(writer: Writer, given: Sequence[str], arrays: Sequence[str]) -> Iter
     for name, root in roots.items():
         writer.add(f"{root} = {name} if {name}.base is None else {name}.base")
         yield f"type({root}) is not {array} or {root}.base is not None"
-    for number, name in enumerate(given):
-        others = [*arrays, *given[:number]]
-        if others:
-            yield " or ".join(f"{roots[name]} is {roots[other]}" for other in others)
+    if len(given) * (len(arrays) + len(given)) <= PAIRS:
+        for number, name in enumerate(given):
+            for other in (*arrays, *given[:number]):
+                yield f"{roots[name]} is {roots[other]}"
+        return
+    found, number = writer.unique("given"), writer.object("id", id)
+    ids = {name: f"{number}({root})" for name, root in roots.items()}
+    writer.add(f"{found} = {{{', '.join(ids[name] for name in given)}}}")
+    yield f"len({found}) != {len(given)}"
+    if arrays:
+        others = "".join(f"{ids[name]}, " for name in arrays)
+        yield f"not {found}.isdisjoint(({others}))"
 
 
 def shape_of(sizes: Sizes, node: Node) -> str:
