@@ -473,3 +473,20 @@ def test_an_index_that_may_leave_the_array_is_checked() -> None:
 
     with pytest.raises(IndexError):
         shifted(np.ones(3))
+
+
+def test_numbers_are_immutable() -> None:
+    """`+=` on a number gives its variable a new one: another name keeps the old one."""
+
+    def f(x: Any, t: Any) -> Any:
+        old = total = np.sum(x)
+        for i in range(2):
+            previous = total
+            total += x[i]
+            t *= 2.0
+        return old, previous, total, t
+
+    x = np.array([1.0, 2.0, 4.0])
+    for run in (tg.trace(f), tg.trace(python_control_flow=True)(f)):
+        assert run(x, 0.5) == f(x, 0.5) == (7.0, 8.0, 10.0, 2.0)
+        assert run(x, np.float64(0.5)) == f(x, 0.5)
