@@ -52,7 +52,11 @@ from codegen.scalar import Imported
 from codegen.traverse import names, statements
 
 ERRORS = {name for name, value in vars(builtins).items() if isinstance(value, type)}
-RUNNING = {"maximum": "running_max", "minimum": "running_min"}
+RUNNING = {
+    "maximum": "running_max",
+    "minimum": "running_min",
+    "multiply": "multiply_reassoc",
+}
 """Accumulations of floats that have a form whose order is free."""
 
 
