@@ -14,6 +14,7 @@ from codegen.expr import Expr
 from codegen.loops import Function, Module
 from codegen.schedule.borders import peel
 from codegen.schedule.collapse import collapse
+from codegen.schedule.columns import rows_together
 from codegen.schedule.contraction import allocate_early, contract
 from codegen.schedule.copies import unify
 from codegen.schedule.fusion import fuse
@@ -36,7 +37,7 @@ LOOPS = (hoist, stripped, collapse)
 BEFORE_THREADS = (hoist, collapse)
 """What is done to loops before some of them go to several threads (and into strips there)."""
 
-INNER = (peel, promote, accurate)
+INNER = (peel, promote, accurate, rows_together)
 """Those that make what is in the loops fast."""
 
 PASSES = (*STRUCTURE, *LOOPS, *INNER, given_results)

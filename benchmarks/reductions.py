@@ -1,0 +1,121 @@
+"""Reductions over each axis beside the memory's own speed and NumPy: a markdown table.
+
+    PYTHONPATH=. python benchmarks/reductions.py               # the table
+    PYTHONPATH=. python benchmarks/reductions.py sum max       # some rows of it
+
+64 MB of numbers, more than the caches hold, on one thread. The limit is a loop by hand that adds
+all of them in any order; a figure is its time divided by ours (NumPy's), the best of 12 rounds in
+which all take turns: 1.00 is the speed of memory. Results are compared with NumPy's first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+import tracegrad as tg
+
+BYTES, ROUNDS = 1 << 26, 12
+SHAPES: dict[str, tuple[tuple[int, ...], Any]] = {
+    "all": ((-1,), None),
+    "last, 4096": ((-1, 4096), 1),
+    "last, 64": ((-1, 64), 1),
+    "first, 4096": ((-1, 4096), 0),
+    "first, 64": ((-1, 64), 0),
+    "0 and 2": ((64, -1, 256), (0, 2)),
+    "middle": ((64, -1, 256), 1),
+}
+"""What is reduced, with the extent of a row: the shape, the axis."""
+
+
+def logsumexp(x: Any, axis: Any) -> Any:
+    largest = np.max(x, axis=axis, keepdims=True)
+    total = np.log(np.sum(np.exp(x - largest), axis=axis, keepdims=True))
+    return np.squeeze(largest + total, axis=axis)
+
+
+PROGRAMS: dict[str, Callable[[Any, Any], Any]] = {
+    "sum": lambda x, axis: np.sum(x, axis=axis),
+    "max": lambda x, axis: np.max(x, axis=axis),
+    "min": lambda x, axis: np.min(x, axis=axis),
+    "argmax": lambda x, axis: np.argmax(x, axis=axis),
+    "prod": lambda x, axis: np.prod(x, axis=axis),
+    "any": lambda x, axis: np.any(x > 10, axis=axis),
+    "all": lambda x, axis: np.all(x < 10, axis=axis),
+    "norm": lambda x, axis: np.sqrt(np.sum(x * x, axis=axis)),
+    "logsumexp": logsumexp,
+}
+
+
+@njit(error_model="numpy", fastmath={"reassoc", "nsz"})
+def read(x, total):
+    """The sum of all, in any order."""
+    for i in range(x.size):
+        total += x[i]
+    return total
+
+
+def best(calls: list[Callable[[], Any]]) -> list[float]:
+    """The best time of each call, taken in turn."""
+    found = [math.inf] * len(calls)
+    for _ in range(ROUNDS):
+        for k, call in enumerate(calls):
+            start = time.perf_counter()
+            call()
+            found[k] = min(found[k], time.perf_counter() - start)
+    return found
+
+
+def measure(name: str, dtype: np.dtype, x: np.ndarray) -> str:
+    """One line of the table: ours and NumPy's share of the limit for each shape."""
+    cells = []
+    for shape, axis in SHAPES.values():
+        if name == "argmax" and isinstance(axis, tuple):
+            cells.append("")
+            continue
+        array = x.reshape(shape)
+
+        def program(array: Any, axis: Any = axis) -> Any:
+            return PROGRAMS[name](array, axis)
+
+        traced = tg.trace(program)
+        np.testing.assert_allclose(traced(array), program(array), rtol=1e-3)
+        read(x, dtype.type(0))
+        limit, ours, numpy = best(
+            [
+                lambda: read(x, dtype.type(0)),
+                lambda traced=traced, array=array: traced(array),
+                lambda program=program, array=array: program(array),
+            ]
+        )
+        cells.append(f"{limit / ours:.2f} ({limit / numpy:.2f})")
+    return f"| {name} | {dtype.name} | {' | '.join(cells)} |"
+
+
+def table(names: list[str]) -> Iterator[str]:
+    yield f"| reduction | dtype | {' | '.join(SHAPES)} |"
+    yield "|---|---|" + "---:|" * len(SHAPES)
+    for name in names or PROGRAMS:
+        for dtype in (np.dtype(np.float64), np.dtype(np.float32)):
+            random = np.random.default_rng(0)
+            yield measure(
+                name, dtype, random.uniform(0.99, 1.01, BYTES // dtype.itemsize).astype(dtype)
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[*PROGRAMS, []])
+    tg.set_num_threads(1)
+    for line in table(parser.parse_args().names):
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
