@@ -5,6 +5,7 @@ import pytest
 from numba import njit
 from scipy import special
 
+import tracegrad as tg
 from codegen import vecmath
 from codegen.vecmath.reference import ABSOLUTE, REFERENCES, Reference, exact, sample, ulps
 
@@ -128,3 +129,19 @@ def test_slow_paths_of_vectors(row: Reference, dtype: np.dtype) -> None:
                 alone.tobytes() == whole[k : k + 1].tobytes()
                 or np.isnan([alone[0], whole[k]]).all()
             )
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f4"])
+def test_constant_arguments(dtype: str) -> None:
+    """Of a function with a slow path an argument may be a constant of the program."""
+    x = np.linspace(0.1, 9, 50).astype(dtype)
+    for program in (
+        lambda x: np.sum(x**3.5),
+        lambda x: np.sum(x**4),
+        lambda x: np.sum(2.5**x),
+        lambda x: np.sum(np.arctan2(x, 2.0) + np.arctan2(1.5, x)),
+        lambda x: np.sum(np.fmod(x, 3.0) + np.fmod(7.0, x)),
+    ):
+        rtol = 50 * np.finfo(dtype).eps
+        np.testing.assert_allclose(tg.trace(program)(x), program(x), rtol=rtol)
+        assert np.isfinite(tg.trace(program).grad(x)).all()
