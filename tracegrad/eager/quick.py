@@ -62,6 +62,8 @@ def unary(op: Elementwise, x: Core) -> Core | None:
         return None
     if type(result) is not np.ndarray:
         result = np.asarray(result)
+    elif result is array or result.base is not None:
+        return None  # a view, which remembers of what
     out = x.of(result)
     if result.dtype is not dtype:
         return out if result.dtype.kind == "b" else None
@@ -96,6 +98,8 @@ def binary(op: Elementwise, a: Any, b: Any) -> Core | None:
         return None
     if type(result) is not np.ndarray:
         result = np.asarray(result)
+    elif result is x or result is y or result.base is not None:
+        return None
     out = kind.of(result)
     if result.dtype is not dtype:
         return out if result.dtype.kind == "b" else None
