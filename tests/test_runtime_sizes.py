@@ -212,8 +212,36 @@ def test_repeat_with_counts() -> None:
         f(Z[:3], np.ones(3))
 
 
+def damped(x: Any) -> Any:
+    y = x * 1.0
+    y[y < 0] *= 0.1
+    y[x > 1] = np.sqrt(y[x > 1])
+    return np.sum(y**3)
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        lambda x: np.mean(np.log(x[x > 0])),
+        lambda x: np.sum(x[x > 0] * np.sin(x)[x > 0]) / x[x > 0].size,
+        lambda x: np.sum(x[x > 0]) + np.sum(x[x < 0.5] ** 2),
+        damped,
+    ],
+)
+def test_no_array_for_what_is_reduced(program: Program) -> None:
+    """A selection that is only combined is a condition in a loop over the whole array."""
+    f = tg.trace(program)
+    for function in (f, f.grad):
+        assert "find_nonzero" not in function.source(X)
+    np.testing.assert_allclose(f(X), program(X), rtol=1e-13)
+    np.testing.assert_allclose(f.grad(X), differences(program, X), rtol=1e-6, atol=1e-8)
+    xs = np.stack([X, -X, X * 2])
+    np.testing.assert_allclose(tg.vmap(program)(xs), [program(x) for x in xs], rtol=1e-13)
+    assert "one item after the other" not in tg.vmap(program).explain(xs)
+
+
 def test_explanations() -> None:
-    f = tg.trace(lambda x: np.sum(np.sin(x[x > 0])))
+    f = tg.trace(lambda x: np.sum(np.cumsum(x[x > 0])))
     assert "find_nonzero (library)" in f.explain(X)
     f.grad.explain(X)
     least = tg.minimize_memory(lambda x: np.sum(np.sin(np.exp(x[x > 0]))), budget_bytes=1000)

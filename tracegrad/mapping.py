@@ -26,6 +26,7 @@ from tracegrad.leaves import is_leaf
 from tracegrad.ops.constant import Input
 from tracegrad.ops.op import PUBLIC, type_of
 from tracegrad.ops.shape import as_size
+from tracegrad.passes.whole import as_wholes
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.trace import Trace, current_trace
 from tracegrad.tree import Branch, Leaf, Tree, count_leaves, flatten, unflatten
@@ -89,6 +90,7 @@ def vmap(
 
 def _applied(trace: Trace, body: Body, stacks: Sequence[Traced], count: Size) -> list[Batched]:
     """The results for all items, in the form that the rule of `chosen` takes."""
+    body = replace(body, graph=as_wholes(body.graph))
     shared = [Traced(trace, node) for node in body.captured]
     flags = [True] * len(stacks) + [False] * len(shared)
     if body.generators:

@@ -117,8 +117,8 @@ class Astype(Op):
     def transpose(self, ct: Array, x: Array, **attrs: Any) -> tuple[Array | None, ...]:
         return (astype(ct, x.type.dtype),) if x.type.is_float else (None,)
 
-    def batch(self, mapped: tuple[bool, ...], x: Array, *, dtype: np.dtype) -> Array:
-        return bind(ASTYPE, x, dtype=dtype)
+    def batch(self, mapped: tuple[bool, ...], x: Array, **attrs: Any) -> Array:
+        return bind(ASTYPE, x, **attrs)
 
     def element(self, read: Callable[..., Expr], index: tuple[Expr, ...], node: Any) -> Expr:
         return Cast(read(0, index), node.type.dtype)

@@ -32,6 +32,7 @@ from tracegrad.passes.identity import times_identity
 from tracegrad.passes.pieces import side_by_side
 from tracegrad.passes.prune import prune
 from tracegrad.passes.turn import turn_products
+from tracegrad.passes.whole import as_wholes
 from tracegrad.tracing.naming import UNNAMED, with_names
 
 Attrs = tuple[tuple[str, Any], ...]
@@ -50,7 +51,7 @@ def simplify(graph: Graph) -> Graph:
 
     simple = rebuild(graph, rule)
     named = with_names(simple, {node: moved.get(node, node.name) for node in simple.nodes})
-    return turn_products(prune(named))
+    return turn_products(prune(as_wholes(named)))
 
 
 def is_named(node: Node) -> bool:
