@@ -40,7 +40,7 @@ from codegen.library.sorting import argsort, searchsorted
 from codegen.library.sums import rounding_error_f32, rounding_error_f64
 from codegen.library.versions import call_version, threads_version
 
-SORTING = (sorting.before, sorting.insert_in_runs, sorting.merge, sorting.argsort)
+SORTING = (sorting.before, sorting.merge, sorting.argsort)
 
 FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "argsort": SORTING,

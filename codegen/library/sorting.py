@@ -1,13 +1,13 @@
 """Sorting and searching: the stable order of rows, and places in a sorted vector.
 
-    argsort(x, order)                 order[k, :]: the order of x[k, :], NaN last as NumPy has it
+    argsort(x, n, keys, merged, moved, order)    order: that of each n elements of x, NaN last
     at = searchsorted(a, value, right)
 
-Merge sort: runs of `RUN` by insertion, then merged pairwise; keys move together with their places,
-so memory is read in order. Runs that follow each other in order are copied without comparing.
+Merge sort: runs of 16 by insertion, then merged pairwise; keys move together with their places, so
+memory is read in order. Runs that follow each other in order are copied without comparing. `keys`,
+`merged` (as `x`) and `moved` (as `order`) are room for one row each.
 """
 
-import numpy as np
 from numba import njit
 
 
@@ -18,52 +18,51 @@ def before(a, b):
 
 
 @njit(error_model="numpy", nogil=True)
-def insert_in_runs(keys, places, run):
-    """Sort `keys` in runs of `run` elements by insertion; `places` move along."""
-    for i in range(len(keys)):
-        key, place = keys[i], places[i]
-        first, j = i - i % run, i
-        while j > first and before(key, keys[j - 1]):
-            keys[j], places[j] = keys[j - 1], places[j - 1]
-            j -= 1
-        keys[j], places[j] = key, place
+def merge(keys, places, base, low, middle, end, merged, moved, target):
+    """Merge the sorted `low:middle` and `middle:end` of `keys` into `merged`; equal ones stay.
 
-
-@njit(error_model="numpy", nogil=True)
-def merge(keys, places, start, middle, end, merged, moved):
-    """Merge the sorted `start:middle` and `middle:end` of `keys` into `merged`; equal ones stay."""
-    left, right = start, middle
+    The places that belong to them start at `places[base]` and go to `moved[target]` and on.
+    """
+    left, right = low, middle
     ordered = middle >= end or not before(keys[middle], keys[middle - 1])
-    for k in range(start, end):
-        if ordered:
-            chosen = k
-        elif right >= end or (left < middle and not before(keys[right], keys[left])):
-            chosen = left
-            left += 1
-        else:
-            chosen = right
-            right += 1
-        merged[k], moved[k] = keys[chosen], places[chosen]
+    for k in range(low, end):
+        chosen = k
+        if not ordered:
+            if right >= end or (left < middle and not before(keys[right], keys[left])):
+                chosen = left
+                left += 1
+            else:
+                chosen = right
+                right += 1
+        merged[k] = keys[chosen]
+        moved[target + k] = places[base + chosen]
 
 
 @njit(error_model="numpy", nogil=True)
-def argsort(x, order):
-    """`order[..., :]`: the indices that sort `x[..., :]`, equal elements in their order."""
-    run, n = 16, x.shape[-1]
-    flat, orders = x.reshape(x.size), order.reshape(x.size)
-    for start in range(0, x.size, max(n, 1)):
-        keys, places = flat[start : start + n].copy(), np.arange(n)
-        merged, moved = np.empty_like(keys), np.empty_like(places)
-        insert_in_runs(keys, places, run)
-        width = run
+def argsort(x, n, keys, merged, moved, order):
+    """`order`: for each `n` elements of `x` the indices that sort them, equal ones in order."""
+    for start in range(0, len(x), max(n, 1)):
+        for i in range(n):
+            key, j = x[start + i], i
+            while j % 16 > 0 and before(key, keys[j - 1]):
+                keys[j] = keys[j - 1]
+                order[start + j] = order[start + j - 1]
+                j -= 1
+            keys[j] = key
+            order[start + j] = i
+        width, there = 16, True
         while width < n:
             for low in range(0, n, 2 * width):
                 middle, end = min(low + width, n), min(low + 2 * width, n)
-                merge(keys, places, low, middle, end, merged, moved)
-            keys, merged = merged, keys
-            places, moved = moved, places
+                if there:
+                    merge(keys, order, start, low, middle, end, merged, moved, 0)
+                else:
+                    merge(merged, moved, 0, low, middle, end, keys, order, start)
+            there = not there
             width *= 2
-        orders[start : start + n] = places
+        if not there:
+            for i in range(n):
+                order[start + i] = moved[i]
 
 
 @njit(error_model="numpy", nogil=True)

@@ -14,9 +14,9 @@ import numpy as np
 
 from codegen import expr as ex
 from codegen.expr import Const, Var
-from codegen.loops import LibraryCall, Store
+from codegen.loops import Alloc, LibraryCall, Store, View
 from tracegrad.errors import UnsupportedError
-from tracegrad.ir.dims import Size, holds
+from tracegrad.ir.dims import Size, holds, product
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.axes import moveaxis, ravel
@@ -52,7 +52,20 @@ class ArgSort(Op):
 
     def kernel(self, lowering: Any, node: Any) -> None:
         x, order = lowering.arrays[node.inputs[0]], lowering.allocate(node)
-        lowering.append(LibraryCall("argsort", (x,), (order,), lowering.comment(node)))
+        shape, name = node.type.shape, lowering.namer.unique
+        row, comment = lowering.size(shape[-1]), lowering.comment(node)
+        dtypes = {"keys": node.inputs[0].type.dtype, "merged": node.inputs[0].type.dtype}
+        rooms = {name(f"{node.name}_{use}"): dtype for use, dtype in dtypes.items()}
+        rooms[name(f"{node.name}_moved")] = np.dtype(np.int64)
+        for room, dtype in rooms.items():
+            lowering.append(Alloc(room, (row,), dtype))
+        if len(shape) > 1:
+            flat, count = name(f"{x}_all"), lowering.size(product(shape))
+            lowering.append(View(flat, x, (count,)))
+            x, whole = flat, name(f"{order}_all")
+            lowering.append(View(whole, order, (count,)))
+            order = whole
+        lowering.append(LibraryCall("argsort", (x, row), (*rooms, order), comment))
 
 
 class SearchSorted(Op):
