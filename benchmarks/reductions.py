@@ -91,7 +91,9 @@ def measure(name: str, dtype: np.dtype, x: np.ndarray) -> str:
             return PROGRAMS[name](array, axis)
 
         traced = tg.trace(program)
-        np.testing.assert_allclose(traced(array), program(array), rtol=1e-3)
+        # a product of 2**24 factors has as many roundings, NumPy's all in the same direction
+        rtol = 0.1 if name == "prod" else 1e-3
+        np.testing.assert_allclose(traced(array), program(array), rtol=rtol)
         read(x, dtype.type(0))
         limit, ours, numpy = best(
             [
