@@ -102,6 +102,11 @@ CALLS = {
         r.choice(X, 3, p=[0.1, 0.2, 0.3, 0.4]),
         r.choice(100, 10, replace=False),
         r.choice(X, 2, replace=False, shuffle=False),
+        r.gamma(np.arange(1.0, 4.0), 2.0, (2, 3)),
+        r.binomial(np.arange(3), 0.5, (2, 3)),
+        r.choice(X, (2, 2), replace=False, p=[0.1, 0.2, 0.3, 0.4]),
+        r.choice(X, 3, replace=False, p=[0.9, 0.05, 0.0, 0.05]),
+        r.choice(X, replace=False, p=[0.0, 0.0, 1.0, 0.0]),
     ),
 }
 
@@ -384,6 +389,7 @@ def test_inside_njit():
         (lambda r, x: r.integers(0, x.astype(int)), "low >= high"),
         (lambda r, x: r.choice(3, p=[x, 0.5, 0.5]), "not non-negative"),
         (lambda r, x: r.choice(3, 4, replace=False) + x, "larger sample"),
+        (lambda r, x: r.choice(3, 2, replace=False, p=[0, 1, 0]) + x, "Fewer non-zero entries"),
     ],
 )
 def test_wrong_parameters(call, message):

@@ -58,7 +58,7 @@ DISTRIBUTIONS = {
     "zipf": Distribution("random_zipf", 1, True),
 }
 
-OTHERS = ("binomial", "integers", "permutation", "sample")
+OTHERS = ("binomial", "integers", "permutation", "sample", "weighted_sample")
 """What is written out in `draws`."""
 
 NAMES = frozenset({*FILLS, *DISTRIBUTIONS, *OTHERS})

@@ -214,6 +214,9 @@ def address(typing_context: Any, generator: Any) -> Any:
 
 
 up_to: Any = intrinsic(typed_bounded) if COMPILED else interpreted.bounded
+uniform: Any = (
+    intrinsic(typed_fill(FILLS["random"])) if COMPILED else interpreted.fill(FILLS["random"])
+)
 masked_up_to: Any = intrinsic(typed_interval) if COMPILED else interpreted.interval
 
 
@@ -263,6 +266,36 @@ def sample(population: int, shuffled: bool, rng: int, out: Any) -> None:
         out[j - population + size] = value
     if shuffled:
         shuffle(out, 1, rng)
+
+
+@njit(nogil=True)
+def weighted_sample(p: Any, rng: int, out: Any) -> None:
+    """Different places of `p`, each with these probabilities among those that are left.
+
+    As NumPy does it: as many uniform numbers as are missing fall among the cumulated probabilities;
+    a place that was found before counts no more, and in the next round it has none.
+    """
+    cumulated, numbers = np.empty(len(p)), np.empty(len(out))
+    taken, count = np.zeros(len(p), np.bool_), 0
+    while count < len(out):
+        total = 0.0
+        for i in range(len(p)):
+            total += 0.0 if taken[i] else p[i]
+            cumulated[i] = total
+        missing = numbers[: len(out) - count]
+        uniform(rng, missing)
+        for number in missing:
+            low, high = 0, len(p)
+            while low < high:
+                middle = (low + high) // 2
+                if cumulated[middle] / total <= number:
+                    low = middle + 1
+                else:
+                    high = middle
+            if not taken[low]:
+                taken[low] = True
+                out[count] = low
+                count += 1
 
 
 @functools.cache

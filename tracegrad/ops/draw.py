@@ -76,6 +76,7 @@ WAYS: dict[str, Way] = {
     "integers": Way("integers({0}, {0} + {1}, {shape}, np.{name}, endpoint=True)"),
     "permutation": Way("permutation({size})"),
     "sample": Way("choice({0}, {shape}, replace=False, shuffle=bool({1}))"),
+    "weighted_sample": Way("choice(len({0}), {shape}, replace=False, p={0})"),
     "binomial": Way("binomial({0}, {1}, {shape})", ("n", "p")),
     "beta": Way("beta({0}, {1}, {shape})", ("a", "b")),
     "chisquare": Way("chisquare({0}, {shape})", ("df",)),

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tracegrad.errors import ShapeError, TraceError, UnsupportedError
-from tracegrad.ir.dims import Size, product
+from tracegrad.ir.dims import Size, product, same
 from tracegrad.ir.graph import Node
 from tracegrad.ops.broadcast import broadcast_shapes
 from tracegrad.ops.constant import astype
@@ -46,6 +46,20 @@ def above(value: Any, limit: float, message: str) -> Check:
 
 def at_most(value: Any, limit: float, message: str) -> Check:
     return PUBLIC["all"](value <= limit), "ValueError", message
+
+
+def _spread(shape: tuple[Size, ...], *params: Any) -> list[Any]:
+    """One of each parameter for each element; numbers are the same for all."""
+    return [broadcast_to(p, shape) if type_of(p).rank else p for p in params]
+
+
+def _chances(p: Any) -> list[Check]:
+    """`p` holds the probabilities of all there is."""
+    off = PUBLIC["abs"](PUBLIC["sum"](p) - 1.0)
+    return [
+        at_least(p, 0, "Probabilities are not non-negative"),
+        at_most(off, 1.5e-8, "Probabilities do not sum to 1."),
+    ]
 
 
 def probability(p: Any, name: str = "p") -> tuple[Check, ...]:
@@ -115,7 +129,7 @@ class TracedGenerator:
         shape, scale = _float(shape), _float(scale)
         checks = (at_least(shape, 0, "shape < 0"), not_negative(scale, "scale"))
         extent = _shape(size, shape, scale)
-        return scale * self._draw("standard_gamma", extent, FLOAT, (shape,), checks)
+        return scale * self._draw("standard_gamma", extent, FLOAT, _spread(extent, shape), checks)
 
     def beta(self, a: Any, b: Any, size: Any = None) -> Any:
         first, second = _checked(above, a, 0, "a <= 0"), _checked(above, b, 0, "b <= 0")
@@ -216,7 +230,7 @@ class TracedGenerator:
         n, p = astype(as_operand(n), INT), _float(p)
         checks = (at_least(n, 0, "n < 0"), *probability(p))
         shape = _shape(size, n, p)
-        return self._draw("binomial", shape, INT, (n, p), checks)
+        return self._draw("binomial", shape, INT, _spread(shape, n, p), checks)
 
     def integers(
         self,
@@ -280,37 +294,38 @@ class TracedGenerator:
     def _chosen(self, population: Size, size: Any, replace: bool, p: Any, shuffle: bool) -> Any:
         shape = _shape(size)
         if p is not None:
-            if not replace:
-                raise UnsupportedError(
-                    "rng.choice with p and replace=False is not supported in traced code: how "
-                    "often it draws depends on what it draws; choose before, and pass the result"
-                )
-            return self._weighted(shape, p)
+            p = _float(p)
+            if type_of(p).rank != 1:
+                raise ValueError("p must be 1-dimensional")
+            if not same(type_of(p).shape[0], population):
+                raise ValueError("a and p must have same size")
+            return self._weighted(shape, p) if replace else self._different(shape, population, p)
         if replace:
             return self.integers(0, sized(population), tuple(map(sized, shape)))
+        return self._different(shape, population, None, shuffle)
+
+    def _different(
+        self, shape: tuple[Size, ...], population: Size, p: Any, shuffle: bool = False
+    ) -> Any:
+        """Numbers below `population`, none of them twice."""
         flat = (product(shape),) if shape else (1,)
-        count = _number(population)
+        count, wanted = _number(population), _number(flat[0])
         fits = at_least(
-            count - _number(flat[0]),
-            0,
-            "Cannot take a larger sample than population when replace is False",
+            count - wanted, 0, "Cannot take a larger sample than population when replace is False"
         )
-        drawn = self._draw("sample", flat, INT, (count, _number(int(bool(shuffle)))), [fits])
+        if p is None:
+            drawn = self._draw("sample", flat, INT, (count, _number(int(bool(shuffle)))), [fits])
+        else:
+            few = "Fewer non-zero entries in p than size"
+            checks = [*_chances(p), fits, at_least(PUBLIC["sum"](p > 0) - wanted, 0, few)]
+            drawn = self._draw("weighted_sample", flat, INT, (p,), checks)
         return PUBLIC["reshape"](drawn, tuple(map(sized, shape)))
 
     def _weighted(self, shape: tuple[Size, ...], p: Any) -> Any:
         """Where uniform numbers fall among the cumulated probabilities."""
-        p = _float(p)
-        if type_of(p).rank != 1:
-            raise ValueError("p must be 1-dimensional")
-        off = PUBLIC["abs"](PUBLIC["sum"](p) - 1.0)
-        checks = [
-            at_least(p, 0, "Probabilities are not non-negative"),
-            at_most(off, 1.5e-8, "Probabilities do not sum to 1."),
-        ]
         cumulated = PUBLIC["cumsum"](p)
         cumulated = cumulated / cumulated[-1]
-        u = self._draw("random", shape, FLOAT, (), checks)
+        u = self._draw("random", shape, FLOAT, (), _chances(p))
         return PUBLIC["sum"](cumulated <= PUBLIC["expand_dims"](u, -1), axis=-1)
 
     def _order(self, size: Size) -> Any:
@@ -348,7 +363,8 @@ class TracedGenerator:
         """One draw per element of the broadcast parameters."""
         values = [value for value, _ in params]
         checks = [check for _, own in params for check in own]
-        return self._draw(method, _shape(size, *values), dtype, values, checks)
+        shape = _shape(size, *values)
+        return self._draw(method, shape, dtype, _spread(shape, *values), checks)
 
     def _draw(
         self,
@@ -363,8 +379,7 @@ class TracedGenerator:
         if trace is None or self._trace.finished:
             raise leaked(self._trace.name)
         checks = [check for check in checks if not _holds(*check)]
-        given = [broadcast_to(p, shape) if type_of(p).rank else p for p in params]
-        operands = [_node(trace, x) for x in (*given, *(good for good, _, _ in checks))]
+        operands = [_node(trace, x) for x in (*params, *(good for good, _, _ in checks))]
         attrs = {
             "method": method,
             "shape": shape,
