@@ -11,16 +11,16 @@ import numpy as np
 
 from codegen.vecmath.exact import copysign_float, fabs_float, sqrt_float
 from codegen.vecmath.exponential import LN2_HIGH, LN2_HIGH_F32, LN2_LOW, LN2_LOW_F32
-from codegen.vecmath.floating import exponent, two_to
+from codegen.vecmath.floating import exponent, significand, two_to
 from codegen.vecmath.logarithm import (
     ATANH,
     INFINITY_F32,
     LN2_F32,
     NAN_F32,
-    log_f32,
-    log_f64,
     log_of_sum_f32,
     log_of_sum_f64,
+    log_parts_f32,
+    log_parts_f64,
 )
 from codegen.vecmath.primitives import F32, bits, cast_like, fma, from_bits, horner, scalar
 from codegen.vecmath.rare import ordinary, ordinary_positive
@@ -48,7 +48,8 @@ def arcsinh_anywhere_f64(x: Any) -> Any:
     magnitude = fabs_float(x)
     huge = magnitude > 1152921504606846976.0
     result = arcsinh_positive_f64(1.0 if huge else magnitude)
-    result = log_f64(magnitude) + (LN2_HIGH + LN2_LOW) if huge else result
+    large = log_parts_f64(exponent(magnitude), significand(magnitude) - 1.0) + (LN2_HIGH + LN2_LOW)
+    result = large if huge else result
     return copysign_float(result, x) if (magnitude > 1e-150) & (magnitude < np.inf) else x
 
 
@@ -73,7 +74,8 @@ def arcsinh_anywhere_f32(x: Any) -> Any:
     magnitude = fabs_float(x)
     huge = magnitude > F32(1073741824.0)
     result = arcsinh_positive_f32(F32(1.0) if huge else magnitude)
-    result = log_f32(magnitude) + LN2_F32 if huge else result
+    large = log_parts_f32(exponent(magnitude), significand(magnitude) - F32(1.0)) + LN2_F32
+    result = large if huge else result
     return copysign_float(result, x) if (magnitude > F32(1e-20)) & (magnitude < INFINITY_F32) else x
 
 
@@ -96,8 +98,9 @@ def arccosh_anywhere_f64(x: Any) -> Any:
     """log(x) + log 2 beyond 2**60."""
     huge = x > 1152921504606846976.0
     result = arccosh_middle_f64(1.0 if huge else x - 1.0)
-    result = log_f64(x) + (LN2_HIGH + LN2_LOW) if huge else result
-    return result if x >= 1.0 else np.nan
+    large = log_parts_f64(exponent(x), significand(x) - 1.0) + (LN2_HIGH + LN2_LOW)
+    result = large if huge else result
+    return (result if x < np.inf else x) if x >= 1.0 else np.nan
 
 
 @scalar
@@ -118,8 +121,9 @@ def arccosh_anywhere_f32(x: Any) -> Any:
     """log(x) + log 2 beyond 2**30."""
     huge = x > F32(1073741824.0)
     result = arccosh_middle_f32(F32(1.0) if huge else x - F32(1.0))
-    result = log_f32(x) + LN2_F32 if huge else result
-    return result if x >= F32(1.0) else NAN_F32
+    large = log_parts_f32(exponent(x), significand(x) - F32(1.0)) + LN2_F32
+    result = large if huge else result
+    return (result if x < INFINITY_F32 else x) if x >= F32(1.0) else NAN_F32
 
 
 @scalar
