@@ -149,3 +149,28 @@ def test_vmap_says_what_does_not_fit() -> None:
         tg.vmap(residual)(CAMERAS, POINTS[:4])
     with pytest.raises(ValueError, match="None"):
         tg.vmap(residual, in_axes=None)(CAMERAS, POINTS)
+
+
+def test_functions_over_traced_values_take_constants() -> None:
+    """Every transformation of a closure over a traced value, called with plain arrays only."""
+    w, ones = np.array([0.1, 0.2, 0.3]), np.ones(3)
+
+    def outer(w: Any) -> Any:
+        def inner(v: Any) -> Any:
+            return np.sum(v**3 * w)
+
+        return (
+            tg.vmap(inner)(np.eye(3)),
+            tg.grad(inner)(ones),
+            tg.hessian(inner)(ones),
+            tg.jacobian(lambda v: v * w)(ones),
+            tg.jvp(inner, (ones,), (ones,))[1],
+            tg.hvp(inner)(ones, ones),
+            tg.trace(inner)(ones),
+        )
+
+    expected = (w, 3 * w, 6 * np.diag(w), np.diag(w), 3 * w.sum(), 6 * w, w.sum())
+    for found, want in zip(tg.trace(outer)(w), expected, strict=True):
+        np.testing.assert_allclose(found, want, rtol=1e-14)
+    slopes = tg.jacobian(lambda w: outer(w)[1])(w)
+    np.testing.assert_allclose(slopes, 3 * np.eye(3), rtol=1e-14)

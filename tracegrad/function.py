@@ -113,7 +113,7 @@ class Function(Inspectable):
                 f"{self.name}: {self._out}= is for calls with NumPy arguments; this one has a "
                 f"{'traced array' if Traced in kinds else 'Tensor'}, whose results are new arrays"
             )
-        if Traced in kinds or (current_trace() is not None and has_generator(tree)):
+        if Traced in kinds or current_trace() is not None:
             return self.program(*args, **kwargs)
         if kinds:
             return kinds[0].call(self, leaves, tree)  # type: ignore[attr-defined]
