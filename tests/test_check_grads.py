@@ -47,6 +47,17 @@ def test_the_wrong_operation_is_named_with_its_line() -> None:
     assert "^^^^^^^" in text
 
 
+def test_the_wrong_operation_is_found_beside_loops() -> None:
+    wrong = broken(lambda x, ct: (ct * np.cos(x),))
+
+    def loss(x: Any) -> Any:
+        carry, rows = tg.scan(lambda c, t: (c * np.cos(t), np.stack([c, t])), x[0], x)
+        return carry + np.sum(rows) + wrong(x)
+
+    with pytest.raises(AssertionError, match="on its own inputs, is half"):
+        check_grads(loss, (X,), modes=("rev",), order=1)
+
+
 def test_second_derivatives_are_checked() -> None:
     """The value of the gradient is right, its own derivative is not."""
     f = broken(lambda x, ct: (0.5 * ct * tg.stop_gradient(np.cos(x)),))

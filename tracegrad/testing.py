@@ -223,9 +223,11 @@ def suspects(flat: Flat, step: float) -> Iterator[Suspect]:
     graph, extents = version.graph, extents_of(version.graph, values)
     known = _values(graph, values)
     for node in graph.nodes[len(graph.inputs) :]:
+        if node.op is PROJECT or any(isinstance(x.type, TupleType) for x in node.inputs):
+            continue
         xs = [known[operand] for operand in node.inputs]
         floating = [np.asarray(x).dtype.kind == "f" for x in xs]
-        if node.op is PROJECT or not node.type.is_float or not any(floating):
+        if not node.type.is_float or not any(floating):
             continue
         with np.errstate(all="ignore"):
             yield from _alone(node, xs, floating, extents, step)
