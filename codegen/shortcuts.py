@@ -1,6 +1,6 @@
 """What numba compiles at each use and generated code uses everywhere, as single instructions.
 
-In: the calls `np.empty(shape)`, `np.zeros(shape)`, `x.reshape(shape)`, `min(i, j)`, `max(i, j)` of
+In: the calls `np.empty(shape)`, `np.zeros(shape)`, `x.reshape(shape)`, `min(a, b)`, `max(a, b)` of
 a generated function. Out: the same calls bound to intrinsics, which write their LLVM code in place.
 For numba each is a Python function to be typed and compiled, in all 0.2 s of the first compilation
 of a process. The text of the module is not touched: stock numba compiles it as it stands.
@@ -149,19 +149,25 @@ def reshaped(typing: Any, array: types.Type, shape: types.Type) -> Any:
 
 
 def choosing(comparison: str) -> Any:
-    """The intrinsic for the first of two integers if it compares so to the second."""
+    """The intrinsic for the second of two numbers if it compares so to the first, else the first.
+
+    For floats that is numba's rule too: where one is NaN the first is taken.
+    """
 
     @intrinsic
     def choose(typing: Any, a: types.Type, b: types.Type) -> Any:
         common: Any = typing.unify_pairs(a, b)
-        if not isinstance(common, types.Integer):
+        if not isinstance(common, types.Integer | types.Float):
             return None
 
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             kinds = zip(args, (a, b), strict=True)
             x, y = (context.cast(builder, value, kind, common) for value, kind in kinds)
-            compare = builder.icmp_signed if common.signed else builder.icmp_unsigned  # type: ignore[attr-defined]
-            return builder.select(compare(comparison, x, y), x, y)
+            if isinstance(common, types.Float):
+                compare = builder.fcmp_ordered
+            else:
+                compare = builder.icmp_signed if common.signed else builder.icmp_unsigned  # type: ignore[attr-defined]
+            return builder.select(compare(comparison, y, x), y, x)
 
         return common(a, b), generate
 

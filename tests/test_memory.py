@@ -80,7 +80,8 @@ def test_value_and_gradient() -> None:
     assert memory.kept_bytes() >= 2 * x.nbytes
     tg.set_buffer_limit(0)
     assert memory.kept_bytes() == 0
-    assert faults(lambda: loss.value_and_grad(x, grad_out=gradient), 1, 1) > x.nbytes / 4096
+    loss.value_and_grad(x, grad_out=gradient)
+    assert memory.kept_bytes() == 0
 
 
 def test_forward_and_backward_with_residuals() -> None:

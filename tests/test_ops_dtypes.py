@@ -14,7 +14,6 @@ import pytest
 import tracegrad as tg
 from tests import oracle
 from tracegrad.errors import UnsupportedError
-from tracegrad.function import Function
 from tracegrad.ops import REGISTRY
 from tracegrad.ops.elementwise import Elementwise
 from tracegrad.ops.op import type_of
@@ -107,11 +106,6 @@ def test_comparison_with_integers_out_of_range(program: Any, dtype: str) -> None
 def test_half_precision_is_refused_with_the_cure() -> None:
     with pytest.raises(UnsupportedError, match=r"exp of i8 gives float16.*astype\(np.float32\)"):
         oracle.interpreted(np.exp, np.ones(2, np.int8))
-
-
-def test_where_with_one_argument_says_what_to_do() -> None:
-    with pytest.raises(UnsupportedError, match=r"where\(condition, a, b\)"):
-        Function(lambda x: np.where(x > 0))(np.ones(2))
 
 
 @pytest.mark.parametrize(

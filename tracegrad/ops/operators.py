@@ -202,7 +202,8 @@ class ArrayMethods(Bindable):
 
     def sort(self, axis: int = -1, kind: Any = None, order: Any = None, *, stable: Any = None):
         """In place."""
-        self[...] = PUBLIC["sort"](self, axis, kind, order, stable=stable)
+        whole: Any = self
+        whole[...] = PUBLIC["sort"](self, axis, kind, order, stable=stable)
 
     def reshape(self, *shape: Any, order: str = "C") -> Any:
         return PUBLIC["reshape"](self, shape[0] if len(shape) == 1 else shape, order)

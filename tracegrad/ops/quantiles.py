@@ -264,12 +264,14 @@ def _quantiles(ordered: Any, q: Any, count: Any, method: str) -> Any:
     else:
         weak = type_of(q).weak and type_of(ordered).is_float
         found = _between(first, second, astype(weight, type_of(ordered).dtype) if weak else weight)
-    if not isinstance(q, Bindable):
-        return found
-    good = (q >= 0) & (q <= 1)
-    return where(
-        reshape(good, type_of(q).shape + (1,) * (type_of(found).rank - rank)), found, np.nan
-    )
+    return _where_chances(q, found) if isinstance(q, Bindable) else found
+
+
+def _where_chances(q: Any, found: Any) -> Any:
+    """`found`, NaN where a computed `q` is not in [0, 1]."""
+    more = type_of(found).rank - type_of(q).rank
+    good = reshape((q >= 0) & (q <= 1), type_of(q).shape + (1,) * more)
+    return where(good, found, np.nan)
 
 
 def _place(q: Any, count: Any, method: str) -> tuple[Any, Weigh]:
