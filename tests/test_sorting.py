@@ -145,3 +145,25 @@ def test_polynomials_with_many_terms() -> None:
 def test_slopes_of_too_few_points() -> None:
     with pytest.raises(ValueError, match="Shape of array too small"):
         tg.trace(lambda y: np.gradient(y, edge_order=2))(np.ones(2))
+
+
+@pytest.mark.parametrize(
+    "program",
+    [np.median, np.nanmedian, lambda y: np.quantile(y, 0.3), lambda y: np.sum(np.sort(y)[:2])],
+)
+def test_order_of_what_a_mask_selects(program: Any) -> None:
+    x = VALUES.normal(size=51)
+    found = tg.trace(lambda x: program(x[x > 0]))
+    for values in (x, x + 0.5, np.abs(x)):
+        np.testing.assert_allclose(found(values), program(values[values > 0]), rtol=1e-14)
+    tg.testing.check_grads(lambda x: program(x[x > 0]), (x,), order=1)
+
+
+def test_median_of_nothing_that_a_mask_selects() -> None:
+    for program in (np.median, np.nanmedian, lambda y: np.quantile(y, 0.3)):
+        found = tg.trace(lambda x, program=program: program(x[x > 9]))
+        with pytest.raises(ValueError, match="sizes that data decides on"):
+            found(np.ones(3))
+    assert np.isnan(tg.trace(np.median)(np.ones(0)))
+    with pytest.raises(ValueError, match="no quantile of nothing"):
+        tg.trace(lambda x: np.quantile(x, 0.5))(np.ones(0))

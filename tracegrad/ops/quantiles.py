@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tracegrad.errors import UnsupportedError
-from tracegrad.ir.dims import product, same
+from tracegrad.ir.dims import knows, product, required
 from tracegrad.ops.axes import expand_dims, moveaxis, squeeze
 from tracegrad.ops.bounds import WITHIN
 from tracegrad.ops.constant import astype
@@ -70,7 +70,7 @@ def median(
     del overwrite_input
     line, type, axes = _lines(a, axis, out)
     size = type_of(line).shape[-1]
-    if same(size, 0):
+    if _is_empty(size):
         return keep(_nan(line), type, axes, keepdims)
     ordered = sorted_last(line)
     low, high, last = (_at(ordered, at) for at in ((size - 1) // 2, size // 2, size - 1))
@@ -84,7 +84,7 @@ def nanmedian(
     """As `median`, of the elements that are not NaN; NaN where there are none."""
     del overwrite_input
     line, type, axes = _lines(a, axis, out)
-    if same(type_of(line).shape[-1], 0):
+    if _is_empty(type_of(line).shape[-1]):
         return keep(_nan(line), type, axes, keepdims)
     ordered = sorted_last(line)
     count = _numbers(ordered)
@@ -113,6 +113,8 @@ def quantile(
     del overwrite_input
     _unweighted(weights)
     line, type, axes = _lines(a, axis, out)
+    if _is_empty(type_of(line).shape[-1]):
+        raise ValueError(f"there is no quantile of nothing: the array is {type.in_figures()}")
     ordered = sorted_last(line)
     found = _quantiles(ordered, q, size_value(_size(ordered)), method)
     last = _at(ordered, _size(ordered) - 1)
@@ -135,6 +137,8 @@ def nanquantile(
     del overwrite_input
     _unweighted(weights)
     line, type, axes = _lines(a, axis, out)
+    if _is_empty(type_of(line).shape[-1]):
+        raise ValueError(f"there is no quantile of nothing: the array is {type.in_figures()}")
     ordered = sorted_last(line)
     found = _quantiles(ordered, q, _numbers(ordered), method)
     return _kept(found, q, type, axes, keepdims)
@@ -209,6 +213,11 @@ def _kept(found: Any, q: Any, type: Any, axes: tuple[int, ...], keepdims: bool) 
         return found
     rank = type_of(as_operand(q)).rank
     return expand_dims(found, tuple(at + rank for at in axes))
+
+
+def _is_empty(size: Any) -> bool:
+    """Whether there is nothing; where data decides, compiled code raises ValueError if so."""
+    return bool(knows(size, "==", 0)) or not required(1, "<=", size)
 
 
 def _size(line: Any) -> Any:
