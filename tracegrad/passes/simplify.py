@@ -22,15 +22,17 @@ from tracegrad.ir.graph import (
 )
 from tracegrad.ir.op import Op
 from tracegrad.ir.types import TupleType
-from tracegrad.ops.constant import ARANGE, CONSTANT, SIZE
+from tracegrad.ops.constant import ARANGE, ASTYPE, CONSTANT, SIZE
+from tracegrad.ops.elementwise import Elementwise
 from tracegrad.ops.gathering import INDEX_ADD, SCATTER_ADD
-from tracegrad.ops.reduction import BROADCAST_TO
+from tracegrad.ops.reduction import BROADCAST_TO, Reduction
 from tracegrad.ops.shape import RESHAPE, TRANSPOSE
 from tracegrad.ops.slicing import ADD_AT, PLACE, SLICE, is_thin
 from tracegrad.passes import elements
 from tracegrad.passes.identity import times_identity
 from tracegrad.passes.pieces import side_by_side
 from tracegrad.passes.prune import prune
+from tracegrad.passes.sink import summed, sunk
 from tracegrad.passes.turn import turn_products
 from tracegrad.passes.whole import as_wholes
 from tracegrad.tracing.naming import UNNAMED, with_names
@@ -61,7 +63,7 @@ def is_named(node: Node) -> bool:
 
 def _simplified(builder: Builder, node: Node) -> Node:
     node = replace(node, attrs=map_bodies(node.attrs, simplify))
-    for rule in RULES.get(node.op.name, ()):
+    for rule in rules(node.op):
         found = rule(builder, node)
         if found is not None:
             return found
@@ -69,6 +71,14 @@ def _simplified(builder: Builder, node: Node) -> Node:
     if folded is not None:
         return folded
     return builder.node(node.op, node.inputs, node.attrs, node.name, node.source)
+
+
+def rules(op: Op) -> tuple[Rule, ...]:
+    """What is tried on nodes of this operation, in this order."""
+    found = RULES.get(op.name, ())
+    if isinstance(op, Reduction):
+        return (*found, summed)
+    return (*found, sunk) if isinstance(op, Elementwise) or op is ASTYPE else found
 
 
 def _fold(builder: Builder, node: Node) -> Node | None:
