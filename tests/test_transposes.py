@@ -28,7 +28,7 @@ LEFT: dict[str, tuple[int, Callable[..., Any]]] = {
     "a mean of all": (0, lambda x, y, v, w, c: np.max(x.T * y.T)),
     "rank three": (0, lambda x, y, v, w, c: np.sum(np.transpose(c, (2, 0, 1)) * v, axis=(0, 2))),
     "a smaller matrix": (
-        1,
+        0,
         lambda x, y, v, w, c: np.sum(np.transpose(c, (1, 2, 0)) * x[..., None]),
     ),
     "the result": (1, lambda x, y, v, w, c: np.tanh(v * x.T)),
