@@ -63,6 +63,27 @@ def joined(x: Any) -> Any:
     return np.sum(np.concatenate([y, z, y]) ** 2 * np.concatenate([z, y, np.zeros_like(y) + 2]))
 
 
+def slopes(x: Any) -> Any:
+    y, z = x[x > 0], np.cumsum(x[x > 0] + 3)
+    ends = np.gradient(y, edge_order=2) ** 2 * np.diff(y, 2)[0]
+    return np.sum(ends) + np.sum(np.gradient(y, z)) + np.trapezoid(y**2, np.sin(z))
+
+
+def moved(x: Any) -> Any:
+    y = x[x > 0]
+    rolled = np.sum(np.roll(y, -7) * y**2) + np.sum(np.unwrap(9 * y) ** 2)
+    halves = np.sum(np.array_split(y, 3)[1] ** 2) * np.sum(np.partition(y, 1)[:2])
+    return rolled + halves + np.sum(np.diff(np.pad(y, 2, mode="reflect")) ** 2)
+
+
+def convolved(x: Any) -> Any:
+    y, kernel = x[x > 0], np.array([1.0, -2.0, 0.5])
+    full = np.convolve(y, kernel * y[0])
+    return np.sum(full**2) + np.sum(
+        np.convolve(y, kernel, "same") * np.correlate(y, kernel, "same")
+    )
+
+
 PROGRAMS: dict[str, tuple[Program, np.ndarray]] = {
     "mean": (lambda x: np.mean(x[x > 0] ** 2), X),
     "one mask, two arrays": (lambda x: np.sum(x[x > 0.1] * np.sin(x)[x > 0.1]), X),
@@ -93,6 +114,10 @@ PROGRAMS: dict[str, tuple[Program, np.ndarray]] = {
     "nonzero": (lambda a: np.sum(np.sin(a[np.nonzero(a > 0)])), A),
     "compress": (lambda a: np.sum(np.compress(a[:, 0] > 0, a, axis=0) ** 2), A),
     "extract": (lambda a: np.sum(np.extract(a > 0, a) ** 2), A),
+    "slopes": (slopes, X),
+    "convolution": (convolved, X),
+    "in another order": (moved, X),
+    "table": (lambda x: np.sum(np.interp(Z / 4, np.cumsum(x[x > 0]), x[x > 0] ** 2) ** 2), X),
 }
 
 
@@ -285,6 +310,49 @@ def test_sizes_that_do_not_fit() -> None:
         np.testing.assert_array_equal(g(X, v), put(X, v))
     with pytest.raises(ValueError, match="does not hold"):
         g(X, Z)
+
+
+SHORT: dict[str, tuple[Program, int]] = {
+    "diff": (lambda x: np.diff(x[x > 0], 2), 0),
+    "trapezoid": (lambda x: np.trapezoid(x[x > 0]), 0),
+    "unwrap": (lambda x: np.unwrap(9 * x[x > 0]), 0),
+    "roll": (lambda x: np.roll(x[x > 0], 4), 0),
+    "array_split": (lambda x: np.array_split(x[x > 0], 2)[1], 0),
+    "convolve": (lambda x: np.convolve(x[x > 0], [1.0, 2.0]), 1),
+    "interp": (lambda x: np.interp(x, np.cumsum(x[x > 0]), x[x > 0] ** 2), 1),
+    "gradient": (lambda x: np.gradient(x[x > 0]), 2),
+    "partition": (lambda x: np.partition(x[x > 0], 2), 3),
+}
+"""Programs, and how many elements they need."""
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_short_selections(name: str) -> None:
+    """As NumPy down to the fewest elements that it takes; fewer are an error at run time."""
+    program, least = SHORT[name]
+    f = tg.trace(program)
+    for count in range(5):
+        x = np.where(np.arange(9) % 2 == 1, np.abs(X), -np.abs(X))
+        x[2 * count :] = -np.abs(x[2 * count :])
+        if count >= least:
+            np.testing.assert_allclose(f(x), program(x), rtol=1e-13, atol=1e-15)
+        else:
+            with pytest.raises(ValueError, match=rf"does not hold, in np\.{name}\("):
+                f(x)
+
+
+def test_a_question_demands_nothing() -> None:
+    """Whether a size is 0 or 1 may be asked of any: only what has to hold is checked."""
+    assert tg.trace(lambda x: np.squeeze(x[x > 2], axis=0))(np.array([1.0, 3.0])) == 3.0
+    with pytest.raises(ValueError, match="== 1 does not hold"):
+        tg.trace(lambda x: np.squeeze(x[x > 0], axis=0))(X)
+    with pytest.raises(ValueError, match="needed while tracing"):
+        tg.trace(lambda x: np.squeeze(x[x > 0]))(X)
+    with pytest.raises(ValueError, match="needed while tracing"):
+        tg.trace(lambda x: np.array_equal(x[x > 0], x[x < 0]))(X)
+    n, one = np.arange(3.0), np.ones(1)
+    assert tg.trace(lambda x, o: np.sum(x[x > 0] * o))(n, one) == 3
+    assert tg.grad(lambda o, x: np.sum(x[x > 0] * o))(one, n) == 3
 
 
 def test_control_flow() -> None:

@@ -20,7 +20,7 @@ from tracegrad.control.body import node_in, separate, zeros
 from tracegrad.control.whole import whole
 from tracegrad.errors import NotDifferentiableError
 from tracegrad.function import Function, signature_of
-from tracegrad.ir.dims import same
+from tracegrad.ir.dims import must_be_same
 from tracegrad.ir.graph import Graph, Node
 from tracegrad.leaves import leaves_of, matching
 from tracegrad.ops.call import CALL, Rule
@@ -102,7 +102,7 @@ class Custom:
         if derivative is None:
             return None
         own, got = _traced(x).type, type_of(derivative)
-        equal = own.rank == got.rank and all(map(same, own.shape, got.shape))
+        equal = own.rank == got.rank and all(map(must_be_same, own.shape, got.shape))
         if not equal:
             about = "the result" if number is None else f"argument {number}"
             found, wanted = got.in_figures(), own.in_figures()

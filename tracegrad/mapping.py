@@ -20,7 +20,7 @@ from tracegrad.control.form import Form, chosen, one_by_one
 from tracegrad.control.loop import INDEX, Span, loop
 from tracegrad.errors import ShapeError
 from tracegrad.function import Function
-from tracegrad.ir.dims import Size, in_figures, same
+from tracegrad.ir.dims import Size, in_figures, must_be_same
 from tracegrad.ir.graph import Node
 from tracegrad.leaves import is_leaf
 from tracegrad.ops.constant import Input
@@ -227,7 +227,7 @@ def _count(name: str, given: Sequence[Given], items: Sequence[Any], axis_size: A
         size = type_of(x).shape[0]
         if found is None:
             found = entry.name, size
-        elif not same(found[1], size):
+        elif not must_be_same(found[1], size):
             raise ShapeError(
                 f"vmap of {name}: the batches have different lengths, {in_figures(found[1])} "
                 f"({found[0]}) and {in_figures(size)} ({entry.name}, axis {entry.axis})"

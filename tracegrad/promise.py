@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tracegrad.errors import ShapeError
-from tracegrad.ir.dims import Size, in_figures, same
+from tracegrad.ir.dims import Size, in_figures, must_be_same
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.foreign import Promise
 from tracegrad.ops.op import supported_dtype, weak_or_dtype
@@ -89,7 +89,7 @@ def from_signature(name: str, text: str, types: Sequence[ArrayType]) -> Promise:
             )
         for label, size in zip(names, type.shape, strict=True):
             expected = known.setdefault(label, size) if not label.isdigit() else int(label)
-            if not same(expected, size):
+            if not must_be_same(expected, size):
                 raise ShapeError(
                     f'{name}: in shape="{text}" {label} is {in_figures(expected)}, but an axis of '
                     f"argument {number} has {in_figures(size)}"

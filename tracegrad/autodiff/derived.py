@@ -13,7 +13,7 @@ import numpy as np
 
 from tracegrad.autodiff import traced
 from tracegrad.errors import NotDifferentiableError, ShapeError
-from tracegrad.ir.dims import same
+from tracegrad.ir.dims import must_be_same
 from tracegrad.ir.graph import next_serial
 from tracegrad.ir.types import ArrayType
 from tracegrad.leaves import leaves_of, matching
@@ -117,7 +117,7 @@ class Region:
 
     def _like(self, value: Any, type: ArrayType) -> Traced:
         own = type_of(value)
-        fits = own.rank == type.rank and all(map(same, own.shape, type.shape))
+        fits = own.rank == type.rank and all(map(must_be_same, own.shape, type.shape))
         if own.rank and not fits:
             raise ShapeError(
                 f"a tangent or cotangent {own.in_figures()} is given for "

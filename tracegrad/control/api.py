@@ -14,9 +14,10 @@ from tracegrad.control.loop import INDEX, Span, loop
 from tracegrad.control.repeat import repeat
 from tracegrad.control.segments import counted_first, growing, segmented, snapshots
 from tracegrad.errors import ShapeError, TraceError
-from tracegrad.ir.dims import Size, holds, in_figures, same
+from tracegrad.ir.dims import Size, in_figures, knows, must_be_same
 from tracegrad.ir.types import ArrayType
 from tracegrad.leaves import is_leaf
+from tracegrad.ops.computed import distance
 from tracegrad.ops.constant import astype
 from tracegrad.ops.op import PUBLIC, SizeValue, type_of, weak_or_dtype
 from tracegrad.ops.shape import as_size
@@ -129,10 +130,11 @@ def _in_segments(lower: Any, upper: Any, body: Any, init: Any, checkpoint: Any) 
         return (i + 1, body(i, value)), ()
 
     start, stop = as_size(lower), as_size(upper)
-    if not holds(start, "<", stop):
+    if knows(start, "<", stop) is False:
         return init
     first = PUBLIC["multiply"](lower, np.int64(1))
-    return scan(step, (first, init), None, sized(stop - start), checkpoint=checkpoint)[0][1]
+    length = sized(distance(start, stop))
+    return scan(step, (first, init), None, length, checkpoint=checkpoint)[0][1]
 
 
 def _range(trace: Trace, lower: Any, upper: Any) -> tuple[Any, Span]:
@@ -144,7 +146,7 @@ def _range(trace: Trace, lower: Any, upper: Any) -> tuple[Any, Span]:
         bound, length = trace.bound(as_traced(trace, steps).node)
         return lower, Span(length, False, bound)
     start, stop = as_size(lower), as_size(upper)
-    return start, Span(stop - start if holds(start, "<=", stop) else 0)
+    return start, Span(distance(start, stop))
 
 
 def cond(pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any], *operands: Any):
@@ -204,7 +206,7 @@ def _same_results(what: str, first: Body, body: Body, number: int) -> None:
         raise TraceError(f"{what}: {reason}, as branch 0 returns")
     for a, b in zip(first.results, body.results, strict=True):
         equal = a.type.rank == b.type.rank and all(
-            same(x, y) for x, y in zip(a.type.shape, b.type.shape, strict=True)
+            must_be_same(x, y) for x, y in zip(a.type.shape, b.type.shape, strict=True)
         )
         if not equal or not (a.type.dtype == b.type.dtype or a.type.weak or b.type.weak):
             raise TraceError(
@@ -312,7 +314,7 @@ def _length(stacks: Sequence[Traced], length: Any) -> Size:
     first = extents[0]
     assert first is not None
     for extent in extents[1:]:
-        if extent is not None and not same(first, extent):
+        if extent is not None and not must_be_same(first, extent):
             lengths = f"{in_figures(first)} and {in_figures(extent)}"
             raise ShapeError(f"scan: the arrays of xs have different lengths, {lengths}")
     return first
@@ -344,7 +346,7 @@ def _same_carry(what: str, first: Sequence[Traced], tree: Tree, new: Any) -> lis
             after = astype(after, own.dtype)
             got = type_of(after)
         equal = own.rank == got.rank and all(
-            same(a, b) for a, b in zip(own.shape, got.shape, strict=True)
+            must_be_same(a, b) for a, b in zip(own.shape, got.shape, strict=True)
         )
         if not equal or own.dtype != got.dtype:
             raise TraceError(

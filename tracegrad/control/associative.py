@@ -11,7 +11,7 @@ from typing import Any
 from tracegrad.control.api import scan
 from tracegrad.control.body import values_of
 from tracegrad.errors import ShapeError, TraceError
-from tracegrad.ir.dims import holds, in_figures, same
+from tracegrad.ir.dims import in_figures, knows, must_be_same, required
 from tracegrad.ops.op import PUBLIC, as_operand, type_of
 from tracegrad.tree import unflatten
 
@@ -36,11 +36,12 @@ def associative_scan(
     if not arrays:
         raise TypeError("associative_scan: elems holds no arrays")
     for extent in extents[1:]:
-        if not same(extents[0], extent):
+        if not must_be_same(extents[0], extent):
             sizes = f"{in_figures(extents[0])} and {in_figures(extent)}"
             raise ShapeError(f"associative_scan: the arrays have different lengths, {sizes}")
-    if not holds(2, "<=", extents[0]):
+    if knows(2, "<=", extents[0]) is False:
         return elems
+    required(1, "<=", extents[0])
     moved = [PUBLIC["moveaxis"](x, at, 0) for x, at in zip(arrays, axes, strict=True)]
 
     def kept(items: Any) -> Any:

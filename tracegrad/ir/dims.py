@@ -508,14 +508,17 @@ def required(a: Size, relation: str, b: Size) -> bool:
 
 
 def same(a: Size, b: Size) -> bool:
-    """Whether two extents are equal. One that data decides on is no 1 that would be broadcast, and
-    what it meets otherwise has to be equal to it.
+    """Whether two extents are known to be equal: a question, which demands nothing. Where only data
+    can tell they are not.
     """
-    if a is b:
-        return True
-    if 1 in (a, b) and knows(a, "==", b) is None:
-        return False
-    return required(a, "==", b)
+    return a is b or bool(knows(a, "==", b))
+
+
+def must_be_same(a: Size, b: Size) -> bool:
+    """Whether two extents are equal, as they have to be: a demand. Where only data can tell,
+    compiled code checks it and raises ValueError.
+    """
+    return a is b or required(a, "==", b)
 
 
 def in_figures(size: Size) -> Size:

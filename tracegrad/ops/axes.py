@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tracegrad.errors import ShapeError
-from tracegrad.ir.dims import same
+from tracegrad.ir.dims import Size, holds, must_be_same
 from tracegrad.ops.broadcast import broadcast_shapes
 from tracegrad.ops.op import PUBLIC, Bindable, as_operand, public, sample, type_of
 from tracegrad.ops.reduction import broadcast_to
@@ -52,13 +52,18 @@ def squeeze(a: Any, axis: Any = None) -> Any:
     a = as_operand(a)
     type = type_of(a)
     places = () if type.rank == 0 and axis in (0, -1) else normal_axes(axis, type.rank)
-    units = tuple(at for at in places if same(type.shape[at], 1))
+    is_unit = _is_one if axis is None else must_be_same
+    units = tuple(at for at in places if is_unit(type.shape[at], 1))
     if axis is not None and units != places:
         raise ShapeError(
             "cannot select an axis to squeeze out which has size not equal to one: "
             f"{axis} of {type.in_figures()}"
         )
     return reshape(a, tuple(size for at, size in enumerate(type.shape) if at not in units))
+
+
+def _is_one(size: Size, one: Size) -> bool:
+    return holds(size, "==", one)
 
 
 @public(np.swapaxes)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from codegen.expr import Expr, integer
 from tracegrad.errors import ShapeError
-from tracegrad.ir.dims import Size, in_figures, of_data, same
+from tracegrad.ir.dims import Size, in_figures, must_be_same, of_data, same
 from tracegrad.ir.types import ArrayType
 
 Shape = tuple[Size, ...]
@@ -38,7 +38,9 @@ def _broadcast_pair(verb: str, left: Shape, right: Shape, types: Sequence[ArrayT
 
 
 def broadcast_extent(a: Size, b: Size) -> Size | None:
-    """The common extent of `a` and `b`; None if there is none."""
+    """The common extent of `a` and `b`; None if there is none. One that data decides on is no 1
+    that would be stretched: what it meets has to be equal to it.
+    """
     if _is(a, 1) or a is b:
         return b
     if _is(b, 1):
@@ -47,7 +49,7 @@ def broadcast_extent(a: Size, b: Size) -> Size | None:
         known, other = (b, a) if of_data(a) else (a, b)
         if same(known, 1):
             return other
-    if same(a, b):
+    if must_be_same(a, b):
         return a
     if same(a, 1):
         return b

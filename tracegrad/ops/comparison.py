@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from codegen.expr import Const, Expr
-from tracegrad.ir.dims import same
+from tracegrad.ir.dims import holds
 from tracegrad.ops.elementwise import BOOL, Elementwise, row
 from tracegrad.ops.op import PUBLIC, as_operand, public, sample, type_of
 
@@ -90,7 +90,9 @@ def array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> Any:
     """Whether shapes and elements are equal; NaN equals NaN only with `equal_nan`."""
     a, b = as_operand(a1), as_operand(a2)
     mine, yours = type_of(a).shape, type_of(b).shape
-    if len(mine) != len(yours) or not all(map(same, mine, yours)):
+    if len(mine) != len(yours) or any(
+        not holds(x, "==", y) for x, y in zip(mine, yours, strict=True)
+    ):
         return False
     equal = PUBLIC["equal"](a, b)
     if equal_nan:

@@ -15,7 +15,7 @@ import numpy as np
 from codegen import expr as ex
 from codegen.expr import Call, Const, Expr, Load, Var
 from codegen.loops import Accumulate, Assign, For, If, Store
-from tracegrad.ir.dims import Size, holds
+from tracegrad.ir.dims import Size, knows, required
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.constant import astype
@@ -145,7 +145,7 @@ def convolve(a: Any, v: Any, mode: str = "full") -> Any:
     for empty vectors.
     """
     a, v = _vectors("convolve", a, v)
-    if not holds(type_of(v).shape[0], "<=", type_of(a).shape[0]):
+    if not _is_shorter(v, a, mode):
         a, v = v, a
     return _overlapped(a, PUBLIC["flip"](v), mode)
 
@@ -154,7 +154,7 @@ def convolve(a: Any, v: Any, mode: str = "full") -> Any:
 def correlate(a: Any, v: Any, mode: str = "valid") -> Any:
     """The cross-correlation of vectors, `sum over j of a[k + j] * v[j]`; modes as `convolve`."""
     a, v = _vectors("correlate", a, v)
-    if holds(type_of(v).shape[0], "<=", type_of(a).shape[0]):
+    if _is_shorter(v, a, mode):
         return _overlapped(a, v, mode)
     return PUBLIC["flip"](_overlapped(v, a, mode))
 
@@ -164,10 +164,18 @@ def _vectors(name: str, a: Any, v: Any) -> tuple[Any, Any]:
     for what, x in (("a", a), ("v", v)):
         if type_of(x).rank != 1:
             raise ValueError(f"{name}: {what} has to be a vector, not {type_of(x)}")
-        if not holds(1, "<=", type_of(x).shape[0]):
+        if not required(1, "<=", type_of(x).shape[0]):
             raise ValueError(f"{what} cannot be empty")
     common = np.result_type(type_of(a).dtype, type_of(v).dtype)
     return astype(a, common), astype(v, common)
+
+
+def _is_shorter(v: Any, a: Any, mode: str) -> bool:
+    """Whether `v` is not longer than `a`. Where data decides, the two have to be given so, except
+    in mode "full", for which it does not matter.
+    """
+    sizes = type_of(v).shape[0], "<=", type_of(a).shape[0]
+    return knows(*sizes) is not False if mode == "full" else required(*sizes)
 
 
 def _overlapped(a: Any, v: Any, mode: str) -> Any:

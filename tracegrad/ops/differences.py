@@ -10,12 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from tracegrad.ir.dims import holds, same
+from tracegrad.ir.dims import must_be_same, required
 from tracegrad.ops.axes import ravel
 from tracegrad.ops.comparison import EQUAL
+from tracegrad.ops.computed import as_extent
 from tracegrad.ops.constant import astype
 from tracegrad.ops.joining import concatenate
 from tracegrad.ops.op import PUBLIC, as_operand, public, sample, type_of
+from tracegrad.ops.picking import counting
+from tracegrad.ops.rearrange import roll
 from tracegrad.ops.reduction import broadcast_to, sum_
 from tracegrad.ops.selection import where
 from tracegrad.ops.shape import normal_axis, reshape
@@ -40,14 +43,17 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
 
 
 def _differences(a: Any, axis: int) -> Any:
-    size = type_of(a).shape[axis]
-    later = slices(a, {axis: (1, size - 1, 1)}) if _is_long(size) else slices(a, {axis: (0, 0, 1)})
-    earlier = slices(a, {axis: (0, size - 1, 1)}) if _is_long(size) else later
+    earlier, later = _neighbours(a, axis)
     return later != earlier if type_of(a).dtype == bool else later - earlier
 
 
-def _is_long(size: Any) -> bool:
-    return holds(1, "<=", size)
+def _neighbours(a: Any, axis: int) -> tuple[Any, Any]:
+    """All elements along the axis but the last one, and all but the first one."""
+    count = as_extent(type_of(a).shape[axis] - 1)
+    if count == 0:
+        nothing = slices(a, {axis: (0, 0, 1)})
+        return nothing, nothing
+    return slices(a, {axis: (0, count, 1)}), slices(a, {axis: (1, count, 1)})
 
 
 def _as_end(end: Any, a: Any, axis: int) -> Any:
@@ -76,9 +82,6 @@ def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
     y = as_operand(y)
     rank = type_of(y).rank
     axis = normal_axis(axis, rank)
-    size = type_of(y).shape[axis]
-    if not holds(1, "<=", size):
-        return sum_(y, axis) / 2.0
     if x is None:
         widths = dx
     else:
@@ -86,8 +89,7 @@ def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
         widths = diff(x) if type_of(x).rank == 1 else diff(x, axis=axis)
         if type_of(x).rank == 1:
             widths = reshape(widths, (-1, *(1 for _ in range(rank - axis - 1))))
-    later = slices(y, {axis: (1, size - 1, 1)})
-    earlier = slices(y, {axis: (0, size - 1, 1)})
+    earlier, later = _neighbours(y, axis)
     return sum_(widths * (later + earlier) / 2.0, axis)
 
 
@@ -119,7 +121,7 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> An
 
 def _slopes(f: Any, axis: int, space: Any, order: int) -> Any:
     size = type_of(f).shape[axis]
-    if not holds(order + 1, "<=", size):
+    if not required(order + 1, "<=", size):
         raise ValueError(
             "Shape of array too small to calculate a numerical gradient, at least (edge_order + 1) "
             "elements are required."
@@ -131,8 +133,6 @@ def _slopes(f: Any, axis: int, space: Any, order: int) -> Any:
 
     low = _slope_at_end(points, 0, 1, steps, order, size)
     high = _slope_at_end(points, size - 1, -1, steps, order, size)
-    if not holds(3, "<=", size):
-        return concatenate((low, high), axis)
     before, here, after = (points(at, size - 2) for at in (0, 1, 2))
     a, b = steps(0, size - 2), steps(1, size - 2)
     if type_of(space).rank == 0:
@@ -149,7 +149,7 @@ def _steps(f: Any, axis: int, space: Any) -> Any:
         return lambda start, count: space
     if type_of(space).rank != 1:
         raise ValueError("distances must be either scalars or 1d")
-    if not same(type_of(space).shape[0], type_of(f).shape[axis]):
+    if not must_be_same(type_of(space).shape[0], type_of(f).shape[axis]):
         raise ValueError("when 1d, distances must match the length of the corresponding dimension")
     distances = diff(space if type_of(space).is_float else astype(space, np.float64))
     distances = reshape(distances, (-1, *(1 for _ in range(rank - axis - 1))))
@@ -176,16 +176,13 @@ def unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: Any = 2 * np.
     axis = normal_axis(axis, type_of(p).rank)
     p = p if type_of(p).is_float else astype(p, np.float64)
     half = period / 2
-    steps = diff(p, axis=axis)
+    shape = type_of(p).shape
+    is_first = counting(shape[axis], axis, len(shape)) == 0
+    steps = where(is_first, 0, p - roll(p, 1, axis))
     small = (steps + half) % period - half
     small = where(EQUAL(small, -half) & (steps > 0), half, small)
     jumps = where(PUBLIC["abs"](steps) < (half if discont is None else discont), 0, small - steps)
-    first = slices(p, {axis: (0, 1, 1)})
-    size = type_of(p).shape[axis]
-    if not holds(2, "<=", size):
-        return PUBLIC["copy"](p)
-    rest = slices(p, {axis: (1, size - 1, 1)}) + PUBLIC["cumsum"](jumps, axis)
-    return concatenate((first, rest), axis)
+    return where(is_first, p, p + PUBLIC["cumsum"](jumps, axis))
 
 
 sample(lambda x: np.diff(x)[1:] * np.diff(x, axis=0)[:, :1], (3, 4))

@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 
 from tracegrad.errors import ShapeError
-from tracegrad.ir.dims import Size, in_figures, product, same
+from tracegrad.ir.dims import Size, in_figures, product
 from tracegrad.ops.arithmetic import MULTIPLY
 from tracegrad.ops.broadcast import broadcast_extent
 from tracegrad.ops.constant import ARANGE, astype
 from tracegrad.ops.gathering import GATHER
 from tracegrad.ops.matmul import likely, matmul
 from tracegrad.ops.op import as_operand, bind, public, sample, type_of
-from tracegrad.ops.reduction import SUM
+from tracegrad.ops.reduction import SUM, is_stretched
 from tracegrad.ops.shape import reshape, transpose
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -163,7 +163,7 @@ def _without_units(term: Term, sizes: dict[Label, Size]) -> Term:
     kept = tuple(
         (label, size)
         for label, size in zip(term.labels, shape, strict=True)
-        if size == sizes[label] or same(size, sizes[label])
+        if not is_stretched(size, sizes[label])
     )
     if len(kept) == len(shape):
         return term

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tracegrad.errors import ShapeError
-from tracegrad.ir.dims import in_figures, product, same
+from tracegrad.ir.dims import in_figures, must_be_same, product, same
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.broadcast import Shape, broadcast_shapes
 from tracegrad.ops.constant import astype
@@ -142,7 +142,7 @@ def _fitted(value: Any, shape: Shape, target: ArrayType) -> Any:
     """`value` broadcast to `shape`; leading axes of extent 1 that are too many are dropped."""
     given = type_of(value)
     extra = given.rank - len(shape)
-    if extra > 0 and all(same(size, 1) for size in given.shape[:extra]):
+    if extra > 0 and all(must_be_same(size, 1) for size in given.shape[:extra]):
         value = reshape(value, given.shape[extra:])
     try:
         return broadcast_to(value, shape)

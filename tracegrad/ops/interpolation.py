@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tracegrad.errors import ShapeError
-from tracegrad.ir.dims import Size, holds, same
+from tracegrad.ir.dims import Size, holds, must_be_same, of_data, required
 from tracegrad.ops.bounds import WITHIN
 from tracegrad.ops.constant import astype
 from tracegrad.ops.gathering import GATHER
@@ -39,7 +39,8 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period
         left = right = None
     size = type_of(xp).shape[0]
     first, last = (_entry(xp, 0), _entry(fp, 0)), (_entry(xp, size - 1), _entry(fp, size - 1))
-    inner = _inside(x, xp, fp, size) if holds(2, "<=", size) else where(x == x, first[1], x)
+    many = of_data(size) or holds(2, "<=", size)
+    inner = _inside(x, xp, fp, size) if many else where(x == x, first[1], x)
     low = first[1] if left is None else left
     high = last[1] if right is None else right
     return where(x < first[0], low, where(x > last[0], high, inner))
@@ -48,11 +49,11 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period
 def _check(xp: Any, fp: Any) -> None:
     if xp.rank != 1 or fp.rank != 1:
         raise ValueError(f"interp: the points have to be vectors, not {xp} and {fp}")
-    if not same(xp.shape[0], fp.shape[0]):
+    if not must_be_same(xp.shape[0], fp.shape[0]):
         raise ShapeError(
             f"fp and xp are not of the same length: {xp.in_figures()} and {fp.in_figures()}"
         )
-    if not holds(1, "<=", xp.shape[0]):
+    if not required(1, "<=", xp.shape[0]):
         raise ValueError("array of sample points is empty")
 
 
@@ -78,13 +79,19 @@ def _entry(values: Any, at: Size) -> Any:
 
 
 def _inside(x: Any, xp: Any, fp: Any, size: Size) -> Any:
-    """The line through the two points around `x`; from the nearer end at the last point."""
-    at = clip(searchsorted(xp, x, "right") - 1, 0, size_value(size - 2))
+    """The line through the two points around `x`; from the nearer end at the last point. A table
+    whose size data decides on may have one point only, which then is both.
+    """
+    place, last = searchsorted(xp, x, "right") - 1, size_value(size - 1)
+    many = not of_data(size)
+    at = clip(place, 0, last - 1 if many else PUBLIC["maximum"](last - 1, 0))
+    after = at + 1 if many else PUBLIC["minimum"](at + 1, last)
     (x_low, x_high), (y_low, y_high) = (
-        [bind(GATHER, values, _within(index, size), axes=(0,)) for index in (at, at + 1)]
+        [bind(GATHER, values, _within(index, size), axes=(0,)) for index in (at, after)]
         for values in (xp, fp)
     )
-    slope = (y_high - y_low) / (x_high - x_low)
+    width = x_high - x_low
+    slope = (y_high - y_low) / (width if many else where(after == at, 1, width))
     low, high = slope * (x - x_low) + y_low, slope * (x - x_high) + y_high
     found = where(x == x_high, high, low)
     return where(found == found, found, where(x == x_low, y_low, high))

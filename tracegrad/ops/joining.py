@@ -8,7 +8,7 @@ The kernel writes each piece with a loop nest of its own, so no element asks whi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from codegen import expr as ex
 from codegen.loops import Store
 from tracegrad.errors import ShapeError, UnsupportedError
-from tracegrad.ir.dims import Size, holds, in_figures, quotient, required, same
+from tracegrad.ir.dims import Size, holds, in_figures, must_be_same, of_data, quotient, required
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.axes import atleast_1d, atleast_2d, atleast_3d, expand_dims, ravel
@@ -86,7 +86,7 @@ class Concatenate(Op):
 
 def _fit(a: ArrayType, b: ArrayType, axis: int) -> bool:
     return a.rank == b.rank and all(
-        at == axis or same(size, other)
+        at == axis or must_be_same(size, other)
         for at, (size, other) in enumerate(zip(a.shape, b.shape, strict=True))
     )
 
@@ -251,6 +251,9 @@ def _even_bounds(size: Size, count: Any) -> list[Size]:
         raise UnsupportedError("the number of parts must be a plain integer, not a traced size")
     if count <= 0:
         raise ValueError("number sections must be larger than 0.")
+    if of_data(size):
+        lengths = [quotient(size + (count - 1 - number), count) for number in range(count)]
+        return list(accumulate(lengths, lambda a, b: b + a, initial=0))
     longer = next(rest for rest in range(count) if holds(size % count, "==", rest))
     short = quotient(size - longer, count)
     return [short * number + min(number, longer) for number in range(count + 1)]

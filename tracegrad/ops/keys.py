@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tracegrad.errors import ShapeError, UnsupportedError
-from tracegrad.ir.dims import Size, holds, in_figures, knows, of_data, quotient, same
+from tracegrad.ir.dims import Size, holds, in_figures, knows, must_be_same, of_data, quotient
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.bounds import CHECKED, WITHIN, out_of_bounds
 from tracegrad.ops.broadcast import Shape, broadcast_shapes
@@ -216,7 +216,7 @@ def _chosen(part: Any, type: ArrayType, axis: int) -> list[Entry]:
         return [Chosen(checked(part, type.shape[axis], axis))]
     for number, extent in enumerate(kind.shape):
         size = type.shape[axis + number]
-        if not same(size, extent):
+        if not must_be_same(size, extent):
             raise IndexError(
                 f"boolean index did not match indexed array along axis {axis + number}; size of "
                 f"axis is {in_figures(size)} but size of corresponding boolean axis is "

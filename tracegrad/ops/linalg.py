@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tracegrad.errors import MatrixError, ShapeError
-from tracegrad.ir.dims import Size, in_figures, same
+from tracegrad.ir.dims import Size, in_figures, must_be_same
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.axes import expand_dims, matrix_transpose
 from tracegrad.ops.broadcast import broadcast_shapes
@@ -31,7 +31,7 @@ def check_square(type: ArrayType) -> None:
         raise MatrixError(
             f"{type.rank}-dimensional array given. Array must be at least two-dimensional"
         )
-    if not same(type.shape[-1], type.shape[-2]):
+    if not must_be_same(type.shape[-1], type.shape[-2]):
         raise MatrixError(
             f"Last 2 dimensions of the array must be square: the matrix is {type.in_figures()}"
         )
@@ -67,7 +67,7 @@ def system(a: Any, b: Any) -> tuple[Any, Any, bool]:
     a, b = astype(a, dtype), astype(b, dtype)
     left, right = type_of(a), type_of(b)
     rows = right.shape[0] if rank == 1 else right.shape[-2]
-    if not same(left.shape[-1], rows):
+    if not must_be_same(left.shape[-1], rows):
         raise ShapeError(
             f"cannot solve {left.in_figures()} @ x = {right.in_figures()}: the right-hand side has "
             f"{in_figures(rows)} rows, not {in_figures(left.shape[-1])}"
@@ -97,7 +97,7 @@ def check_fit(a: ArrayType, b: ArrayType) -> None:
     check_square(a)
     vector = b.rank == 1 and a.rank == 2
     rows = b.shape if vector else b.shape[:-1]
-    if not all(map(same, rows, a.shape[:-1])) or a.dtype != b.dtype:
+    if not all(map(must_be_same, rows, a.shape[:-1])) or a.dtype != b.dtype:
         raise ShapeError(f"cannot solve {a.in_figures()} @ x = {b.in_figures()}")
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from codegen.expr import Call, Const, Var
 from codegen.loops import Accumulate, Assign, LibraryCall, Store, View
 from tracegrad.errors import ShapeError
-from tracegrad.ir.dims import Size, in_figures, product, same
+from tracegrad.ir.dims import Size, in_figures, must_be_same, product
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.axes import moveaxis
@@ -273,7 +273,7 @@ def column(v: Array) -> Array:
 
 
 def check_inner(a: ArrayType, b: ArrayType, left: Size, right: Size) -> None:
-    if not same(left, right):
+    if not must_be_same(left, right):
         axis = max(b.rank - 2, 0)
         raise ShapeError(
             f"cannot multiply {a.in_figures()} @ {b.in_figures()}: axis {a.rank - 1} of the left "

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tracegrad.errors import UnsupportedError
-from tracegrad.ir.dims import Size, holds
+from tracegrad.ir.dims import Size, holds, knows, of_data, required
 from tracegrad.ops.constant import astype
 from tracegrad.ops.joining import concatenate
 from tracegrad.ops.op import as_operand, bind, public, sample, type_of
@@ -34,7 +34,7 @@ def pad(array: Any, pad_width: Any, mode: str = "constant", **options: Any) -> A
     array = as_operand(array)
     rank = type_of(array).rank
     borders = tuple((as_size(a), as_size(b)) for a, b in _pairs(pad_width, rank))
-    if any(not holds(0, "<=", width) for pair in borders for width in pair):
+    if any(not required(0, "<=", width) for pair in borders for width in pair):
         raise ValueError("index can't contain negative values")
     if mode == "constant":
         values = options.pop("constant_values", 0)
@@ -112,7 +112,9 @@ def _filled_around(array: Any, axis: int, widths: tuple[Size, Size], fills: Pair
 def _bordered(array: Any, axis: int, before: Size, after: Size, mode: str) -> Any:
     """`array` with borders along one axis, laid on in rounds where they are wider than it is."""
     size = type_of(array).shape[axis]
-    if not holds(size, "!=", 0):
+    if before == 0 and after == 0:
+        return array
+    if not required(size, "!=", 0):
         if holds(before + after, "==", 0):
             return array
         raise ValueError(f"can't extend empty axis {axis} using modes other than 'constant'")
@@ -132,12 +134,16 @@ def _edge(array: Any, axis: int, width: Size, before: bool) -> list[Any]:
 
 
 def _periodic(array: Any, axis: int, width: Size, before: bool, piece: Callable[..., Any]):
-    """Borders that repeat: whole periods from the array outwards, then a part of one."""
+    """Borders that repeat: whole periods from the array outwards, then a part of one. Where data
+    decides how long a period is it has to be as long as the border.
+    """
     found: list[Any] = []
     number = 0
     while not holds(width, "<=", 0):
         period, part = piece(array, axis, before, number)
-        if holds(period, "<=", width):
+        if of_data(period):
+            required(width, "<=", period)
+        if knows(period, "<=", width):
             found.append(part(period))
             width = width - period
         else:
@@ -182,7 +188,7 @@ def _mirrored(skip: int) -> Callable[[Any, int, Size, bool], list[Any]]:
 
     def border(array: Any, axis: int, width: Size, before: bool) -> list[Any]:
         size = type_of(array).shape[axis]
-        if not holds(skip, "<", size):
+        if knows(skip, "<", size) is False:
             return _edge(array, axis, width, before)  # nothing to reflect but the border itself
         return _periodic(array, axis, width, before, piece)
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tracegrad.errors import ShapeError
-from tracegrad.ir.dims import Size, in_figures, product, same
+from tracegrad.ir.dims import Size, in_figures, must_be_same, product
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.arithmetic import MULTIPLY, SUBTRACT
 from tracegrad.ops.axes import expand_dims, moveaxis, ravel
@@ -65,7 +65,7 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     left, right = type_of(a), type_of(b)
     summed_a, summed_b = _pairs(axes, left, right)
     for i, j in zip(summed_a, summed_b, strict=True):
-        if not same(left.shape[i], right.shape[j]):
+        if not must_be_same(left.shape[i], right.shape[j]):
             raise ShapeError(
                 f"shape-mismatch for sum: tensordot of {left} and {right}: axis {i} of the left is "
                 f"{left.shape[i]}, axis {j} of the right is {right.shape[j]}"
@@ -145,7 +145,7 @@ def vecmat(x1: Any, x2: Any, /) -> Any:
 
 def _check_equal(name: str, a: Any, b: Any, i: int, j: int) -> None:
     left, right = type_of(a), type_of(b)
-    if not same(left.shape[i], right.shape[j]):
+    if not must_be_same(left.shape[i], right.shape[j]):
         raise ShapeError(
             f"{name} of {left.in_figures()} and {right.in_figures()}: the summed axes have "
             f"{in_figures(left.shape[i])} and {in_figures(right.shape[j])} elements"
@@ -172,7 +172,7 @@ def cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axi
         axisa = axisb = axisc = axis
     a, b = moveaxis(as_operand(a), axisa, -1), moveaxis(as_operand(b), axisb, -1)
     for x in (a, b):
-        if not same(type_of(x).shape[-1], 3):
+        if not must_be_same(type_of(x).shape[-1], 3):
             raise ValueError(
                 f"cross of {type_of(a).in_figures()} and {type_of(b).in_figures()}: both must be "
                 "3-dimensional vectors, or arrays of such"

@@ -13,10 +13,12 @@ import numpy as np
 from codegen import expr as ex
 from codegen.expr import Call, Expr, Select
 from tracegrad.errors import ShapeError, UnsupportedError
-from tracegrad.ir.dims import Size, holds, in_figures, same
+from tracegrad.ir.dims import Size, holds, in_figures, must_be_same, of_data, required
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.axes import expand_dims, ravel, swapaxes
+from tracegrad.ops.bounds import WITHIN
+from tracegrad.ops.constant import ARANGE
 from tracegrad.ops.extent import extent
 from tracegrad.ops.gathering import GATHER
 from tracegrad.ops.nonzero import repeated
@@ -31,7 +33,7 @@ from tracegrad.ops.op import (
     type_of,
 )
 from tracegrad.ops.picking import take
-from tracegrad.ops.reduction import broadcast_to
+from tracegrad.ops.reduction import broadcast_to, size_value
 from tracegrad.ops.shape import as_shape, as_size, copy, normal_axes, normal_axis, reshape
 from tracegrad.ops.slicing import slices
 
@@ -109,6 +111,8 @@ def _rolled(a: Any, shift: Size, axis: int) -> Any:
     size = type_of(a).shape[axis]
     if isinstance(shift, int) and isinstance(size, int):
         shift = shift % size if size else 0
+    elif of_data(size) or of_data(shift):
+        return _rolled_by_index(a, shift, axis)
     elif not holds(size, "!=", 0):
         return a
     else:
@@ -119,6 +123,13 @@ def _rolled(a: Any, shift: Size, axis: int) -> Any:
     if isinstance(shift, int) and shift == 0:
         return a
     return bind(ROLL, a, shift=shift, axis=axis)
+
+
+def _rolled_by_index(a: Any, shift: Size, axis: int) -> Any:
+    """The same for sizes that data decides on: the places are computed, for 0 elements none."""
+    size = type_of(a).shape[axis]
+    places = (bind(ARANGE, size=size) - size_value(shift)) % size_value(size)
+    return bind(GATHER, a, bind(WITHIN, places, size=size, axis=axis), axes=(axis,))
 
 
 @public(np.flip)
@@ -186,7 +197,7 @@ def _repeat_each(a: Any, counts: np.ndarray, axis: Any) -> Any:
     a = ravel(a) if axis is None else as_operand(a)
     shape = type_of(a).shape
     axis = 0 if axis is None else normal_axis(axis, len(shape))
-    if counts.ndim != 1 or not same(shape[axis], len(counts)):
+    if counts.ndim != 1 or not must_be_same(shape[axis], len(counts)):
         raise ValueError(
             f"operands could not be broadcast together with shape ({in_figures(shape[axis])},) "
             f"({len(counts)},)"
@@ -209,7 +220,7 @@ def repeat(a: Any, repeats: Any, axis: Any = None) -> Any:
             return _repeat_each(a, np.asarray(repeats), axis)
         repeats = int(np.asarray(repeats).item())
     count = as_size(repeats)
-    if not holds(0, "<=", count):
+    if not required(0, "<=", count):
         raise ValueError("repeats may not contain negative values.")
     a = ravel(a) if axis is None else as_operand(a)
     shape = type_of(a).shape

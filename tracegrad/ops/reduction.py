@@ -10,7 +10,7 @@ import numpy as np
 
 from codegen.expr import Expr
 from tracegrad.errors import ShapeError, UnsupportedError
-from tracegrad.ir.dims import Size, in_figures, product, same
+from tracegrad.ir.dims import Size, in_figures, must_be_same, of_data, product, same
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.batched import Mapped, leading
@@ -81,7 +81,7 @@ class BroadcastTo(Op):
     def infer(self, x: ArrayType, *, shape: Shape) -> ArrayType:
         padded = (1,) * (len(shape) - x.rank) + x.shape
         if len(padded) != len(shape) or any(
-            broadcast_extent(a, b) is None or not (a == b or same(b, broadcast_extent(a, b) or 0))
+            not (a == b or _reaches(broadcast_extent(a, b), b))
             for a, b in zip(padded, shape, strict=False)
         ):
             given, wanted = x.in_figures(), shape_text(tuple(in_figures(size) for size in shape))
@@ -103,6 +103,11 @@ class BroadcastTo(Op):
 
     def element(self, read: Reader, index: tuple[Expr, ...], node: Any) -> Expr:
         return read(0, aligned(index, node.inputs[0].type.shape))
+
+
+def _reaches(common: Size | None, wanted: Size) -> bool:
+    """Whether broadcasting ends at the extent that is asked for."""
+    return common is not None and must_be_same(common, wanted)
 
 
 SUM = register(Sum())
@@ -141,7 +146,11 @@ def is_stretched(extent: Size, to: Size) -> bool:
     """Whether broadcasting repeats along an axis; what `extent` equals was settled by it."""
     if isinstance(extent, int) and extent == 1:
         return to != 1
-    return extent != to and not same(extent, to)
+    if extent == to:
+        return False
+    if of_data(to) and not of_data(extent) and same(extent, 1):
+        return True
+    return not must_be_same(extent, to)
 
 
 def reduce(op: Op, x: Any, axis: Any, keepdims: bool) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 
 from codegen.expr import Expr, integer
 from tracegrad.errors import ShapeError
-from tracegrad.ir.dims import Dim, Size, in_figures, product, quotient, required, same
+from tracegrad.ir.dims import Dim, Size, in_figures, must_be_same, product, quotient, required
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.broadcast import Shape
@@ -28,7 +28,7 @@ class Reshape(Op):
     linear = (0,)
 
     def infer(self, x: ArrayType, *, shape: Shape) -> ArrayType:
-        if not same(x.size, product(shape)):
+        if not must_be_same(x.size, product(shape)):
             raise ShapeError(_no_fit(x, shape, f"{in_figures(x.size)} elements do not fit"))
         return x.with_shape(shape)
 

@@ -16,7 +16,7 @@ from codegen import expr as ex
 from codegen.expr import Const, Var
 from codegen.loops import Alloc, LibraryCall, Store, View
 from tracegrad.errors import UnsupportedError
-from tracegrad.ir.dims import Size, holds, product
+from tracegrad.ir.dims import Size, product, required
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.axes import moveaxis, ravel
@@ -180,7 +180,7 @@ def _in_range(a: Any, kth: Any, axis: Any) -> None:
 
 
 def _is_position(k: int, size: Size) -> bool:
-    return holds(k, "<", size) and holds(-k, "<=", size)
+    return required(k, "<", size) and required(-k, "<=", size)
 
 
 @public(np.lexsort)

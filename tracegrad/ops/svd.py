@@ -20,7 +20,7 @@ from codegen import expr as ex
 from codegen.expr import Var
 from codegen.loops import Alloc, Check, LibraryCall, Store
 from tracegrad.errors import MatrixError, ShapeError, UnsupportedError
-from tracegrad.ir.dims import Size, knows, required, same
+from tracegrad.ir.dims import Size, knows, must_be_same, required
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.axes import expand_dims, matrix_transpose
@@ -260,7 +260,7 @@ def svd(
     values = bind(SINGULAR_VALUES, a)
     if not compute_uv:
         return values
-    if full_matrices and not same(*type_of(a).shape[-2:]):
+    if full_matrices and not must_be_same(*type_of(a).shape[-2:]):
         raise UnsupportedError(
             f"svd of {type_of(a).in_figures()}: full_matrices=True adds columns that are any basis "
             "of the rest and have no derivative; write full_matrices=False"
@@ -305,7 +305,7 @@ def lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Any, Any, Any, Any]:
     left, right = type_of(a), type_of(b)
     if left.rank != 2:
         raise MatrixError(f"{left.rank}-dimensional array given. Array must be two-dimensional")
-    if right.rank not in (1, 2) or not same(left.shape[0], right.shape[0]):
+    if right.rank not in (1, 2) or not must_be_same(left.shape[0], right.shape[0]):
         raise ShapeError(
             f"lstsq: {left.in_figures()} and {right.in_figures()}: Incompatible dimensions"
         )

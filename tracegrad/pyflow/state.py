@@ -17,7 +17,7 @@ import numpy as np
 from tracegrad.autodiff.derived import as_traced
 from tracegrad.control.body import values_of
 from tracegrad.errors import TraceError
-from tracegrad.ir.dims import same
+from tracegrad.ir.dims import must_be_same
 from tracegrad.ir.graph import Node
 from tracegrad.ir.types import ArrayType
 from tracegrad.leaves import is_leaf
@@ -202,7 +202,7 @@ def same_static(a: Any, b: Any) -> bool:
 def unified(a: ArrayType, b: ArrayType) -> ArrayType | None:
     """The type that holds values of both: numbers take the dtype of arrays; None if there is
     none. Extents that are equal in this call are taken to be equal, by a guard."""
-    if a.rank != b.rank or not all(map(same, a.shape, b.shape)):
+    if a.rank != b.rank or not all(map(must_be_same, a.shape, b.shape)):
         return None
     if a.dtype == b.dtype:
         return ArrayType(a.dtype, a.shape, a.weak and b.weak)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tracegrad.errors import ShapeError, TraceError, UnsupportedError
-from tracegrad.ir.dims import Size, product, same
+from tracegrad.ir.dims import Size, must_be_same, product
 from tracegrad.ir.graph import Node
 from tracegrad.ops.broadcast import broadcast_shapes
 from tracegrad.ops.constant import astype
@@ -297,7 +297,7 @@ class TracedGenerator:
             p = _float(p)
             if type_of(p).rank != 1:
                 raise ValueError("p must be 1-dimensional")
-            if not same(type_of(p).shape[0], population):
+            if not must_be_same(type_of(p).shape[0], population):
                 raise ValueError("a and p must have same size")
             return self._weighted(shape, p) if replace else self._different(shape, population, p)
         if replace:
