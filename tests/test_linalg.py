@@ -6,6 +6,7 @@ The samples beside the ops are walked by test_ops.py; here is what they cannot s
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -211,6 +212,116 @@ def test_the_factors_are_shared_by_value_and_gradient() -> None:
     assert both.source(a, b).count(" lu_factor(") == 1
     assert f.source(a, b).count(" lu_factor(") == 1
     assert_gradient(f, a, b)
+
+
+def calls(source: str) -> dict[str, int]:
+    """How often a module calls each library function that factors or solves."""
+    names = ("lu_factor", "lu_solve", "cholesky", "solve_triangular", "eigh", "svd", "qr_factor")
+    code = "\n".join(line.split("#")[0] for line in source.split("@njit", 1)[1].splitlines())
+    found = {name: len(re.findall(rf"\b{name}\(", code)) for name in names}
+    return {name: count for name, count in found.items() if count}
+
+
+def likelihood(a: Any, b: Any) -> Any:
+    lower = np.linalg.cholesky(a)
+    z = tg.linalg.solve_triangular(lower, b, lower=True)
+    return np.sum(z * z) / 2 + np.sum(np.log(np.diagonal(lower)))
+
+
+# The calls of value and gradient in one program, of the backward alone, of the second derivative.
+FACTORED: dict[str, tuple[Any, Any, Any, Any]] = {
+    "solve": (
+        lambda a, b: np.sum(np.linalg.solve(a, b) ** 2),
+        {"lu_factor": 1, "lu_solve": 2},
+        {"lu_solve": 1},
+        {"lu_factor": 1, "lu_solve": 4},
+    ),
+    "inv": (
+        lambda a, b: b @ np.linalg.inv(a) @ b,
+        {"lu_factor": 1, "lu_solve": 1},
+        {},
+        {"lu_factor": 1, "lu_solve": 1},
+    ),
+    "slogdet": (
+        lambda a, b: np.linalg.slogdet(a)[1] * b[0],
+        {"lu_factor": 1, "lu_solve": 1},
+        {},
+        {"lu_factor": 1, "lu_solve": 1},
+    ),
+    "solve and det": (
+        lambda a, b: b @ np.linalg.solve(a, b) * np.linalg.det(a),
+        {"lu_factor": 1, "lu_solve": 3},
+        {"lu_solve": 1},
+        {"lu_factor": 1, "lu_solve": 5},
+    ),
+    "cholesky": (
+        likelihood,
+        {"cholesky": 1, "solve_triangular": 4},
+        {"solve_triangular": 3},
+        {"cholesky": 1, "solve_triangular": 10},
+    ),
+    "lstsq": (
+        lambda a, b: np.sum(np.linalg.lstsq(a, b, rcond=None)[0] ** 2),
+        {"svd": 1},
+        {},
+        {"svd": 1},
+    ),
+    "eigh": (
+        lambda a, b: np.sum(np.linalg.eigh(a)[0] ** 2 * np.linalg.eigh(a)[1][0]) * b[0],
+        {"eigh": 1},
+        {},
+        {"eigh": 1},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FACTORED)
+def test_a_matrix_is_factored_once(name: str) -> None:
+    """However the derivative is taken: in one program, by a backward that runs later, twice."""
+    f, both, backward, second = FACTORED[name]
+    f, a, b = tg.trace(f), definite(), draw(SIDE)
+    assert calls(tg.value_and_grad(f, argnums=(0, 1)).source(a, b)) == both
+    assert calls(f.source(a, b, which="backward")) == backward
+    slope = tg.trace(lambda a, b: sum(np.sum(d * d) for d in tg.grad(f, argnums=(0, 1))(a, b)))
+    assert calls(tg.grad(slope, argnums=(0, 1)).source(a, b)) == second
+    forward = tg.trace(lambda a, b: tg.jvp(f, (a, b), (a, b)))
+    assert sum(calls(forward.source(a, b)).get(k, 0) for k in ("lu_factor", "cholesky", "svd")) <= 1
+
+
+def test_the_backward_of_a_tensor_solves_with_the_kept_factors() -> None:
+    f = tg.trace(lambda a, b: b @ np.linalg.solve(a, b) + np.linalg.slogdet(a)[1])
+    a, b = definite(), draw(SIDE)
+    want = tg.grad(f)(a, b)
+    for call in (f, f.python):
+        t = tg.tensor(a, requires_grad=True)
+        y = call(t, b)
+        y.backward(retain_graph=True)
+        y.backward()
+        assert np.abs(t.grad.numpy() - 2 * want).max() <= 100 * EPS * np.abs(want).max()
+    assert "lu_factor" in str(f.dump(a, b, which="forward"))
+    assert "lu_solve((" in str(f.dump(a, b, which="backward"))
+
+
+def test_a_loop_keeps_the_factors_of_its_steps_and_no_copy_of_the_matrix() -> None:
+    def f(a, xs):
+        def step(c, x):
+            m = a + c[:, None] * 0.1
+            return np.linalg.solve(m, x + c), np.linalg.slogdet(m)[1]
+
+        c, ys = tg.scan(step, np.zeros(SIDE), xs)
+        return np.sum(c**2) + np.sum(ys)
+
+    a, xs = regular(), draw(6, SIDE)
+    found = tg.trace(f)
+    source = tg.value_and_grad(found, argnums=(0, 1)).source(a, xs)
+    assert calls(source) == {"lu_factor": 1, "lu_solve": 3}
+    stacked = re.findall(r"= np.empty\(\(n, 5, 5\)\)", source)
+    assert len(stacked) == 2, "the factors, and the inverse for the determinant"
+    directions = draw(*a.shape, seed=3), draw(*xs.shape, seed=4)
+    got = tg.grad(found, argnums=(0, 1))(a, xs)
+    along = sum(np.sum(d * t) for d, t in zip(got, directions, strict=True))
+    assert along == pytest.approx(slope(found, (a, xs), directions), rel=1e-6)
+    tg.testing.check_grads(found, (a, xs), order=2)
 
 
 def test_the_gradient_of_cholesky_is_symmetric() -> None:

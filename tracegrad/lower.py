@@ -74,8 +74,6 @@ class Lowering:
         self.scalars: dict[Node, Expr] = {}
         self.parts: dict[Node, list[str | Expr]] = {}
         """Where the results of a node with several are."""
-        self.made: dict[tuple[str, Node], Any] = {}
-        """What kernels made of an operand for others to use as well: the factors of a matrix."""
         self.generators = {
             node.type.generator: node.name
             for node in graph.inputs

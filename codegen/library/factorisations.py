@@ -25,7 +25,7 @@ def cholesky(a):
 
 @njit
 def lu_factor(a, pivots):
-    """Each matrix becomes L (below its diagonal of ones) and U; row i and pivots[i] - 1 swapped."""
+    """Each matrix becomes L (below its diagonal of ones) and U; row i and pivots[i] swapped."""
     n = a.shape[-1]
     count = a.size // max(n * n, 1)
     matrices, places = a.reshape((count, n, n)), pivots.reshape((count, n))
@@ -33,7 +33,7 @@ def lu_factor(a, pivots):
         m, place = matrices[number], places[number]
         for k in range(n):
             at = k + np.argmax(np.abs(m[k:, k]))
-            place[k] = at + 1
+            place[k] = at
             row = m[k].copy()
             m[k] = m[at]
             m[at] = row
@@ -87,8 +87,8 @@ def lu_solve(lu, pivots, flip, b):
         for step in range(n):
             i = n - 1 - step if flip else step
             row = x[i].copy()
-            x[i] = x[place[i] - 1]
-            x[place[i] - 1] = row
+            x[i] = x[place[i]]
+            x[place[i]] = row
         if not flip:
             substitute(m, True, False, True, x)
             substitute(m, False, False, False, x)

@@ -198,6 +198,9 @@ def typed_lu_factor(typing_context: Any, a: Any, pivots: Any) -> Any:
             caller.transpose(matrices, start)
             caller.call("getrf", n, n, start, caller.lead(n), places, info)
             caller.transpose(matrices, start)
+            with cgutils.for_range(builder, n) as row:  # Fortran counts from 1
+                place = builder.gep(places, [row.index])
+                builder.store(builder.sub(builder.load(place), ir.Constant(INT, 1)), place)
         return context.get_dummy_value()
 
     return types.void(a, pivots), generate
@@ -219,7 +222,7 @@ def typed_lu_solve(typing_context: Any, lu: Any, pivots: Any, flip: Any, b: Any)
                 if backwards:
                     i = builder.sub(builder.sub(n, word(1)), i)
                 place = builder.gep(order, [builder.add(builder.mul(k, n), i)])
-                other = builder.sub(builder.sext(builder.load(place), word(0).type), word(1))
+                other = builder.sext(builder.load(place), word(0).type)
                 x = right.at(k)
                 with cgutils.for_range(builder, right.columns) as j:
                     caller.swap(right.element(x, i, j.index), right.element(x, other, j.index))

@@ -60,6 +60,8 @@ class Op:
     """Whether it binds the symbol of its attribute `symbol`, an extent that is computed."""
     inlined = False
     """A call that one node stands for until derivatives are taken; then its body's nodes do."""
+    settled: tuple[Op, tuple[int, ...]] | None = None
+    """What a node becomes when no derivative is taken any more: this op of these operands."""
     overwrites: int | None = None
     """The operand whose memory the result may take over: the kernel writes into a part of it."""
 

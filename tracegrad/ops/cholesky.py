@@ -22,9 +22,10 @@ from tracegrad.ir.types import ArrayType
 from tracegrad.ops.axes import matrix_transpose
 from tracegrad.ops.grids import tril
 from tracegrad.ops.linalg import check_square, matrices, square
+from tracegrad.ops.lu import LINALG_ERROR
 from tracegrad.ops.matmul import matmul
 from tracegrad.ops.op import PUBLIC, bind, public, register, sample
-from tracegrad.ops.solving import LINALG_ERROR, SOLVE_TRIANGULAR
+from tracegrad.ops.solving import SOLVE_TRIANGULAR
 
 INDEFINITE = "Matrix is not positive definite"
 

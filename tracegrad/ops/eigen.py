@@ -23,9 +23,9 @@ from tracegrad.ir.types import ArrayType
 from tracegrad.ops.axes import expand_dims, matrix_transpose
 from tracegrad.ops.grids import eye
 from tracegrad.ops.linalg import check_square, matrices, square
+from tracegrad.ops.lu import LINALG_ERROR, flag, room
 from tracegrad.ops.matmul import matmul
 from tracegrad.ops.op import bind, public, register, sample
-from tracegrad.ops.solving import LINALG_ERROR, flag
 
 DIVERGED = "Eigenvalues did not converge"
 
@@ -48,8 +48,8 @@ class Eigen(Op):
         (a,) = node.inputs
         found = {reader.op: reader for reader in lowering.graph.uses[a]}
         values, vectors = found.get(EIGENVALUES), found.get(EIGENVECTORS)
-        w = room(lowering, values, "w", a, a.type.shape[:-1])
-        v = room(lowering, vectors, "v", a, a.type.shape)
+        w = room(lowering, values, "w", a, a.type.with_shape(a.type.shape[:-1]))
+        v = room(lowering, vectors, "v", a, a.type)
         with lowering.nest(a.type.shape) as index:
             value = _mirrored(lowering, a, index)
             lowering.append(Store(v, index, value, lowering.comment(node)))
@@ -65,15 +65,6 @@ class Eigen(Op):
         )
         lowering.append(call)
         lowering.append(Check(converged, LINALG_ERROR, DIVERGED))
-
-
-def room(lowering: Any, node: Any, name: str, a: Any, shape: tuple[Size, ...]) -> str:
-    """The array of a result, or one that nobody reads."""
-    if node is not None:
-        return lowering.allocate(node)
-    name = lowering.namer.unique(f"{a.name}_{name}")
-    lowering.append(Alloc(name, tuple(map(lowering.size, shape)), a.type.dtype))
-    return name
 
 
 def _mirrored(lowering: Any, a: Any, index: tuple[ex.Expr, ...]) -> ex.Expr:

@@ -119,17 +119,20 @@ class Copy(Op):
         return read(0, index)
 
 
+COPY = register(Copy())
+
+
 class StopGradient(Copy):
     """`y = x`, a constant for differentiation."""
 
     name = "stop_gradient"
     linear = ()
+    settled = (COPY, (0,))
 
     def transpose(self, ct: Array, x: Array) -> tuple[Array | None, ...]:
         return ()
 
 
-COPY = register(Copy())
 STOP_GRADIENT = register(StopGradient())
 RESHAPE = register(Reshape())
 TRANSPOSE = register(Transpose())

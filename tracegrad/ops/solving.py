@@ -3,8 +3,9 @@
     x = solve(a, b)    =>    d_b = solve(a.T, d_x),   d_a = -d_b @ x.T
 
 (Giles 2008, "Collected matrix derivative results for forward and reverse mode algorithmic
-differentiation", section 2.3.1.) The factors of one matrix are computed once in a compiled program,
-however many systems and determinants use them: a gradient has those of the value.
+differentiation", section 2.3.1.) The factors of a matrix are values of the program
+(`tracegrad.ops.lu`): computed once, however many systems and determinants use them, and kept for
+the backward.
 """
 
 from __future__ import annotations
@@ -15,116 +16,100 @@ from typing import Any
 
 import numpy as np
 
-from codegen import expr as ex
-from codegen.expr import Const, Var
-from codegen.loops import Alloc, Check, LibraryCall, Store
 from tracegrad.ir.dims import Size, product
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.axes import expand_dims, matrix_transpose, moveaxis, squeeze
 from tracegrad.ops.batched import Mapped, everywhere, regrouped
 from tracegrad.ops.grids import tril, triu
-from tracegrad.ops.linalg import check_fit, eye_like, matrices, outer, square, system
+from tracegrad.ops.known import Known
+from tracegrad.ops.linalg import check_fit, eye_like, outer, square, system
+from tracegrad.ops.lu import LU_SOLVE, SINGULAR, factors, flag, solve_in_place
 from tracegrad.ops.matmul import matmul
 from tracegrad.ops.op import as_operand, bind, public, register, sample, type_of
 from tracegrad.ops.shape import reshape
 
-LINALG_ERROR = "np.linalg.LinAlgError"
-SINGULAR = "Singular matrix"
-
-
-def factors(lowering: Any, node: Any, a: Any) -> tuple[str, str]:
-    """The arrays of the LU factors of the operand `a` and their pivots, made at the first need."""
-    found = lowering.made.get(("lu", a))
-    if found is None:
-        lu, pivots = lowering.namer.unique(f"{a.name}_lu"), lowering.namer.unique("pivots")
-        shape, comment = lowering.shape(a), lowering.comment(node)
-        lowering.append(Alloc(lu, shape, a.type.dtype))
-        with lowering.nest(a.type.shape) as index:
-            lowering.append(Store(lu, index, lowering.value(a, index), comment))
-        lowering.append(Alloc(pivots, shape[:-1], np.dtype(np.int32)))
-        lowering.append(LibraryCall("lu_factor", (), (lu, pivots), comment))
-        found = lowering.made["lu", a] = lu, pivots
-    return found
-
-
-def solve_in_place(
-    lowering: Any, node: Any, function: str, *args: Any, failure: str = SINGULAR
-) -> None:
-    """Fill the array of `node` with its last operand and let a library function solve there."""
-    array, b = lowering.allocate(node), node.inputs[-1]
-    with lowering.nest(node.type.shape) as index:
-        lowering.append(Store(array, index, lowering.value(b, index), lowering.comment(node)))
-    regular = Var(lowering.namer.unique("regular"), ex.BOOL)
-    lowering.append(LibraryCall(function, args, (array,), lowering.comment(node), regular))
-    lowering.append(Check(regular, LINALG_ERROR, failure))
-
-
-def flag(value: bool) -> Const:
-    return Const(value, ex.BOOL)
-
 
 class Solve(Op):
-    """`a @ x = b` for square matrices, or `a.T @ x = b` (`flip`); `b` is columns, or a vector."""
+    """`a @ x = b` for square matrices, or `a.T @ x = b` (`flip`), given the factors of `a`; `b` is
+    columns, or a vector. Only derivatives look at `a`."""
 
     name = "solve"
+    stored = (1, 2)
     weight = 2
+    settled = (LU_SOLVE, (1, 2, 3))
 
-    def infer(self, a: ArrayType, b: ArrayType, *, flip: bool) -> ArrayType:
-        check_fit(a, b)
-        return b.with_shape(b.shape)
+    def infer(
+        self, a: ArrayType, lu: ArrayType, pivots: ArrayType, b: ArrayType, *, flip: bool
+    ) -> ArrayType:
+        return LU_SOLVE.infer(lu, pivots, b, flip=flip)
 
-    def reference(self, a: np.ndarray, b: np.ndarray, *, flip: bool) -> np.ndarray:
-        return np.linalg.solve(np.swapaxes(a, -1, -2) if flip else a, b)
+    def reference(self, a: Any, lu: Any, pivots: Any, b: Any, *, flip: bool) -> np.ndarray:
+        return LU_SOLVE.reference(lu, pivots, b, flip=flip)
 
-    def text(self, a: str, b: str, *, flip: bool) -> str:
-        return f"np.linalg.solve({a}{'.mT' if flip else ''}, {b})"
+    def text(self, a: str, lu: str, pivots: str, b: str, *, flip: bool) -> str:
+        return LU_SOLVE.text(lu, pivots, b, flip=flip)
 
     def work(self, node: Any) -> tuple[float, Size]:
-        """The systems alone, and a third of the side for the factors."""
-        a, b = (operand.type for operand in node.inputs)
-        columns = b.shape[-1] if b.rank == a.rank else 1
-        side = a.shape[-1]
-        return self.weight / 3, matrices(a) * side * side * (columns * 3 + side)
+        return self.weight, node.type.size * node.inputs[0].type.shape[-1]
 
     def vjp(
-        self, wanted: tuple[bool, ...], ct: Array, out: Array, a: Array, b: Array, *, flip: bool
+        self,
+        wanted: tuple[bool, ...],
+        ct: Array,
+        out: Array,
+        a: Array,
+        lu: Array,
+        pivots: Array,
+        b: Array,
+        *,
+        flip: bool,
     ) -> tuple[Array | None, ...]:
-        d_b = bind(SOLVE, a, ct, flip=not flip)
+        d_b = bind(SOLVE, a, lu, pivots, ct, flip=not flip)
         if not wanted[0]:
-            return None, d_b
-        return -(outer(out, d_b) if flip else outer(d_b, out)), d_b
+            return None, None, None, d_b
+        return -(outer(out, d_b) if flip else outer(d_b, out)), None, None, d_b
 
     def jvp(
-        self, tangents: tuple[Array | None, ...], out: Array, a: Array, b: Array, *, flip: bool
+        self,
+        tangents: tuple[Array | None, ...],
+        out: Array,
+        a: Array,
+        lu: Array,
+        pivots: Array,
+        b: Array,
+        *,
+        flip: bool,
     ) -> Array:
         """`t_x = solve(a, t_b - t_a @ x)`."""
-        return bind(SOLVE, a, moved(lambda t: t, tangents, out, flip), flip=flip)
+        moves = moved(lambda t: t, (tangents[0], tangents[3]), out, flip)
+        return bind(SOLVE, a, lu, pivots, moves, flip=flip)
 
-    def batch(self, mapped: Mapped, a: Array, b: Array, *, flip: bool) -> Array:
-        return systems(SOLVE, mapped, a, b, flip=flip)
+    def batch(self, mapped: Mapped, *inputs: Array, flip: bool) -> Array:
+        return systems(SOLVE, mapped, *inputs, flip=flip)
 
     def kernel(self, lowering: Any, node: Any) -> None:
-        flip = flag(node.attributes["flip"])
-        solve_in_place(lowering, node, "lu_solve", *factors(lowering, node, node.inputs[0]), flip)
+        LU_SOLVE.lowered(lowering, node, *node.inputs[1:])
 
 
 SOLVE = register(Solve())
 
 
-def systems(op: Op, mapped: Mapped, a: Array, b: Array, **attrs: Any) -> Array:
-    """A batch of systems: right-hand sides of one matrix become its columns, others stacks."""
+def systems(op: Op, mapped: Mapped, a: Array, *inputs: Array, **attrs: Any) -> Array:
+    """A batch of systems: right-hand sides of one matrix become its columns, others stacks. The
+    operands between matrix and right-hand side belong to the matrix."""
+    *factors, b = inputs
     side = a.type.rank - mapped[0]
-    vector = b.type.rank - mapped[1] < side
-    if not mapped[0] and side == 2:
+    vector = b.type.rank - mapped[-1] < side
+    if not any(mapped[:-1]) and side == 2:
         columns = moveaxis(b, 0, -1)
         rows, *others = columns.type.shape
-        x = bind(op, a, regrouped(columns, (rows, product(tuple(others)))), **attrs)
+        x = bind(op, a, *factors, regrouped(columns, (rows, product(tuple(others)))), **attrs)
         return moveaxis(regrouped(x, (rows, *others)), -1, 0)
-    a, b = everywhere(mapped, (a, b))
+    a, *factors, b = everywhere(mapped, (a, *inputs))
     if not vector:
-        return bind(op, a, b, **attrs)
-    return squeeze(bind(op, a, expand_dims(b, -1), **attrs), -1)
+        return bind(op, a, *factors, b, **attrs)
+    return squeeze(bind(op, a, *factors, expand_dims(b, -1), **attrs), -1)
 
 
 def moved(
@@ -214,7 +199,8 @@ class SolveTriangular(Op):
 
     def kernel(self, lowering: Any, node: Any) -> None:
         flags = [flag(node.attributes[name]) for name in ("lower", "flip", "unit")]
-        solve_in_place(lowering, node, "solve_triangular", lowering.arrays[node.inputs[0]], *flags)
+        a, b = node.inputs
+        solve_in_place(lowering, node, b, "solve_triangular", lowering.arrays[a], *flags)
 
 
 SOLVE_TRIANGULAR = register(SolveTriangular())
@@ -235,7 +221,7 @@ def solve(a: Any, b: Any) -> Any:
     if type_of(a).rank == 2 and type_of(b).rank > 2:
         return _solve_side_by_side(a, b)
     a, b, vector = system(a, b)
-    x = bind(SOLVE, a, b, flip=False)
+    x = bind(SOLVE, a, *factors(a), b, flip=False)
     return squeeze(x, -1) if vector else x
 
 
@@ -247,11 +233,29 @@ def _solve_side_by_side(a: Any, b: Any) -> Any:
     return moveaxis(reshape(x, (shape[-2], *shape[:-2], shape[-1])), 0, -2)
 
 
+class Inverse(Known):
+    """`t_x = -x @ t_a @ x`."""
+
+    name = "inverse"
+
+    def jvp(self, tangents: tuple[Array | None, ...], out: Array, a: Array, x: Array) -> Array:
+        t = tangents[0]
+        return out * 0 if t is None else -matmul(matmul(out, t), out)
+
+
+INVERSE = register(Inverse())
+
+
+def inverse(a: Any, lu: Any, pivots: Any) -> Any:
+    """The inverse of each matrix, given its factors."""
+    return bind(INVERSE, a, bind(LU_SOLVE, lu, pivots, eye_like(a), flip=False))
+
+
 @public(np.linalg.inv, name="linalg.inv")
 def inv(a: Any) -> Any:
     """The inverse of each matrix. Raises `numpy.linalg.LinAlgError` if there is none."""
     a = square(a)
-    return bind(SOLVE, a, eye_like(a), flip=False)
+    return inverse(a, *factors(a))
 
 
 @public(name="linalg.solve_triangular")

@@ -25,12 +25,12 @@ from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.axes import expand_dims, matrix_transpose
 from tracegrad.ops.constant import SIZE, astype
-from tracegrad.ops.eigen import room
 from tracegrad.ops.grids import eye
+from tracegrad.ops.known import Known
 from tracegrad.ops.linalg import computed_dtype, matrices
+from tracegrad.ops.lu import LINALG_ERROR, flag, room
 from tracegrad.ops.matmul import matmul
 from tracegrad.ops.op import PUBLIC, as_operand, bind, public, register, sample, type_of
-from tracegrad.ops.solving import LINALG_ERROR, flag
 
 DIVERGED = "SVD did not converge"
 BLOCK = 32
@@ -79,8 +79,10 @@ class Singular(Op):
         shapes = ((*batch, k), *((*batch, k, rows), (*batch, columns, k)) * many)
         shapes += (one, one) * (not many)
         values = found.get(SINGULAR_VALUES)
-        places = [room(lowering, values, "part", a, shapes[0])]
-        places += [room(lowering, None, "part", a, shape) for shape in shapes[1:]]
+        places = [room(lowering, values, "part", a, a.type.with_shape(shapes[0]))]
+        places += [
+            room(lowering, None, "part", a, a.type.with_shape(shape)) for shape in shapes[1:]
+        ]
         copy = lowering.namer.unique(f"{a.name}_copy")
         turned = (*batch, columns, rows)
         lowering.append(Alloc(copy, tuple(map(lowering.size, turned)), a.type.dtype))
@@ -190,8 +192,8 @@ SINGULAR_VALUES, LEFT_VECTORS, RIGHT_VECTORS = (
 )
 
 
-class PseudoInverse(Op):
-    """`p`, known to be the pseudo-inverse of `a`, with its derivative at constant rank:
+class PseudoInverse(Known):
+    """The pseudo-inverse `p` of `a`, with its derivative at constant rank:
 
     t_p = -p @ t_a @ p + p @ p.T @ t_a.T @ (1 - a @ p) + (1 - p @ a) @ t_a.T @ p.T @ p
 
@@ -200,18 +202,6 @@ class PseudoInverse(Op):
     """
 
     name = "pinv"
-
-    def infer(self, a: ArrayType, p: ArrayType) -> ArrayType:
-        return p
-
-    def reference(self, a: np.ndarray, p: np.ndarray) -> Any:
-        return p
-
-    def batch(self, mapped: tuple[bool, ...], a: Array, p: Array) -> Array | None:
-        return bind(self, a, p) if all(mapped) else None
-
-    def text(self, a: str, p: str) -> str:
-        return p
 
     def jvp(self, tangents: tuple[Array | None, ...], out: Array, a: Array, p: Array) -> Array:
         t = tangents[0]
@@ -222,9 +212,6 @@ class PseudoInverse(Op):
         right = matmul(turned, matmul(flipped, out))
         moved = matmul(matmul(out, t), out)
         return left - matmul(matmul(left, a), out) + right - matmul(out, matmul(a, right)) - moved
-
-    def element(self, read: Any, index: tuple[ex.Expr, ...], node: Any) -> ex.Expr:
-        return read(1, index)
 
 
 PSEUDO_INVERSE = register(PseudoInverse())

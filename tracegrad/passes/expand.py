@@ -4,7 +4,8 @@ names that were given for a policy go, and what only differentiation looks at.
     y = call(x, body: v = exp(x), v + 1)      ->      v = exp(x); y = v + 1
 
 A program that may be differentiated once more, as the body of a loop that a gradient was taken of,
-keeps `stop_gradient` and the calls whose rules serve any order.
+keeps the ops that only differentiation tells from others (`stop_gradient`), and the calls whose
+rules serve any order.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from tracegrad.ir.graph import Graph, Node, map_bodies, next_serial
 from tracegrad.ops.barrier import NAMED
 from tracegrad.ops.call import CALL
 from tracegrad.ops.project import PROJECT
-from tracegrad.ops.shape import COPY, STOP_GRADIENT
 
 
 def expand(graph: Graph, again: bool = False) -> Graph:
@@ -37,8 +37,8 @@ def expand(graph: Graph, again: bool = False) -> Graph:
 
 
 def _is_changed(node: Node, again: bool) -> bool:
-    changed = _goes(node, again) or node.op is NAMED or (node.op is STOP_GRADIENT and not again)
-    return changed or _bodies(node, again) != node.attrs
+    changed = _goes(node, again) or node.op is NAMED or (node.op.settled and not again)
+    return bool(changed) or _bodies(node, again) != node.attrs
 
 
 def _goes(node: Node, again: bool) -> bool:
@@ -72,8 +72,10 @@ class _Expansion:
         elif _goes(node, self.again):
             self._inline(node, operands)
         else:
-            op = COPY if node.op is STOP_GRADIENT and not self.again else node.op
-            attrs = _bodies(node, self.again)
+            op, attrs = node.op, _bodies(node, self.again)
+            if op.settled is not None and not self.again:
+                op, places = op.settled
+                operands = tuple(operands[place] for place in places)
             new[node] = replace(node, op=op, inputs=operands, attrs=attrs, serial=next_serial())
             if op.binds:
                 self.bounds.append(new[node])
