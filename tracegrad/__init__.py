@@ -37,6 +37,7 @@ if _TYPE_CHECKING:
     from tracegrad.checkpointing import checkpoint, checkpoint_name
     from tracegrad.control import (
         associative_scan,
+        check,
         cond,
         fori_loop,
         map,
@@ -64,6 +65,7 @@ _LATER = {
     "tracegrad.checkpointing": ("checkpoint", "checkpoint_name"),
     "tracegrad.control": (
         "associative_scan",
+        "check",
         "cond",
         "fori_loop",
         "map",
@@ -130,6 +132,7 @@ __all__ = [
     "associative_scan",
     "autograd",
     "cfunc",
+    "check",
     "checkpoint",
     "checkpoint_name",
     "checkpoint_policies",

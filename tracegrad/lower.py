@@ -20,8 +20,9 @@ from codegen import loops
 from codegen.expr import Const, Expr, Load, Var
 from tracegrad.ir.dims import Dim, Guard, Size
 from tracegrad.ir.graph import Graph, Node, all_nodes
-from tracegrad.ir.types import StateType, TupleType
+from tracegrad.ir.types import CHECKS, ArrayType, StateType, TupleType
 from tracegrad.ops.extent import extent
+from tracegrad.ops.raising import NOTHING
 from tracegrad.ops.reduction import Reduction
 from tracegrad.passes.plan import is_view, plan
 from tracegrad.passes.reuse import owner
@@ -189,7 +190,7 @@ class Lowering:
             return [node.name]
         used = {r.attributes["index"]: r.name for r in self.graph.uses[node] if r.name}
         return [
-            self.generators[part.generator]
+            self.generators.get(part.generator, part.generator)
             if isinstance(part, StateType)
             else used.get(index) or self.namer.unique(f"{node.name}_{index}")
             for index, part in enumerate(node.type.parts)
@@ -199,13 +200,13 @@ class Lowering:
         """The results of `node` are found under these names; projections ask for theirs."""
         if isinstance(node.type, TupleType):
             self.parts[node] = [
-                name if type.rank else Var(name, type.dtype)
+                name if type.rank else scalar(name, type)
                 for name, type in zip(names, node.type.parts, strict=True)
             ]
         elif node.type.rank:
             self.arrays[node] = names[0]
         else:
-            self.scalars[node] = Var(names[0], node.type.dtype)
+            self.scalars[node] = scalar(names[0], node.type)
 
     def bind_size(self, node: Node) -> None:
         """A computed extent: its symbol is a variable of the function."""
@@ -431,6 +432,11 @@ class Lowering:
             self.append(
                 loops.Accumulate(target, at, op.combine, value, node.type.dtype, comment(node))
             )
+
+
+def scalar(name: str, type: ArrayType) -> Expr:
+    """Where a number is; the state of the checks has no value."""
+    return NOTHING if type == StateType.of(CHECKS) else Var(name, type.dtype)
 
 
 def comment(node: Node, value: bool = True) -> str:

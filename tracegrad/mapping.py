@@ -22,6 +22,7 @@ from tracegrad.errors import ShapeError
 from tracegrad.function import Function
 from tracegrad.ir.dims import Size, in_figures, must_be_same
 from tracegrad.ir.graph import Node
+from tracegrad.ir.types import CHECKS
 from tracegrad.leaves import is_leaf
 from tracegrad.ops.constant import Input
 from tracegrad.ops.op import PUBLIC, type_of
@@ -93,6 +94,8 @@ def _applied(trace: Trace, body: Body, stacks: Sequence[Traced], count: Size) ->
     body = replace(body, graph=as_wholes(body.graph))
     shared = [Traced(trace, node) for node in body.captured]
     flags = [True] * len(stacks) + [False] * len(shared)
+    if body.generators == (CHECKS,):
+        return _one_by_one(trace, body, stacks, count, one_by_one("each has its own checks"))
     if body.generators:
         return _one_by_one(trace, body, stacks, count, one_by_one("each draws its own numbers"))
     if (apart := _apart(trace, body, stacks)) is not None:

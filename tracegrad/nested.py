@@ -14,7 +14,7 @@ from codegen import loops
 from codegen.expr import Expr, Load, Var
 from tracegrad.ir.graph import Graph, Node
 from tracegrad.ir.types import ArrayType, StateType
-from tracegrad.lower import Index, Lowering, comment
+from tracegrad.lower import Index, Lowering, comment, scalar
 from tracegrad.ops.project import PROJECT
 from tracegrad.passes.plan import is_view, plan
 from tracegrad.passes.reuse import owner
@@ -52,7 +52,7 @@ class Nested(Lowering):
         if isinstance(place, str) and node.type.rank:
             self.arrays[node] = place
         else:
-            self.scalars[node] = Var(place, node.type.dtype) if isinstance(place, str) else place
+            self.scalars[node] = scalar(place, node.type) if isinstance(place, str) else place
 
     def give_item(self, node: Node, array: str, step: Expr) -> None:
         """An input of the body is `array[step]`."""

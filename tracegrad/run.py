@@ -30,6 +30,7 @@ from tracegrad.compile import Program
 from tracegrad.ir.dims import Size, product, substitute, symbol, symbols
 from tracegrad.ir.graph import Graph, Node
 from tracegrad.ir.types import ArrayType
+from tracegrad.ops.raising import own_errors, with_own_errors
 from tracegrad.tree import Leaf, Static, Tree
 
 HOME = Path(__file__).resolve().parent
@@ -98,9 +99,11 @@ class Run:
         """By the form that takes its results, unless their extents cannot be told beforehand."""
         graph, target = program.final, program.into
         sizes = (s for number in target.given for s in graph.outputs[number].type.shape)
-        if all(set(symbols(size)) <= set(graph.sizes) for size in sizes):
-            return Run(program, target.function, target.given)
-        return Run(program, program.function, ())
+        fills = all(set(symbols(size)) <= set(graph.sizes) for size in sizes)
+        function = target.function if fills else program.function
+        if errors := own_errors(graph):
+            function = with_own_errors(function, errors)
+        return Run(program, function, target.given if fills else ())
 
     @property
     def graph(self) -> Graph:

@@ -7,10 +7,12 @@ alike.
 
 from tracegrad.control.api import cond, fori_loop, map, scan, switch, while_loop
 from tracegrad.control.associative import associative_scan
+from tracegrad.control.checks import check
 from tracegrad.control.unrolling import unrolled
 
 __all__ = [
     "associative_scan",
+    "check",
     "cond",
     "fori_loop",
     "map",

@@ -16,7 +16,7 @@ from tracegrad.autodiff.derived import as_traced
 from tracegrad.errors import TraceError
 from tracegrad.ir.dims import Size
 from tracegrad.ir.graph import Graph, Node
-from tracegrad.ir.types import ArrayType, StateType
+from tracegrad.ir.types import CHECKS, ArrayType, StateType
 from tracegrad.leaves import is_leaf
 from tracegrad.ops.constant import Input
 from tracegrad.ops.reduction import broadcast_to
@@ -77,6 +77,8 @@ def closed(
 ) -> Body:
     """The body that `trace` recorded. `ends`: the states of its generators, if they were moved."""
     drawn = tuple(trace.drawn)
+    if drawn == (CHECKS,) and draws:
+        raise TraceError("a check in the condition of a loop: check in its body, or before it")
     if drawn and draws:
         raise TraceError(f"{draws}: draw the numbers before, and use them there")
     graph = trace.finish_body([*outputs, *(trace.ends() if ends is None else ends)])

@@ -11,7 +11,9 @@ from typing import Any
 
 from tracegrad.autodiff.derived import as_traced
 from tracegrad.control.body import Body, node_in, trace_body
+from tracegrad.errors import TraceError
 from tracegrad.ir.graph import Node
+from tracegrad.ir.types import CHECKS
 from tracegrad.leaves import leaves_of
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.trace import Trace
@@ -39,4 +41,9 @@ def whole(trace: Trace, name: str, fun: Callable[..., Any], arguments: Any) -> W
         return fun(*args, **kwargs)
 
     body = trace_body(trace, name, named, run)
+    if CHECKS in body.generators:
+        raise TraceError(
+            f"a check (tg.check, or an exception in a branch) in {name}, which has rules of its "
+            "own or is computed again: check before it is called"
+        )
     return Whole(body, (*(node_in(trace, x) for x in given), *body.captured), tree)

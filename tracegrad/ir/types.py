@@ -71,9 +71,15 @@ class TupleType(ArrayType):
         return f"({', '.join(str(part) for part in self.parts)})"
 
 
+CHECKS = "checks"
+"""What the state is called that keeps the checks of a program in order."""
+
+
 @dataclass(frozen=True)
 class StateType(ArrayType):
-    """The type of the state of a random number generator, which an argument of that name is."""
+    """The type of the state of a random number generator, which an argument of that name is; or of
+    the state of the checks, which has no value.
+    """
 
     generator: str = ""
 
@@ -86,7 +92,7 @@ class StateType(ArrayType):
         return self
 
     def __str__(self) -> str:
-        return "Generator"
+        return "Checks" if self.generator == CHECKS else "Generator"
 
 
 def dtype_text(dtype: np.dtype) -> str:

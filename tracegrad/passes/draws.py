@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from tracegrad.errors import NotDifferentiableError
 from tracegrad.ir.graph import Graph, Node, bodies
-from tracegrad.ir.types import StateType
+from tracegrad.ir.types import CHECKS, StateType
 
 
 def check_draws(graph: Graph, carries: int | None = None) -> None:
     """Raises NotDifferentiableError if numbers would be drawn again. `carries`: in the body of a
     loop how many of the inputs, after the index, change from step to step."""
-    states = [node for node in graph.nodes if isinstance(node.type, StateType)]
+    states = [
+        node
+        for node in graph.nodes
+        if isinstance(node.type, StateType) and node.type.generator != CHECKS
+    ]
     for state in states:
         readers = {user for user in graph.uses[state] if user.op.name != "after"}
         if len(readers) > 1 or (readers and is_repeated(graph, state, carries)):

@@ -17,10 +17,12 @@ import numpy as np
 
 from tracegrad.control.body import closed, node_in
 from tracegrad.control.branch import branch
+from tracegrad.control.checks import record_check
 from tracegrad.errors import TraceError
 from tracegrad.ir.graph import Literal, Node
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.constant import ASTYPE, CONSTANT
+from tracegrad.ops.op import PUBLIC
 from tracegrad.ops.reduction import BROADCAST_TO
 from tracegrad.pyflow.state import (
     MISSING,
@@ -37,6 +39,14 @@ from tracegrad.pyflow.state import (
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.trace import Trace, current_trace, tracing
 from tracegrad.tree import LEAF, Tree, unflatten
+
+
+class Raised(BaseException):
+    """A side of a branch raises this exception."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 @dataclass
@@ -65,11 +75,19 @@ def choose_between(
     the sides change.
     """
     rows, sides = [*variables, *held], []
-    for run in (then, otherwise):
-        with kept(rows):
-            for row in held:
-                row.value = copied(row.value)
-            sides.append(_side(run, lambda: [row.value for row in rows], [r.name for r in rows]))
+    parts = [(then, otherwise, False), (otherwise, then, True)]
+    for run, other, raises in parts:
+        try:
+            with kept(rows):
+                for row in held:
+                    row.value = copied(row.value)
+                values = lambda: [row.value for row in rows]  # noqa: E731
+                sides.append(_side(run, values, [row.name for row in rows]))
+        except Raised as raised:
+            good = test if raises else PUBLIC["logical_not"](test)
+            record_check(good, raised.error)
+            other()
+            return
     needed = [row.behind for row in rows]
     values = _joined(test, sides, rows, needed)
     for row, value in zip(variables, values, strict=False):
@@ -93,6 +111,7 @@ def _side(run: Callable[[], Any], read: Callable[[], list[Any]], names: list[str
     outer = current_trace()
     assert outer is not None
     trace = outer.child("branch")
+    trace.is_side = True
     before: dict[Traced, tuple[Trace, Node]] = {}
 
     def written(root: Traced) -> None:

@@ -57,6 +57,8 @@ class Scope:
     live: Liveness
     first: str = ""
     """The first parameter, which `super()` means."""
+    trying: int = 0
+    """How many `try` with handlers are around."""
 
 
 def rewrite(node: Definition, options: Options) -> Definition:
@@ -198,6 +200,41 @@ class _Rewriter(ast.NodeTransformer):
             ast.Call(_runtime("over"), [node.func, *arguments], []),  # type: ignore[attr-defined]
             node,
         )
+
+    def visit_Raise(self, node: ast.Raise) -> Any:
+        """An exception in a branch on a traced value is a check."""
+        self.generic_visit(node)
+        if not self.options.everything or node.exc is None or node.cause is not None:
+            return node
+        if not self._deferrable([node.exc]):
+            return node
+        caught = ast.Constant(self.scopes[-1].trying > 0)
+        return _located(
+            ast.Expr(ast.Call(_runtime("raise_"), [_lambda(node.exc), caught], [])), node
+        )
+
+    def visit_Assert(self, node: ast.Assert) -> Any:
+        self.generic_visit(node)
+        if not self.options.everything or not self._deferrable([node.msg] if node.msg else []):
+            return node
+        message = _lambda(node.msg or _located(ast.Constant(""), node))
+        caught = ast.Constant(self.scopes[-1].trying > 0)
+        call = ast.Call(_runtime("assert_"), [node.test, message, caught], [])
+        return _located(ast.Expr(call), node)
+
+    def visit_Try(self, node: ast.Try) -> Any:
+        """What cannot be caught, since it is raised by compiled code, passes the handlers."""
+        if not (self.options.everything and node.handlers):
+            return self.generic_visit(node)
+        self.scopes[-1].trying += 1
+        node.body = self._block(node.body)
+        self.scopes[-1].trying -= 1
+        for name in ("orelse", "finalbody"):
+            setattr(node, name, self._block(getattr(node, name)))
+        node.handlers = [self.visit(handler) for handler in node.handlers]
+        passed = ast.ExceptHandler(_runtime("Uncaught"), None, [ast.Raise()])
+        node.handlers.insert(0, _located(passed, node))
+        return node
 
     def visit_BoolOp(self, node: ast.BoolOp) -> Any:
         if not self._deferrable(node.values[1:]):

@@ -11,13 +11,15 @@ import builtins
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tracegrad.control.checks import record_check
 from tracegrad.errors import TraceError
 from tracegrad.ops.op import PUBLIC, type_of
-from tracegrad.pyflow.branches import choose_between, chosen_value
+from tracegrad.pyflow.branches import Raised, choose_between, chosen_value
 from tracegrad.pyflow.items import Items, items_of
 from tracegrad.pyflow.loops import Looped
 from tracegrad.pyflow.state import Part, Variable, containers, refuse_side_effects, variables
 from tracegrad.tracing.array import Traced
+from tracegrad.tracing.trace import current_trace
 
 Rows = Sequence[tuple[Any, ...]]
 
@@ -46,6 +48,40 @@ def if_(test: Any, then: Part, otherwise: Part, state: Rows, changed: Rows, refu
     parts = then, otherwise
     rows, held = variables(parts, state), containers(parts, changed)
     choose_between(condition(test), then, otherwise, rows, held)
+
+
+def raise_(make: Callable[[], Any], caught: bool) -> None:
+    """`raise error`: where a traced condition decides whether it comes to that, a check."""
+    made: Any = make()
+    error = made() if isinstance(made, type) and issubclass(made, BaseException) else made
+    trace = current_trace()
+    if trace is None or not trace.is_side or not isinstance(error, Exception):
+        raise error
+    if caught:
+        raise Uncaught(UNCAUGHT.format(error.__class__.__name__))
+    raise Raised(error)
+
+
+def assert_(test: Any, message: Callable[[], Any], caught: bool) -> None:
+    if not is_open(test):
+        assert test, message()
+        return
+    if caught:
+        raise Uncaught(UNCAUGHT.format("AssertionError"))
+    text = message()
+    record_check(condition(test), AssertionError(text) if text else AssertionError())
+
+
+class Uncaught(TraceError):
+    """An exception that compiled code raises stands in a `try`."""
+
+    __module__ = "tracegrad"
+
+
+UNCAUGHT = (
+    "{} is raised on a traced condition, inside of a try that could catch it: compiled code raises "
+    "it, and cannot be caught here; compute what the handler does in the branch itself"
+)
 
 
 def while_(test: Part, body: Part, state: Rows, changed: Rows, refused: Rows) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from tracegrad.ir.graph import Graph, Node, map_bodies, mapped_bounds
 
-UNNAMED = ("constant", "size", "after")
+UNNAMED = ("constant", "size", "after", "unchecked")
 LOOP_LETTERS = ("i", "j", "k", "l", "a", "b", "c", "d")
 _RESERVED = {*keyword.kwlist, *dir(builtins), "np", "numba", "njit", "math", "b64decode"}
 

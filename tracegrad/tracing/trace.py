@@ -31,10 +31,11 @@ from tracegrad.ir.graph import (
     sizes_of,
 )
 from tracegrad.ir.op import Op
-from tracegrad.ir.types import ArrayType, StateType
+from tracegrad.ir.types import CHECKS, ArrayType, StateType
 from tracegrad.later import Later
 from tracegrad.ops.constant import ARANGE, BOUND, CONSTANT, SIZE, Input
 from tracegrad.ops.op import Bindable, SizeValue, recording, supported_dtype
+from tracegrad.ops.raising import UNCHECKED
 from tracegrad.ops.reduction import BROADCAST_TO
 from tracegrad.tracing.naming import label_nodes
 from tracegrad.tracing.short import short_extents
@@ -83,6 +84,8 @@ class Trace:
         self.parent: Trace | None = None
         self.straight: set[Node] = set()
         """Results of straight-line code on numbers, which is not to be rolled into loops."""
+        self.is_side = False
+        """Whether this is a side of an `if` on a traced value."""
         self.of_item = False
         """Whether this is the program of one item of a batch."""
         self.superseded: dict[Node, Node] = {}
@@ -142,7 +145,9 @@ class Trace:
         """The generator's present state; in a body at first that of the enclosing trace."""
         if generator not in self.states:
             if self.parent is None:
-                raise leaked(self.name)
+                if generator != CHECKS:
+                    raise leaked(self.name)
+                return self.builder.node(UNCHECKED, (), ())
             self.states[generator] = self.capture(self.parent, self.parent.state(generator))
         return self.states[generator]
 
