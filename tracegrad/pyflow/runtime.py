@@ -53,7 +53,7 @@ def if_(test: Any, then: Part, otherwise: Part, state: Rows, changed: Rows, refu
 def raise_(make: Callable[[], Any], caught: bool) -> None:
     """`raise error`: where a traced condition decides whether it comes to that, a check."""
     made: Any = make()
-    error = made() if isinstance(made, type) and issubclass(made, BaseException) else made
+    error: Any = made() if isinstance(made, type) and issubclass(made, BaseException) else made
     trace = current_trace()
     if trace is None or not trace.is_side or not isinstance(error, Exception):
         raise error
