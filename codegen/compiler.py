@@ -47,6 +47,7 @@ from codegen.interleave import Lowering
 from codegen.library import blas, versions
 from codegen.library.distributions import DRAWS, SYMBOL
 from codegen.shortcuts import Shortcuts
+from codegen.vecmath import rare
 
 UNCACHEABLE = "numba.dynamic.globals.tracegrad"
 """A name by which numba tells code that must not be kept on disk."""
@@ -106,6 +107,7 @@ class Library(JITCodeLibrary):
             if not function.is_declaration and self.marker not in function.name:
                 function.linkage = "internal"
         super()._optimize_final_module()
+        rare.inlined(self._final_module, self._codegen._pass_builder())
 
     def _get_module_for_linking(self) -> Any:
         """The module for callers, marked so that numba keeps no caller in its own disk cache.

@@ -90,6 +90,21 @@ def test_error_beside_the_operands(row: Reference, dtype: np.dtype) -> None:
     assert ulps(result, exact(row, columns), dtype, unit).max() <= row.ulp
 
 
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_powers_up_to_the_largest(dtype: np.dtype) -> None:
+    """Where y log2 x is large, errors of the logarithm count most; also beside powers of sqrt(2),
+    and up to overflow and through the denormals."""
+    row = next(row for row in REFERENCES if row.name == "power")
+    random = np.random.default_rng(0)
+    limit = float(np.finfo(dtype).maxexp)
+    roots = np.sqrt(2.0) ** np.repeat(np.arange(-3.0, 4.0, 2.0), 60)
+    x = np.concatenate([roots, random.uniform(0.7, 1.42, 500), 1 + random.normal(0, 1e-3, 200)])
+    x = (x * (1 + np.finfo(dtype).eps * random.integers(-2, 3, x.size))).astype(dtype)
+    y = (random.uniform(-1.15, 1.0, x.size) * limit / np.log2(x.astype(float))).astype(dtype)
+    result = run(elementwise("power", dtype, 2), [x, y])
+    assert ulps(result, exact(row, [x, y]), dtype).max() <= 2
+
+
 @pytest.mark.parametrize("name", ["sin", "cos", "tan"])
 def test_huge_arguments(name: str) -> None:
     """Worst cases of argument reduction: doubles next to multiples of pi/2, and the largest."""

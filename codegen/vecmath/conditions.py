@@ -68,10 +68,33 @@ class Outside:
 
 
 @dataclass(frozen=True)
+class OutsideCount:
+    """`x` is not the sum of WHOLE (`floating`) and an integer n with low <= n < high."""
+
+    low: int
+    high: int
+    together = True
+
+    def __call__(self, builder: Any, x: Any, *others: Any) -> Any:
+        element = getattr(x.type, "element", x.type)
+        # the bits of WHOLE: 1.5 * 2**52, 1.5 * 2**23
+        width, whole = (64, 0x4338 << 48) if element == ir.DoubleType() else (32, 0x4B40 << 16)
+        count = getattr(x.type, "count", 0)
+        kind: Any = ir.IntType(width)
+        kind = ir.VectorType(kind, count) if count else kind
+
+        def constant(value: int) -> Any:
+            return ir.Constant(kind, [value] * count if count else value)
+
+        offset = builder.sub(builder.bitcast(x, kind), constant(whole + self.low))
+        return builder.icmp_unsigned(">=", offset, constant(self.high - self.low))
+
+
+@dataclass(frozen=True)
 class OutsideEither:
     """`key` or the first argument of the slow function is outside its range."""
 
-    key: Outside
+    key: OutsideCount
     argument: Outside
     together = True
 
@@ -79,4 +102,4 @@ class OutsideEither:
         return builder.or_(self.key(builder, key), self.argument(builder, argument))
 
 
-Condition = Beyond | Outside | OutsideEither
+Condition = Beyond | Outside | OutsideCount | OutsideEither

@@ -14,12 +14,14 @@ from numba.core.errors import RequireLiteralValue
 
 from codegen.vecmath.primitives import fma, instruction
 
-# Mantissa bits, exponent bias, the bits of sqrt(1/2), and 1.5 * 2**mantissa bits: adding that to a
-# small integer leaves the integer in the low bits of the sum, on every instruction set.
+# Mantissa bits, exponent bias, the bits of sqrt(1/2) rounded up, and 1.5 * 2**mantissa bits: adding
+# that to a small integer leaves the integer in the low bits of the sum, on every instruction set.
 FORMATS = {
     64: (52, 1023, 0x3FE6A09E667F3BCD, 6755399441055744.0),
-    32: (23, 127, 0x3F3504F3, 12582912.0),
+    32: (23, 127, 0x3F3504F4, 12582912.0),
 }
+
+WHOLE_F64, WHOLE_F32 = FORMATS[64][3], np.float32(FORMATS[32][3])
 
 # What a third of the bits is taken from for x**(-1/3): 4/3 of the bias, less 0.068, which makes the
 # largest error least. For float64 in units of the upper half of the bits, with 4/3 2**52 and 2**51
@@ -80,6 +82,25 @@ def scale(typing: Any, x: types.Type, n: types.Type) -> Any:
     return (x(x, x), generate) if isinstance(x, types.Float) and x == n else None
 
 
+def scale_normal_plain(x: Any, moved: Any) -> Any:
+    count = np.float64(moved) - FORMATS[8 * x.itemsize][3]
+    return np.ldexp(x, int(np.clip(count, -5000, 5000))) if np.isfinite(count) else x
+
+
+@instruction(scale_normal_plain)
+def scale_normal(typing: Any, x: types.Type, moved: types.Type) -> Any:
+    """`x * 2**n` for `moved = WHOLE + n`, from the bits; x and the result are normal."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        value, power = args
+        integer = ir.IntType(signature.args[0].bitwidth)
+        mantissa = ir.Constant(integer, FORMATS[integer.width][0])
+        count = builder.shl(builder.bitcast(power, integer), mantissa)  # WHOLE has zeros there
+        return builder.bitcast(builder.add(builder.bitcast(value, integer), count), value.type)
+
+    return (x(x, moved), generate) if isinstance(x, types.Float) and x == moved else None
+
+
 @instruction(lambda n: np.bool_(np.isfinite(n) and int(n) & 1))
 def is_odd(typing: Any, n: types.Type) -> Any:
     """Whether an integer-valued float of at most 50 (float32: 21) bits is odd."""
@@ -127,6 +148,8 @@ def exponent(typing: Any, x: Any) -> Any:
         integer = ir.IntType(width)
         offset = builder.sub(builder.bitcast(value, integer), ir.Constant(integer, root_half))
         count = builder.ashr(offset, ir.Constant(integer, mantissa))
+        if width == 32:
+            return builder.sitofp(count, value.type)
         start = ir.Constant(value.type, magic)
         moved = builder.bitcast(builder.add(count, builder.bitcast(start, integer)), value.type)
         return builder.fsub(moved, start)

@@ -1,10 +1,11 @@
 """power, cbrt and hypot.
 
-x**y = exp(y log x) needs log x to 64 bits: with s = (m - 1) / (m + 1),
+x**y = 2**(y log2 x) needs log2 x to 63 bits (30 in float32): with s = (m - 1) / (m + 1),
 
-    log x = e log 2 + 2 s + (2/3) s**3 + s**5 P(s**2)
+    log2 x = e + s (2 / log 2 + (2/3) / log 2 s**2 + s**4 P(s**2))
 
-where s, 2/3 s**3 and the sums are pairs of floats (high, low). NumPy's special cases are C's.
+where s, the factor beside it and the sum are pairs of floats (high, low). NumPy's special cases are
+C's.
 
     power_f64(2.0, 0.5) = 1.4142135623730951
 """
@@ -15,107 +16,93 @@ from typing import Any
 
 import numpy as np
 
-from codegen.vecmath.exact import (
-    copysign_float,
-    fabs_float,
-    rint_float,
-    sqrt_float,
-    trunc_float,
-)
+from codegen.vecmath.exact import copysign_float, fabs_float, sqrt_float, trunc_float
 from codegen.vecmath.exponential import (
-    EXP,
+    EXP2,
+    EXP2_F32,
     HALF_F32,
-    LN2_HIGH,
-    LN2_LOW,
-    LOG2_E,
     ONE_F32,
     ZERO_F32,
     clamp_float,
 )
-from codegen.vecmath.floating import exponent, inverse_root_guess, scale, significand, two_to
-from codegen.vecmath.logarithm import INFINITY_F32, LN2, NAN_F32
+from codegen.vecmath.floating import (
+    WHOLE_F32,
+    WHOLE_F64,
+    exponent,
+    inverse_root_guess,
+    scale,
+    scale_normal,
+    significand,
+    two_to,
+)
+from codegen.vecmath.logarithm import (
+    INFINITY_F32,
+    LIFT_F32,
+    LIFT_POWER_F32,
+    NAN_F32,
+    SMALLEST_NORMAL_F32,
+)
 from codegen.vecmath.primitives import F32, fma, horner, scalar
 from codegen.vecmath.rare import ordinary, ordinary_power
 
-# 2/3 as a sum of two floats.
-TWO_THIRDS, TWO_THIRDS_LOW = 0.6666666666666666, 3.700743415417188e-17
+# 2 / log 2, and 2/3 of 1 / log 2, each as a sum of two floats.
+ATANH_TO_LOG2, ATANH_TO_LOG2_LOW = 2.8853900817779268, 4.0710547481862066e-17
+CUBE_TO_LOG2, CUBE_TO_LOG2_LOW = 0.9617966939259756, 5.0577616648125907e-17
+ATANH_TO_LOG2_F32, ATANH_TO_LOG2_LOW_F32 = F32(2.88539), F32(3.851926067000022e-08)
+CUBE_TO_LOG2_F32 = F32(CUBE_TO_LOG2)
 # (1 - h)**(-1/3) = 1 + h (1/3 + 2/9 h + 14/81 h**2 + ...)
 ROOT_SERIES = (14 / 81, 2 / 9, 1 / 3)
 
 THIRD_F32 = F32(1.0 / 3.0)
+# Results are zero or infinite from here on, whatever the exponent.
+FAR, FAR_F32 = 1100.0, F32(160.0)
 
-# derive.py: (2 atanh(s) - 2 s - 2/3 s**3) / s**5 in s**2
+# derive.py: (2 atanh(s) - 2 s - 2/3 s**3) / (s**5 log 2) and (2 atanh(s) - 2 s) / (s**3 log 2), in
+# s**2
 POW = (
-    0.13204491929562948,
-    0.13255964647016838,
-    0.15386792727865878,
-    0.18181783628301892,
-    0.22222222527991134,
-    0.2857142857005674,
-    0.4000000000000234,
+    0.19050055024238802,
+    0.19124314458450611,
+    0.22198449563678468,
+    0.26230769075067284,
+    0.32059890238663813,
+    0.41219858309134105,
+    0.5770780163556192,
 )
-# (2 atanh(s) - 2 s) / s**3 in s**2 and (exp(r) - 1 - r) / r**2, as short as float32 needs
 POW_F32 = (
-    0.19592168264154572,
-    0.22175670953775145,
-    0.2857212051950247,
-    0.3999999552548641,
-    0.6666666667604787,
-)
-EXP_SHORT = (
-    0.00019918576721059784,
-    0.0013946176313346882,
-    0.00833326394580742,
-    0.04166626855228188,
-    0.16666666862919668,
-    0.5000000078281905,
+    0.3403299707647098,
+    0.41170085018890773,
+    0.5770829316479097,
+    0.9617966788745442,
 )
 
 
 @scalar
-def log_pair_parts(e: Any, m: Any) -> Any:
-    """log(m 2**e) for m in [sqrt(1/2), sqrt(2)] as a sum of two floats, to about 2**-65."""
+def log2_pair_f64(e: Any, m: Any) -> Any:
+    """log2(m 2**e) for m in [sqrt(1/2), sqrt(2)) as a sum of two floats, to 2**-63; the second is
+    below 2**-12 of the first."""
     f, whole = m - 1.0, m + 1.0
     inverse = 1.0 / whole
     s = f * inverse
     s_low = fma(-s, (1.0 - whole) + m, fma(-s, whole, f)) * inverse
     z = s * s
-    z_low = fma(s, s, -z) + 2.0 * s * s_low
-    cube = s * z
-    cube_low = fma(s, z, -cube) + fma(s, z_low, s_low * z)
-    third = TWO_THIRDS * cube
-    third_low = fma(TWO_THIRDS, cube, -third) + fma(TWO_THIRDS, cube_low, TWO_THIRDS_LOW * cube)
-    rest = fma(cube * z, horner(z, POW), third_low)
-    twice = 2.0 * s
-    inner = twice + third
-    inner_low = ((twice - inner) + third) + fma(2.0, s_low, rest)
-    base = e * LN2_HIGH
-    high = base + inner
-    low = ((base - high) + inner) + fma(e, LN2_LOW, inner_low)
-    total = high + low
-    return total, (high - total) + low
+    square = z * CUBE_TO_LOG2
+    square_low = fma(z, CUBE_TO_LOG2, -square) + fma(
+        fma(s, s, -z), CUBE_TO_LOG2, fma(z, CUBE_TO_LOG2_LOW, ATANH_TO_LOG2_LOW)
+    )
+    factor = ATANH_TO_LOG2 + square
+    factor_low = ((ATANH_TO_LOG2 - factor) + square) + fma(z * z, horner(z, POW), square_low)
+    # the derivative of atanh(s) is 1 + s**2 + ...
+    slope = fma(z, ATANH_TO_LOG2, ATANH_TO_LOG2)
+    high = fma(s, factor, e)  # |s factor| <= 1/2, so e - high is exact
+    return high, fma(s, factor, e - high) + fma(s, factor_low, s_low * slope)
 
 
 @scalar
-def log_pair_f64(x: Any) -> Any:
-    """log x for 0 < x < infinity as a sum of two floats."""
-    small = x < 2.2250738585072014e-308
-    lifted = x * 18014398509481984.0 if small else x
-    return log_pair_parts(exponent(lifted) - (54.0 if small else 0.0), significand(lifted))
-
-
-@scalar
-def exp_pair_f64(product: Any, low: Any) -> Any:
-    """exp(product + low), |low| tiny beside product."""
-    inside = clamp_float(product, -750.0, 715.0)
-    n = rint_float(inside * LOG2_E)
-    reduced = fma(n, -LN2_HIGH, inside)
-    low = (low if inside == product else 0.0) - n * LN2_LOW
-    r = reduced + low
-    lost = (reduced - r) + low
-    head = 1.0 + r
-    tail = ((1.0 - head) + r) + fma(r, lost, lost)
-    return scale(head + fma(r * r, horner(r, EXP), tail), n)
+def power_parts_f64(high: Any, low: Any, y: Any) -> Any:
+    """2**r and n, as WHOLE_F64 + n, for y (high + low) = n + r."""
+    moved = fma(y, high + low, WHOLE_F64)
+    r = fma(y, low, fma(y, high, WHOLE_F64 - moved))
+    return fma(r, horner(r, EXP2), 1.0), moved
 
 
 @scalar
@@ -125,10 +112,15 @@ def power_anywhere_f64(x: Any, y: Any) -> Any:
     whole = trunc_float(y) == y
     odd = whole & (trunc_float(0.5 * y) != 0.5 * y)
     ordinary = (magnitude > 0.0) & (magnitude < np.inf)
-    log_high, log_low = log_pair_f64(magnitude if ordinary else 1.0)
-    limited = clamp_float(y, -1e30, 1e30)
-    product = limited * log_high
-    result = exp_pair_f64(product, fma(limited, log_high, -product) + limited * log_low)
+    base = magnitude if ordinary else 1.0
+    small = base < 2.2250738585072014e-308
+    base = base * 18014398509481984.0 if small else base
+    high, low = log2_pair_f64(exponent(base) - (54.0 if small else 0.0), significand(base))
+    product = y * high
+    near = fabs_float(product) < FAR
+    far = clamp_float(product, -FAR, FAR)
+    value, moved = power_parts_f64(high if near else far, low if near else 0.0, y if near else 1.0)
+    result = scale(value, moved - WHOLE_F64)
     vanishes = (magnitude == 0.0) == (y > 0.0)
     result = result if ordinary else (0.0 if vanishes else np.inf)
     result = result if (whole | (x >= 0.0)) | (not ordinary) else np.nan
@@ -139,42 +131,56 @@ def power_anywhere_f64(x: Any, y: Any) -> Any:
 
 @scalar
 def power_f64(x: Any, y: Any) -> Any:
-    high, low = log_pair_parts(exponent(x), significand(x))
-    product = y * high
-    low = fma(y, high, -product) + y * low
-    n = rint_float(product * LOG2_E)
-    low = low - n * LN2_LOW
-    reduced = fma(n, -LN2_HIGH, product)
-    r = reduced + low
-    lost = (reduced - r) + low
-    head = 1.0 + r
-    tail = ((1.0 - head) + r) + fma(r, lost, lost)
-    value = (head + fma(r * r, horner(r, EXP), tail)) * two_to(n)
-    return ordinary_power(value, product, 9, power_anywhere_f64, x, y)
+    high, low = log2_pair_f64(exponent(x), significand(x))
+    value, moved = power_parts_f64(high, low, y)
+    return ordinary_power(scale_normal(value, moved), moved, -1021, 1024, power_anywhere_f64, x, y)
 
 
 @scalar
-def positive_power_f32(x: Any, y: Any) -> Any:
-    """x**y for 0 < x < infinity in float64 with shorter polynomials, not yet rounded."""
-    e = exponent(x)
-    f = significand(x) - 1.0
-    s = f / (2.0 + f)
+def log2_pair_f32(e: Any, m: Any) -> Any:
+    """log2(m 2**e) for m in [sqrt(1/2), sqrt(2)) as a sum of two floats, to 2**-30; the second is
+    below the last place of the first."""
+    f, whole = m - ONE_F32, m + ONE_F32
+    inverse = ONE_F32 / whole
+    s = f * inverse
+    s_low = fma(-s, (ONE_F32 - whole) + m, fma(-s, whole, f)) * inverse
     z = s * s
-    log = fma(e, LN2, fma(s * z, horner(z, POW_F32), 2.0 * s))
-    product = clamp_float(y * log, -110.0, 100.0)
-    n = rint_float(product * LOG2_E)
-    r = fma(n, -LN2, product)
-    return fma(r * r, horner(r, EXP_SHORT), 1.0 + r) * two_to(n)
+    z_low = fma(s, s, -z)
+    square = fma(z, horner(z, POW_F32), fma(z_low, CUBE_TO_LOG2_F32, ATANH_TO_LOG2_LOW_F32))
+    factor = ATANH_TO_LOG2_F32 + square
+    factor_low = (ATANH_TO_LOG2_F32 - factor) + square
+    slope = fma(z, ATANH_TO_LOG2_F32, ATANH_TO_LOG2_F32)
+    high = fma(s, factor, e)
+    return high, fma(s, factor, e - high) + fma(s, factor_low, s_low * slope)
+
+
+@scalar
+def power_parts_f32(high: Any, low: Any, y: Any) -> Any:
+    """2**r and n, as WHOLE_F32 + n, for y (high + low) = n + r."""
+    moved = fma(y, high, WHOLE_F32)
+    r = fma(y, low, fma(y, high, WHOLE_F32 - moved))
+    return fma(r, horner(r, EXP2_F32), ONE_F32), moved
 
 
 @scalar
 def power_anywhere_f32(x: Any, y: Any) -> Any:
+    """With all special cases of C's pow."""
     magnitude = fabs_float(x)
     whole = trunc_float(y) == y
     odd = whole & (trunc_float(HALF_F32 * y) != HALF_F32 * y)
     ordinary = (magnitude > 0) & (magnitude < INFINITY_F32)
-    base = np.float64(magnitude) if ordinary else 1.0
-    result = np.float32(positive_power_f32(base, np.float64(y)))
+    base = magnitude if ordinary else ONE_F32
+    small = base < SMALLEST_NORMAL_F32
+    base = base * LIFT_F32 if small else base
+    lifted = LIFT_POWER_F32 if small else ZERO_F32
+    high, low = log2_pair_f32(exponent(base) - lifted, significand(base))
+    product = y * high
+    near = fabs_float(product) < FAR_F32
+    far = clamp_float(product, -FAR_F32, FAR_F32)
+    value, moved = power_parts_f32(
+        high if near else far, low if near else ZERO_F32, y if near else ONE_F32
+    )
+    result = scale(value, moved - WHOLE_F32)
     vanishes = (magnitude == 0) == (y > 0)
     result = result if ordinary else (ZERO_F32 if vanishes else INFINITY_F32)
     result = result if (whole | (x >= 0)) | (not ordinary) else NAN_F32
@@ -185,16 +191,9 @@ def power_anywhere_f32(x: Any, y: Any) -> Any:
 
 @scalar
 def power_f32(x: Any, y: Any) -> Any:
-    base = np.float64(x)
-    f = significand(base) - 1.0
-    s = f / (2.0 + f)
-    z = s * s
-    log = fma(exponent(base), LN2, fma(s * z, horner(z, POW_F32), 2.0 * s))
-    product = np.float64(y) * log
-    n = rint_float(product * LOG2_E)
-    r = fma(n, -LN2, product)
-    value = fma(r * r, horner(r, EXP_SHORT), 1.0 + r) * two_to(n)
-    return ordinary_power(np.float32(value), np.float32(product), 6, power_anywhere_f32, x, y)
+    high, low = log2_pair_f32(exponent(x), significand(x))
+    value, moved = power_parts_f32(high, low, y)
+    return ordinary_power(scale_normal(value, moved), moved, -125, 128, power_anywhere_f32, x, y)
 
 
 @scalar

@@ -15,7 +15,8 @@ import numpy as np
 
 from codegen.vecmath.exact import fabs_float, floor_float, rint_float
 from codegen.vecmath.logarithm import log_f64
-from codegen.vecmath.power import exp_pair_f64, log_pair_f64, power_f64
+from codegen.vecmath.pairs import exp_pair_f64, log_pair_f64
+from codegen.vecmath.power import power_f64
 from codegen.vecmath.primitives import cast_like, fma, horner, scalar
 from codegen.vecmath.trigonometric import tan_f64, turned_f64
 
