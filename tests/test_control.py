@@ -132,6 +132,34 @@ def test_outside_of_a_trace_it_is_python() -> None:
     np.testing.assert_allclose(a.grad.numpy(), central(scanned, A, XS), rtol=1e-6)
 
 
+def test_outside_of_a_trace_no_items_have_stacks_too() -> None:
+    def step(carry: Any, x: Any) -> Any:
+        return carry + x[0], {"twice": 2 * x, "small": x > 0}
+
+    carry, ys = tg.scan(step, 1.0, np.zeros((0, 3), np.float32))
+    assert carry == 1.0 and ys["twice"].shape == (0, 3) == ys["small"].shape
+    assert (ys["twice"].dtype, ys["small"].dtype) == (np.float32, np.bool_)
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, tg.trace], ids=["plain", "traced"])
+def test_numbers_are_conditions_and_bounds_have_names(wrap: Any) -> None:
+    def program(x: Any, n: Any) -> Any:
+        chosen = tg.cond(n, lambda y: y, lambda y: -y, x)
+        total = tg.fori_loop(lower=0, upper=3, body_fun=lambda i, c: c + i, init_val=chosen)
+        return (
+            total,
+            tg.cond(n * 0.5 - 0.5, lambda: 1.0, lambda: 2.0),
+            tg.map(np.sin, x, batch_size=2),
+        )
+
+    x = np.array([1.0, 2.0])
+    for n, sign, other in ((0, -1, 1.0), (1, 1, 2.0), (2, 1, 1.0)):
+        got = wrap(program)(x, np.int64(n))
+        np.testing.assert_allclose(got[0], sign * x + 3)
+        assert got[1] == other
+        np.testing.assert_allclose(got[2], np.sin(x))
+
+
 def changing_shape(a: Any) -> Any:
     return tg.fori_loop(0, 3, lambda i, s: np.concatenate([s, s]), a)
 

@@ -99,3 +99,47 @@ def test_a_leaked_value_is_refused_everywhere() -> None:
     for use in (lambda v: v + 1, np.sum, lambda v: tg.grad(lambda x: np.sum(x * v))(np.ones(3))):
         with pytest.raises(tg.TraceError, match="a traced value of leaks is used after leaks ret"):
             use(KEPT[-1])
+
+
+NUMBER: Any = 42
+WRONG: list[tuple[Callable[[], Any], type[Exception], str]] = [
+    (lambda: tg.scan(NUMBER, 0, np.arange(3)), TypeError, r"scan: 42 \(int\) is not callable"),
+    (lambda: tg.fori_loop(0, 1, NUMBER, 0), TypeError, "fori_loop: 42"),
+    (lambda: tg.while_loop(lambda c: c < 3, NUMBER, 0), TypeError, "while_loop: 42"),
+    (lambda: tg.cond(True, NUMBER, NUMBER), TypeError, "cond: 42"),
+    (lambda: tg.switch(0, [NUMBER]), TypeError, "switch: 42"),
+    (lambda: tg.map(NUMBER, np.arange(3)), TypeError, "map: 42"),
+    (lambda: tg.associative_scan(NUMBER, np.arange(3)), TypeError, "scan: 42"),
+    (lambda: tg.cond(None, lambda: 1, lambda: 2), TypeError, "must be a scalar; this is None"),
+    (lambda: tg.cond("yes", lambda: 1, lambda: 2), TypeError, "must be a scalar; this is 'yes'"),
+    (lambda: tg.cond((1.0, 2.0), lambda: 1, lambda: 2), TypeError, "must be a scalar; this is"),
+    (lambda: tg.cond(np.ones(2), lambda: 1, lambda: 2), tg.TraceError, "not a boolean scalar"),
+    (lambda: tg.switch("one", [lambda: 1]), TypeError, "the index must be a scalar"),
+    (lambda: tg.switch(1.0, [lambda: 1]), tg.TraceError, "not an integer scalar"),
+    (lambda: tg.while_loop(lambda c: (1, 2), lambda c: c, 0.0), tg.TraceError, r"is \(1, 2\)"),
+    (lambda: tg.while_loop(lambda c: c, lambda c: c, 1.0), tg.TraceError, "not a boolean scalar"),
+    (lambda: tg.while_loop(lambda c: True, lambda c: (c, c), 1.0), tg.TraceError, "tuple of 2"),
+    (
+        lambda: tg.while_loop(lambda c: True, lambda c: c * 0.5, np.int64(1)),
+        tg.TraceError,
+        "the carry changes from i64 to f64",
+    ),
+    (lambda: tg.scan(lambda c, x: c, 0.0, np.arange(3)), tg.TraceError, "return a pair"),
+    (lambda: tg.scan(lambda c, x: (c, x), 0.0), TypeError, "give xs or length"),
+    (lambda: tg.scan(lambda c, x: (c, x), 0.0, 3.0), tg.ShapeError, "needs an axis"),
+    (
+        lambda: tg.scan(lambda c, x: (c, x[0]), 0, (np.arange(3), np.arange(4))),
+        tg.ShapeError,
+        "different lengths, 3 and 4",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "kind", "words"), WRONG)
+@pytest.mark.parametrize("wrap", [lambda f: f, tg.trace], ids=["plain", "traced"])
+def test_wrong_arguments_in_and_outside_of_a_trace(
+    wrap: Any, call: Callable[[], Any], kind: type[Exception], words: str
+) -> None:
+    """The same error in both; a condition that is no boolean must not loop for ever."""
+    with pytest.raises(kind, match=words):
+        wrap(call)()

@@ -319,6 +319,28 @@ def test_kinks_and_ties(name: str, args: tuple[float, ...], wanted: tuple[float,
         np.testing.assert_allclose(d_x, want, rtol=1e-13, err_msg=name)
 
 
+SMOOTH = [
+    ("logaddexp", (0.6, 0.6), 0.25),
+    ("logaddexp2", (0.6, 0.6), 0.25 * np.log(2)),
+    ("power", (0.0, 0.0), 0.0),
+    ("power", (0.0, 1.0), 0.0),
+    ("power", (0.0, 2.0), 2.0),
+    ("power", (0.0, 3.0), 0.0),
+    ("sinc", (0.0,), -(np.pi**2) / 3),
+    ("angle", (-2.0,), 0.0),
+]
+
+
+@pytest.mark.parametrize(("name", "args", "wanted"), SMOOTH)
+def test_second_derivatives_where_a_formula_has_a_gap(
+    name: str, args: tuple[float, ...], wanted: float
+) -> None:
+    """Ties and zeros at which the function is smooth all the same."""
+    second = tg.grad(tg.grad(getattr(tg, name)))
+    (got,) = oracle.interpreted(second, *map(np.float64, args))
+    assert got == pytest.approx(wanted, rel=1e-13)
+
+
 def test_a_masked_branch_passes_no_nan() -> None:
     """A cotangent that is infinite or NaN does not leak through an element that was not chosen."""
 

@@ -246,3 +246,9 @@ def test_many_arrays_share_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = [2 * x for x in xs]
     for got, want in zip(f(xs, out=xs[::-1]), expected, strict=True):
         np.testing.assert_array_equal(got, want)
+
+
+def test_results_that_are_no_arrays() -> None:
+    """What depends on static arguments alone is returned: there is nothing to write into."""
+    twice = tg.trace(lambda n: (2 * n, n))
+    assert twice(3) == (6, 3) and twice(4) == (8, 4)

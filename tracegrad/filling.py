@@ -64,8 +64,9 @@ def filled(into: Into, place: Callable[[Any], Any], out: str) -> Callable[..., A
     numbers = range(found[1], found[1] + count_leaves(found[0])) if found else range(0)
     outputs, known = into.run.graph.outputs, set(into.run.graph.sizes)
     certain = all(set(symbols(s)) <= known for n in numbers for s in outputs[n].type.shape)
-    if not found or not set(numbers) <= set(into.run.given) or not certain:
+    if not numbers or not set(numbers) <= set(into.run.given) or not certain:
         return long
+    assert found is not None
     return _written(into, long, out, found[0], numbers)
 
 

@@ -8,24 +8,33 @@ from typing import Any
 import numpy as np
 
 from tracegrad.autodiff.derived import as_traced
+from tracegrad.control import plain
 from tracegrad.control.body import Body, node_in, trace_body, values_of, zeros
 from tracegrad.control.branch import branch
 from tracegrad.control.loop import INDEX, Span, loop
+from tracegrad.control.plain import (
+    check_callable,
+    check_condition,
+    misfit,
+    pair,
+    same_structure,
+    same_type,
+    scalar_type,
+)
 from tracegrad.control.repeat import repeat
 from tracegrad.control.segments import counted_first, growing, segmented, snapshots
 from tracegrad.errors import ShapeError, TraceError
 from tracegrad.ir.dims import Size, in_figures, knows, must_be_same
 from tracegrad.ir.types import ArrayType
-from tracegrad.leaves import is_leaf
 from tracegrad.ops.computed import distance
 from tracegrad.ops.constant import astype
-from tracegrad.ops.op import PUBLIC, SizeValue, type_of, weak_or_dtype
+from tracegrad.ops.op import PUBLIC, SizeValue, weak_or_dtype
 from tracegrad.ops.shape import as_size
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.naming import program_name
 from tracegrad.tracing.size import sized
 from tracegrad.tracing.trace import Trace, current_trace
-from tracegrad.tree import Tree, aligned, unflatten
+from tracegrad.tree import Tree, unflatten
 
 
 def scan(
@@ -48,8 +57,9 @@ def scan(
     between them are computed again. Raises TraceError for a carry that changes.
     """
     trace = current_trace()
+    check_callable("scan", f)
     if trace is None:
-        return _scan_in_python(f, init, xs, length, reverse)
+        return plain.scan(f, init, xs, length, reverse)
     if checkpoint is not None:
         extent = _length(_start(trace, xs)[0], length)
         count = snapshots("scan", checkpoint, extent)
@@ -61,10 +71,7 @@ def scan(
     def run(given: list[Traced]) -> Any:
         carry = unflatten(carry_tree, iter(given[1 : 1 + len(first)]))
         items = unflatten(xs_tree, iter(given[1 + len(first) :]))
-        result = f(carry, items)
-        if not isinstance(result, tuple) or len(result) != 2:
-            raise TraceError("scan: the body must return a pair (carry, y)")
-        new, y = result
+        new, y = pair(f(carry, items))
         return _same_carry("scan", first, carry_tree, new), y
 
     arguments = [("index", INDEX), *_named("carry", first), *_items("x", stacks)]
@@ -76,38 +83,36 @@ def scan(
 def fori_loop(
     lower: Any,
     upper: Any,
-    body: Callable[[Any, Any], Any],
-    init: Any,
+    body_fun: Callable[[Any, Any], Any],
+    init_val: Any,
     *,
     unroll: int | bool | None = None,
     checkpoint: int | str | None = None,
 ) -> Any:
-    """`for i in range(lower, upper): value = body(i, value)`, starting from `init`; returns the
-    last value.
+    """`for i in range(lower, upper): value = body_fun(i, value)`, starting from `init_val`;
+    returns the last value.
 
     The bounds are ints, sizes, or integers that the program computes. The value is a pytree that
     keeps its structure, shapes and dtypes. `checkpoint` as in `scan`, for the backward of a long
     loop; `unroll` too.
     """
     trace = current_trace()
+    check_callable("fori_loop", body_fun)
     if trace is None:
-        value = init
-        for i in range(int(lower), int(upper)):
-            value = body(i, value)
-        return value
+        return plain.fori_loop(int(lower), int(upper), body_fun, init_val)
     if checkpoint is not None:
-        return _in_segments(lower, upper, body, init, checkpoint)
-    first, tree = _start(trace, init)
+        return _in_segments(lower, upper, body_fun, init_val, checkpoint)
+    first, tree = _start(trace, init_val)
     start, span = _range(trace, lower, upper)
 
     def run(given: list[Traced]) -> Any:
         index = given[0] if isinstance(start, int) and start == 0 else given[0] + lower
         carry = unflatten(tree, iter(given[1:]))
-        return _same_carry("fori_loop", first, tree, body(index, carry))
+        return _same_carry("fori_loop", first, tree, body_fun(index, carry))
 
     arguments = [("index", INDEX), *_named("carry", first)]
-    traced = trace_body(trace, _name(body), arguments, run, below=span.length)
-    return unflatten(tree, iter(loop(traced, first, [], span)))
+    body = trace_body(trace, _name(body_fun), arguments, run, below=span.length)
+    return unflatten(tree, iter(loop(body, first, [], span)))
 
 
 def _in_segments(lower: Any, upper: Any, body: Any, init: Any, checkpoint: Any) -> Any:
@@ -151,20 +156,17 @@ def _range(trace: Trace, lower: Any, upper: Any) -> tuple[Any, Span]:
 
 def cond(pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any], *operands: Any):
     """`true_fun(*operands)` where `pred` holds, else `false_fun(*operands)`; `pred` is a boolean
-    scalar.
+    scalar, or a number, of which all but 0 hold.
 
     Both return pytrees of the same structure, shapes and dtypes.
     """
     trace = current_trace()
-    if trace is None:
+    check_callable("cond", true_fun, false_fun)
+    type = scalar_type("cond", "the condition", pred)
+    if trace is None or isinstance(pred, bool | int | float | np.generic):
         return true_fun(*operands) if pred else false_fun(*operands)
-    if isinstance(pred, bool | np.bool_):
-        return true_fun(*operands) if pred else false_fun(*operands)
-    type = type_of(pred)
-    if type.rank or type.dtype != bool:
-        raise TraceError(
-            f"cond: the condition is {type}, not a boolean scalar; use np.where for arrays"
-        )
+    if type.dtype != bool:
+        pred = PUBLIC["not_equal"](pred, 0)
     return _branches(trace, "cond", pred, (true_fun, false_fun), operands)
 
 
@@ -176,11 +178,12 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -
     trace = current_trace()
     if not branches:
         raise ValueError("switch: give at least one branch")
+    check_callable("switch", *branches)
+    type = scalar_type("switch", "the index", index)
+    if type.dtype.kind not in "iu":
+        raise TraceError(f"switch: the index is {type}, not an integer scalar")
     if trace is None or isinstance(index, int):
         return branches[min(max(int(index), 0), len(branches) - 1)](*operands)
-    type = type_of(index)
-    if type.rank or type.dtype.kind not in "iu":
-        raise TraceError(f"switch: the index is {type}, not an integer scalar")
     return _branches(trace, "switch", astype(index, INDEX.dtype), branches, operands)
 
 
@@ -202,7 +205,7 @@ def _branches(trace: Trace, what: str, index: Any, functions: Sequence[Any], ope
 def _same_results(what: str, first: Body, body: Body, number: int) -> None:
     if body.tree != first.tree:
         returned = unflatten(body.tree, iter([zeros(node.type) for node in body.results]))
-        reason = _misfit(first.tree, returned, f"what branch {number} returns")
+        reason = misfit(first.tree, returned, f"what branch {number} returns")
         raise TraceError(f"{what}: {reason}, as branch 0 returns")
     for a, b in zip(first.results, body.results, strict=True):
         equal = a.type.rank == b.type.rank and all(
@@ -252,11 +255,9 @@ def while_loop(
     ahead that counts the steps.
     """
     trace = current_trace()
+    check_callable("while_loop", cond_fun, body_fun)
     if trace is None:
-        value = init_val
-        while cond_fun(value):
-            value = body_fun(value)
-        return value
+        return plain.while_loop(cond_fun, body_fun, init_val)
     if checkpoint is not None:
         count = snapshots("while_loop", checkpoint, 1)
         if checkpoint == "sqrt":
@@ -266,9 +267,7 @@ def while_loop(
 
     def test(given: list[Traced]) -> Any:
         result = cond_fun(unflatten(tree, iter(given)))
-        type = type_of(result)
-        if type.rank or type.dtype != bool:
-            raise TraceError(f"while_loop: the condition is {type}, not a boolean scalar")
+        check_condition("while_loop", result)
         return result
 
     def step(given: list[Traced]) -> Any:
@@ -281,8 +280,12 @@ def while_loop(
     return unflatten(tree, iter(repeat(trace, condition, body, first)[:-1]))
 
 
-def map(f: Callable[[Any], Any], xs: Any) -> Any:
-    """`f` on each item along axis 0 of `xs`, the results stacked: a loop without a carry."""
+def map(f: Callable[[Any], Any], xs: Any, *, batch_size: int | None = None) -> Any:
+    """`f` on each item along axis 0 of `xs`, the results stacked: a loop without a carry.
+
+    `batch_size` is taken for JAX's sake: items go one by one.
+    """
+    check_callable("map", f)
     return scan(lambda carry, x: (carry, f(x)), (), xs)[1]
 
 
@@ -335,27 +338,9 @@ def _items(label: str, stacks: Sequence[Traced]) -> list[tuple[str, ArrayType]]:
 
 def _same_carry(what: str, first: Sequence[Traced], tree: Tree, new: Any) -> list[Any]:
     """The new carry's leaves; an error that says what changed if they are not like the first."""
-    leaves, new_tree = values_of(new)
-    if new_tree != tree:
-        reason = _misfit(tree, new, "the carry that the body returns")
-        raise TraceError(f"{what}: {reason}, as it was given")
-    result = []
-    for number, (before, after) in enumerate(zip(first, leaves, strict=True)):
-        own, got = before.type, type_of(after)
-        if got.weak and np.can_cast(got.dtype, own.dtype, "same_kind"):
-            after = astype(after, own.dtype)
-            got = type_of(after)
-        equal = own.rank == got.rank and all(
-            must_be_same(a, b) for a, b in zip(own.shape, got.shape, strict=True)
-        )
-        if not equal or own.dtype != got.dtype:
-            raise TraceError(
-                f"{what}: the carry changes from {own.in_figures()} to {got.in_figures()} (leaf "
-                f"{number}); start from a value of the type that the body returns, or cast what it "
-                "returns with .astype"
-            )
-        result.append(after)
-    return result
+    leaves = same_structure(what, tree, new)
+    numbered = enumerate(zip(first, leaves, strict=True))
+    return [same_type(what, before.type, leaf, number) for number, (before, leaf) in numbered]
 
 
 def _finish(body: Body, results: list[Traced], carry_tree: Tree, carries: int) -> tuple[Any, Any]:
@@ -364,32 +349,5 @@ def _finish(body: Body, results: list[Traced], carry_tree: Tree, carries: int) -
     return carry, unflatten(y_tree, iter(results[carries:]))
 
 
-def _misfit(tree: Tree, value: Any, name: str) -> str:
-    """In words where the structure of a value is another one than `tree`."""
-    try:
-        aligned(tree, value, lambda x: is_leaf(x) or isinstance(x, int), name)
-    except TypeError as error:
-        return str(error)
-    return f"{name} differs in the kinds of its containers or in parts that are no arrays"
-
-
 def _name(f: Callable[..., Any]) -> str:
     return program_name(getattr(f, "__name__", "body"), "body")
-
-
-def _scan_in_python(f: Any, init: Any, xs: Any, length: Any, reverse: bool) -> tuple[Any, Any]:
-    leaves, tree = values_of(xs)
-    count = len(leaves[0]) if leaves else int(length)
-    carry, rows, y_tree = init, [], None
-    for index in reversed(range(count)) if reverse else range(count):
-        carry, y = f(carry, unflatten(tree, iter([leaf[index] for leaf in leaves])))
-        row, y_tree = values_of(y)
-        rows.append(row)
-    if reverse:
-        rows.reverse()
-    if y_tree is None:
-        raise ValueError(
-            "scan over no items outside of a traced function: the result's shape is unknown"
-        )
-    stacked = [PUBLIC["stack"](list(column)) for column in zip(*rows, strict=True)]
-    return carry, unflatten(y_tree, iter(stacked))

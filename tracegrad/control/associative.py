@@ -10,6 +10,7 @@ from typing import Any
 
 from tracegrad.control.api import scan
 from tracegrad.control.body import values_of
+from tracegrad.control.plain import check_callable
 from tracegrad.errors import ShapeError, TraceError
 from tracegrad.ir.dims import in_figures, knows, must_be_same, required
 from tracegrad.ops.op import PUBLIC, as_operand, type_of
@@ -29,6 +30,7 @@ def associative_scan(
     >>> tg.associative_scan(np.maximum, np.array([1.0, 3.0, 2.0]))
     array([1., 3., 3.])
     """
+    check_callable("associative_scan", fn)
     leaves, tree = values_of(elems)
     arrays = [as_operand(leaf) for leaf in leaves]
     axes = [_normal(axis, array) for array in arrays]

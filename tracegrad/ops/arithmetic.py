@@ -105,8 +105,10 @@ HYPOT = row(
 
 
 def _power_base(a: Any, b: Any, y: Any) -> Masked:
-    """`b * a**(b - 1)`, and 0 for the exponent 0 even where `a**-1` is infinite."""
-    return Masked(b != 0, b * POWER(a, b - 1))
+    """`b * a**(b - 1)`, and 0 for the exponent 0 even where `a**-1` is infinite: its own derivative
+    by `a` is 0 there too, of a power that is 1."""
+    used = b != 0
+    return Masked(used, b * POWER(a, where(used, b - 1, 0)))
 
 
 def _power_exponent(a: Any, b: Any, y: Any) -> Masked:
@@ -211,6 +213,21 @@ def imag(val: Any) -> Any:
     """The imaginary part of `val`: zeros of its dtype."""
     val = as_operand(val)
     return where(False, val, type_of(val).dtype.type(0))
+
+
+@public(np.real_if_close)
+def real_if_close(a: Any, tol: Any = 100) -> Any:
+    """`a`, which is real."""
+    return as_operand(a)
+
+
+@public(np.angle)
+def angle(z: Any, deg: Any = False) -> Any:
+    """The angle of a number in the complex plane: 0, or pi (180 degrees) for a negative one."""
+    z = as_operand(z)
+    z = z if type_of(z).is_float else astype(z, np.float64)
+    half = type_of(z).dtype.type(180 if deg else np.pi)
+    return where(z != z, z, where(PUBLIC["signbit"](z), half, type_of(z).dtype.type(0)))
 
 
 @public(np.divmod)

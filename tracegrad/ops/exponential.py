@@ -29,7 +29,8 @@ LOG1P = row("log1p", np.log1p, [lambda x, y: 1 / (1 + x)], domain=((-0.8, 4.0),)
 def _share(a: object, b: object, scale: float) -> object:
     """`exp(a) / (exp(a) + exp(b))`; a half where both are the same infinity."""
     difference = (a - b) * scale if scale != 1 else a - b  # type: ignore[operator]
-    return where(a == b, 0.5, PUBLIC["sigmoid"](difference))
+    alike = (a == b) & PUBLIC["isinf"](a)
+    return where(alike, 0.5, PUBLIC["sigmoid"](difference))
 
 
 LOGADDEXP = row(

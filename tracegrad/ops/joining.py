@@ -148,16 +148,16 @@ def stack(arrays: Any, axis: Any = 0, out: Any = None, *, dtype: Any = None, cas
 
 
 @public(np.hstack)
-def hstack(tup: Any, *, dtype: Any = None) -> Any:
+def hstack(tup: Any, *, dtype: Any = None, casting: Any = None) -> Any:
     """Side by side: along axis 1, vectors along axis 0."""
     pieces = [atleast_1d(piece) for piece in _pieces(tup, dtype)]
-    return concatenate(pieces, 0 if type_of(pieces[0]).rank == 1 else 1)
+    return concatenate(pieces, 0 if type_of(pieces[0]).rank == 1 else 1, casting=casting)
 
 
 @public(np.vstack)
-def vstack(tup: Any, *, dtype: Any = None) -> Any:
+def vstack(tup: Any, *, dtype: Any = None, casting: Any = None) -> Any:
     """On top of each other: along axis 0, vectors as rows."""
-    return concatenate([atleast_2d(piece) for piece in _pieces(tup, dtype)], 0)
+    return concatenate([atleast_2d(piece) for piece in _pieces(tup, dtype)], 0, casting=casting)
 
 
 @public(np.dstack)

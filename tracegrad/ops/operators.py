@@ -275,6 +275,13 @@ def weak_zero(type: ArrayType) -> Any:
     return kind(0) if type.weak else kind
 
 
+def _everywhere(x: Any, answer: bool) -> Any:
+    """What is known of every element: of a scalar a value, which `if` can use."""
+    if isinstance(x, Bindable) and not x.type.rank:
+        return np.bool_(answer)
+    return PUBLIC["full_like"](x, answer, dtype=bool)
+
+
 NUMPY.update(
     {
         np.shape: lambda a: a.shape,
@@ -283,5 +290,7 @@ NUMPY.update(
         np.result_type: _result_type,
         np.iscomplexobj: lambda x: False,
         np.isrealobj: lambda x: True,
+        np.iscomplex: lambda x: _everywhere(x, False),
+        np.isreal: lambda x: _everywhere(x, True),
     }
 )
