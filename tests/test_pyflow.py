@@ -342,7 +342,7 @@ def grows(x: Any) -> Any:
 def appends(x: Any) -> Any:
     ys: list[Any] = []
     for i in tg.range(3):
-        ys.append(x[i])
+        ys.append(x[i] + len(ys))
     return np.stack(ys)
 
 
@@ -490,3 +490,131 @@ def test_numbers_are_immutable() -> None:
     for run in (tg.trace(f), tg.trace(python_control_flow=True)(f)):
         assert run(x, 0.5) == f(x, 0.5) == (7.0, 8.0, 10.0, 2.0)
         assert run(x, np.float64(0.5)) == f(x, 0.5)
+
+
+def collected(x: Any) -> Any:
+    ys, total = [x[0] * 0], 0.0
+    for i in tg.range(x.shape[0]):
+        total = 0.5 * total + np.sin(x[i])
+        ys.append(total)
+    ys.append(x[-1])
+    return np.sum(np.stack(ys) ** 2)
+
+
+def in_rows(x: Any) -> Any:
+    rows = []
+    for i in tg.range(x.shape[0]):
+        columns = []
+        for j in tg.range(x.shape[0]):
+            columns.append(np.sin(x[i]) * x[j])
+        rows.append(np.stack(columns))
+    return np.sum(np.stack(rows, axis=1)[0] ** 2) + np.sum(np.concatenate(rows))
+
+
+def comprehended(x: Any) -> Any:
+    return np.sum(np.stack([x[i] * np.sin(x) for i in tg.range(x.shape[0])]) ** 2)
+
+
+def taken(x: Any) -> Any:
+    ys = []
+    for i in tg.range(3):
+        ys.append(x * i)
+    later = ys + [x]  # noqa: RUF005
+    return sum(ys[1:]) @ ys[-1] + len(ys) * np.sum(later[3]) + np.sum(np.sum(ys, axis=0))
+
+
+@pytest.mark.parametrize("program", [collected, in_rows, comprehended, taken])
+def test_lists_grow(program: Callable[..., Any]) -> None:
+    """What each step appends is stacked: values as Python's, derivatives in both modes."""
+    f = tg.trace(program)
+    for x in (X, X[:3]):
+        np.testing.assert_allclose(f(x), program(x), rtol=1e-14)
+    tg.testing.check_grads(f, (X,), order=2)
+
+
+def test_what_a_list_holds_behind_a_loop() -> None:
+    @tg.trace
+    def listed(x: Any) -> Any:
+        ys = []
+        for i in tg.range(x.shape[0]):
+            ys.append(x[i] ** 2)
+        return ys
+
+    found = listed(X)
+    assert type(found) is list
+    np.testing.assert_array_equal(found, X**2)
+
+    @tg.trace(python_control_flow=True)
+    def open_length(x: Any) -> Any:
+        ys = []
+        for v in x[x > 1]:
+            ys.append(2 * v)
+        ys.extend([x[0], x[1]])
+        return np.stack(ys)
+
+    np.testing.assert_array_equal(open_length(X), [*(2 * X[X > 1]), *X[:2]])
+
+    @tg.trace
+    def drawn(x: Any, rng: Any) -> Any:
+        ys = []
+        for i in tg.range(x.shape[0]):
+            ys.append(x[i] + rng.normal())
+        return np.stack(ys)
+
+    np.testing.assert_array_equal(
+        drawn(X, np.random.default_rng(3)), X + np.random.default_rng(3).normal(size=5)
+    )
+
+
+def sorted_(x: Any) -> Any:
+    ys = []
+    for i in tg.range(3):
+        ys.append(x[i])
+    ys.sort()
+    return ys
+
+
+def twice(x: Any) -> Any:
+    ys = []
+    for i in tg.range(3):
+        ys.append(x[i])
+        ys.append(x[i])
+    return ys
+
+
+def pairs(x: Any) -> Any:
+    ys = []
+    for i in tg.range(3):
+        ys.append((x[i], i))
+    return ys
+
+
+def by_another_name(x: Any) -> Any:
+    ys = []
+    other = ys
+    for i in tg.range(3):
+        ys.append(x[i])
+    return np.stack(other)
+
+
+def now_and_then(x: Any) -> Any:
+    ys = []
+    for i in tg.range(3):
+        if x[i] > 0:
+            ys.append(x[i])
+    return ys
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        (sorted_, "sort of a list that grew in a compiled loop"),
+        (twice, "a step of a compiled loop appends 2 items to the list ys"),
+        (pairs, "appends a tuple to the list ys"),
+        (by_another_name, "Moved is not an array"),
+        (now_and_then, "the list ys changes its length in an if"),
+    ],
+)
+def test_lists_that_cannot_grow(program: Callable[..., Any], words: str) -> None:
+    with pytest.raises(TypeError, match=words):
+        tg.trace(program, python_control_flow=True)(X)

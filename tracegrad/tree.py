@@ -71,7 +71,7 @@ def flatten(
         flatten(_joined(name, key), item, is_leaf, leaves)
         for key, item in zip(keys, items, strict=True)
     )
-    return Branch(type(value), tuple(keys), children)
+    return Branch(getattr(value, "__tree_kind__", type(value)), tuple(keys), children)
 
 
 def _called(name: str) -> str:

@@ -19,7 +19,7 @@ from tracegrad.errors import ShapeError, UnsupportedError
 from tracegrad.ir.dims import Size, holds, in_figures, must_be_same, of_data, quotient, required
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType
-from tracegrad.ops.axes import atleast_1d, atleast_2d, atleast_3d, expand_dims, ravel
+from tracegrad.ops.axes import atleast_1d, atleast_2d, atleast_3d, expand_dims, moveaxis, ravel
 from tracegrad.ops.batched import Mapped, everywhere
 from tracegrad.ops.constant import astype
 from tracegrad.ops.op import (
@@ -32,7 +32,7 @@ from tracegrad.ops.op import (
     sample,
     type_of,
 )
-from tracegrad.ops.shape import as_size, normal_axis
+from tracegrad.ops.shape import as_size, copy, normal_axis, reshape
 from tracegrad.ops.slicing import slices
 
 
@@ -113,6 +113,23 @@ def _pieces(arrays: Any, dtype: Any = None) -> list[Any]:
     return [astype(array, dtype) for array in found]
 
 
+def _stacked(arrays: Any, dtype: Any) -> Any:
+    """The array that a list is stacked in already, one that a compiled loop made; else None."""
+    found = getattr(arrays, "stacked", None)
+    return found if found is None or dtype is None else astype(found, dtype)
+
+
+def _merged(whole: Any, axis: Any) -> Any:
+    """The items of a stacked array one after the other along an axis of theirs."""
+    shape = type_of(whole).shape
+    if len(shape) == 1:
+        raise ValueError("zero-dimensional arrays cannot be concatenated")
+    axis = normal_axis(axis, len(shape) - 1)
+    rest = shape[1:]
+    merged = (*rest[:axis], shape[0] * rest[axis], *rest[axis + 1 :])
+    return copy(reshape(moveaxis(whole, 0, axis), merged))
+
+
 @public(np.concatenate, name="concatenate")
 def concatenate(arrays: Any, /, axis: Any = 0, out: Any = None, *, dtype: Any = None, casting=None):
     """`arrays` (a sequence) one after the other along `axis`; None flattens them first.
@@ -121,6 +138,8 @@ def concatenate(arrays: Any, /, axis: Any = 0, out: Any = None, *, dtype: Any = 
     """
     if out is not None or casting not in (None, "same_kind"):
         raise UnsupportedError("concatenate: out= and casting= are not supported")
+    if (whole := _stacked(arrays, dtype)) is not None and axis is not None:
+        return _merged(whole, axis)
     pieces = _pieces(arrays, dtype)
     if axis is None:
         pieces, axis = [ravel(piece) for piece in pieces], 0
@@ -137,6 +156,8 @@ PUBLIC["concat"] = concatenate
 @public(np.stack)
 def stack(arrays: Any, axis: Any = 0, out: Any = None, *, dtype: Any = None, casting=None) -> Any:
     """`arrays`, all of one shape, along a new axis."""
+    if (whole := _stacked(arrays, dtype)) is not None:
+        return copy(moveaxis(whole, 0, axis))
     pieces = [as_operand(piece) for piece in _pieces(arrays, dtype)]
     types = [type_of(piece) for piece in pieces]
     axis = normal_axis(axis, types[0].rank + 1)

@@ -14,15 +14,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from types import CellType
 from typing import Any
 
 from tracegrad.autodiff.derived import as_traced
-from tracegrad.control.body import Body, closed, node_in, zeros
+from tracegrad.control.body import Body, closed, node_in, trace_body, zeros
 from tracegrad.control.loop import INDEX, Span, loop
 from tracegrad.control.repeat import repeat
 from tracegrad.errors import TraceError
 from tracegrad.ir.graph import Node
 from tracegrad.ir.types import ArrayType
+from tracegrad.leaves import is_leaf
+from tracegrad.ops.op import PUBLIC
 from tracegrad.ops.shape import as_size
 from tracegrad.pyflow.branches import cast, name_results
 from tracegrad.pyflow.items import Items
@@ -31,6 +34,7 @@ from tracegrad.pyflow.state import (
     OWN,
     Part,
     Variable,
+    collecting,
     containers,
     kept,
     labelled,
@@ -40,6 +44,7 @@ from tracegrad.pyflow.state import (
     written_arrays,
 )
 from tracegrad.tracing.array import Traced
+from tracegrad.tracing.grown import Grown, Moved, joined
 from tracegrad.tracing.trace import Trace, current_trace, tracing
 from tracegrad.tree import LEAF, Tree, unflatten
 
@@ -92,6 +97,8 @@ class Step:
     leaves: list[list[Node]]
     trees: list[Tree]
     arrays: list[Node] = field(default_factory=list)
+    items: list[Node] = field(default_factory=list)
+    """What it appends to lists."""
 
 
 class Looped:
@@ -103,13 +110,14 @@ class Looped:
         rows: Sequence[Variable],
         changed: Sequence[Any],
         go: Callable[[], Any] | None = None,
+        lists: Sequence[Variable] = (),
     ) -> None:
         trace = current_trace()
         assert trace is not None
         self.trace: Trace = trace
         self.held = containers((body,), changed)
         names = {row.name for row in self.held}
-        self.body, self.go = body, go
+        self.body, self.go, self.lists = body, go, lists
         self.rows = [*(row for row in rows if row.name not in names), *self.held]
         self.roots = written_arrays(trace, (body,), rows, changed)
 
@@ -184,7 +192,12 @@ class Looped:
     def _traced(self, items: Items | None, carries: Sequence[Carry]) -> Step:
         child = self.trace.child("loop")
         below = as_size(items.length) if items is not None and items.counted else None
-        with tracing(child, Traced), kept(self.rows), ExitStack() as stack:
+        with (
+            tracing(child, Traced),
+            kept(self.rows),
+            ExitStack() as stack,
+            collecting(self.lists) as grown,
+        ):
             index = None if items is None else Traced(child, child.add_node(INDEX, "step", below))
             self._enter(child, carries, stack)
             if items is None:
@@ -195,7 +208,8 @@ class Looped:
             pairs = [labelled(r.name, v) for r, v in zip(self.rows, values, strict=True)]
             leaves = [[node_in(child, leaf) for _, leaf in found] for found, _ in pairs]
             trees = [tree for _, tree in pairs]
-            return Step(child, values, leaves, trees, [root._node for root in self.roots])
+            added = [_one_item(child, *pair) for pair in zip(self.lists, grown, strict=True)]
+            return Step(child, values, leaves, trees, [root._node for root in self.roots], added)
 
     def _enter(self, child: Trace, carries: Sequence[Carry], stack: ExitStack) -> None:
         """Stand-ins for the variables and the arrays that the body writes to."""
@@ -269,8 +283,17 @@ class Looped:
 
     def _record_counted(self, carries: Sequence[Carry], step: Step, span: Span) -> list[Traced]:
         outputs = self._outputs(carries, step)
-        body = closed(step.trace, outputs, LEAF)
-        return loop(body, self._initial(carries), [], span)
+        body, initial = closed(step.trace, [*outputs, *step.items], LEAF), self._initial(carries)
+        results = loop(body, initial, [], span)
+        for row, stacked in zip(self.lists, results[len(initial) :], strict=True):
+            before = row.value
+            whole = before.stacked if isinstance(before, Grown) else None
+            if whole is not None:
+                row.value = Grown(PUBLIC["concatenate"]((whole, stacked)))
+            else:
+                row.value = Grown(joined(stacked, before, front=True))
+                before[:] = [Moved()]
+        return results[: len(initial)]
 
     def _record_while(
         self, carries: Sequence[Carry], step: Step, items: Items | None
@@ -317,6 +340,33 @@ class Looped:
                 carry.row.value = after
         for root, result in zip(self.roots, rest, strict=True):
             root.write(result)
+
+
+def _one_item(trace: Trace, row: Variable, items: Sequence[Any]) -> Node:
+    """What a step appends to a list, as a node."""
+    if len(items) != 1 or not (is_leaf(items[0]) or isinstance(items[0], int)):
+        found = f"a {type(items[0]).__name__}" if len(items) == 1 else f"{len(items)} items"
+        where = f"line {row.line}: " if row.line else ""
+        raise TraceError(
+            f"{where}a step of a compiled loop appends {found} to the list {row.name}: it has to "
+            "append one array or number; use a list for each"
+        )
+    return node_in(trace, items[0])
+
+
+def listed_items(items: Items, item: Callable[[Any], Any]) -> Any:
+    """The list of `item(i)` for the items, which one loop makes."""
+    trace = current_trace()
+    assert trace is not None
+    below = as_size(items.length) if items.counted else None
+    row = Variable("[... for ...]", 0, True, True, True, CellType())
+
+    def run(given: list[Traced]) -> Any:
+        node = _one_item(given[0]._trace, row, [item(items.at(given[0]))])
+        return Traced(given[0]._trace, node)
+
+    body = trace_body(trace, "listed", [("step", INDEX)], run, below=below)
+    return Grown(loop(body, [], [], items.span(trace))[0])
 
 
 def _claim(root: Traced) -> None:

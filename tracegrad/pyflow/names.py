@@ -35,7 +35,11 @@ class Names:
     """`self.h = v`, as text."""
     methods: dict[str, int] = field(default_factory=dict)
     """`ys.append(v)`: the variable, with the line where."""
+    appends: dict[str, int] = field(default_factory=dict)
+    """`ys.append(v)` as a statement: the variable, with the line where."""
     read: set[str] = field(default_factory=set)
+    used: set[str] = field(default_factory=set)
+    """Read otherwise than to append to it."""
 
 
 def names_in(nodes: Iterable[ast.AST]) -> Names:
@@ -53,6 +57,7 @@ class _Visitor(ast.NodeVisitor):
     def visit_Name(self, node: ast.Name) -> None:
         if isinstance(node.ctx, ast.Load):
             self.found.read.add(node.id)
+            self.found.used.add(node.id)
         else:
             self.found.assigned[node.id] = node.lineno
 
@@ -69,6 +74,15 @@ class _Visitor(ast.NodeVisitor):
         if not isinstance(node.ctx, ast.Load) and root:
             self.found.changed[root] = node.lineno
         self.generic_visit(node)
+
+    def visit_Expr(self, node: ast.Expr) -> None:
+        grown = appended(node)
+        if grown is None:
+            self.generic_visit(node)
+            return
+        self.found.appends[grown.id] = node.lineno
+        self.found.read.add(grown.id)
+        self.visit(node.value.args[0])  # type: ignore[attr-defined]
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
         if not isinstance(node.ctx, ast.Load):
@@ -88,25 +102,29 @@ class _Visitor(ast.NodeVisitor):
         for part in (*node.decorator_list, *node.args.defaults, *node.args.kw_defaults):
             if part is not None:
                 self.visit(part)
-        self.found.read |= free_names(node)
+        self._reads(free_names(node))
         self.found.assigned |= dict.fromkeys(outer_names(node), node.lineno)
 
     visit_AsyncFunctionDef = visit_FunctionDef  # type: ignore[assignment]
 
     def visit_Lambda(self, node: ast.Lambda) -> None:
-        self.found.read |= free_names(node)
+        self._reads(free_names(node))
+
+    def _reads(self, names: set[str]) -> None:
+        self.found.read |= names
+        self.found.used |= names
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         self.found.assigned[node.name] = node.lineno
         inner = names_in(node.body)
-        self.found.read |= inner.read
+        self._reads(inner.read)
         for part in (*node.bases, *node.keywords, *node.decorator_list):
             self.visit(part)
 
     def _comprehension(self, node: Comprehension) -> None:
         inner = names_in(list(ast.iter_child_nodes(node)))
         targets = {name for part in node.generators for name in names_in([part.target]).assigned}
-        self.found.read |= inner.read - targets
+        self._reads(inner.read - targets)
         for name, line in inner.assigned.items():
             if name not in targets:  # a walrus binds in the function around
                 self.found.assigned[name] = line
@@ -130,6 +148,16 @@ class _Visitor(ast.NodeVisitor):
         self.generic_visit(node)
 
     visit_MatchStar = visit_MatchAs  # type: ignore[assignment]
+
+
+def appended(node: ast.stmt) -> ast.Name | None:
+    """`ys` of the statement `ys.append(v)`; None for any other."""
+    match node:
+        case ast.Expr(ast.Call(ast.Attribute(ast.Name() as name, "append"), [value], [])) if (
+            not isinstance(value, ast.Starred)
+        ):
+            return name
+    return None
 
 
 def free_names(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> set[str]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tracegrad.pyflow.jumps import Jumps
-from tracegrad.pyflow.names import Liveness, Names, StoppedFor, names_in
+from tracegrad.pyflow.names import Liveness, Names, StoppedFor, appended, names_in
 from tracegrad.pyflow.source import Definition, parameters
 
 RUNTIME = "tg__"
@@ -201,6 +201,26 @@ class _Rewriter(ast.NodeTransformer):
             node,
         )
 
+    def visit_Expr(self, node: ast.Expr) -> Any:
+        """`ys.append(v)` may be in a loop that is compiled."""
+        self.generic_visit(node)
+        grown = appended(node)
+        if grown is None:
+            return node
+        node.value = ast.Call(_runtime("append"), [grown, *node.value.args], [])  # type: ignore[attr-defined]
+        return ast.fix_missing_locations(node)
+
+    def visit_ListComp(self, node: ast.ListComp) -> Any:
+        """`[f(i) for i in tg.range(n)]`"""
+        self.generic_visit(node)
+        part = node.generators[0]
+        plain = len(node.generators) == 1 and not part.ifs and not part.is_async
+        if not (plain and isinstance(part.target, ast.Name) and self.options.is_range(part.iter)):
+            return node
+        self.options.found += 1
+        item = _lambda(node.elt, [part.target.id])
+        return _located(ast.Call(_runtime("listed"), [part.iter, item], []), node)
+
     def visit_Raise(self, node: ast.Raise) -> Any:
         """An exception in a branch on a traced value is a check."""
         self.generic_visit(node)
@@ -344,6 +364,14 @@ class _Rewriter(ast.NodeTransformer):
         local = self.scopes[-1].locals
         changed = [(name, line, name in local) for name, line in names.changed.items()]
         refused = [*names.attributes.items(), *((n, at) for n, at in names.methods.items())]
+        grown = list(names.appends.items())
+        if what == "for_" and not isinstance(node, StoppedFor):
+            busy = names.used | names.changed.keys() | names.methods.keys() | names.assigned.keys()
+            refused += [row for row in grown if row[0] in busy]
+            arguments = [*arguments, _constant([row for row in grown if row[0] not in busy])]
+        else:
+            refused += grown
+            arguments = [*arguments, _constant([])] if what == "for_" else arguments
         constants = [_constant(rows), _constant(changed), _constant(refused)]
         call = ast.Call(_runtime(what), [*arguments, *constants], [])
         header = node.test if isinstance(node, ast.If | ast.While) else node.iter

@@ -16,8 +16,16 @@ from tracegrad.errors import TraceError
 from tracegrad.ops.op import PUBLIC, type_of
 from tracegrad.pyflow.branches import Raised, choose_between, chosen_value
 from tracegrad.pyflow.items import Items, items_of
-from tracegrad.pyflow.loops import Looped
-from tracegrad.pyflow.state import Part, Variable, containers, refuse_side_effects, variables
+from tracegrad.pyflow.loops import Looped, listed_items
+from tracegrad.pyflow.state import (
+    Part,
+    Variable,
+    containers,
+    growing,
+    refuse_side_effects,
+    variables,
+)
+from tracegrad.pyflow.state import append as append
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.trace import current_trace
 
@@ -103,6 +111,7 @@ def for_(
     over: Any,
     body: Part,
     stop: Callable[[], Any] | None,
+    grown: Rows,
     state: Rows,
     changed: Rows,
     refused: Rows,
@@ -114,7 +123,7 @@ def for_(
         return
     refuse_side_effects("a for loop", (body,), refused)
     go = None if stop is None else lambda: not_(stop())
-    Looped(body, variables((body,), state), changed, go).run_over(items)
+    Looped(body, variables((body,), state), changed, go, growing(body, grown)).run_over(items)
 
 
 def _in_python(
@@ -151,6 +160,12 @@ def _guarded(
     refuse_side_effects("a for loop", (body,), refused)
     held = containers((body,), changed)
     choose_between(condition(not_(stop())), lambda: body(item), lambda: None, rows, held)
+
+
+def listed(over: Any, item: Callable[[Any], Any]) -> Any:
+    """`[item(i) for i in tg.range(n)]`"""
+    items = items_of(over)
+    return [item(i) for i in over] if items is None else listed_items(items, item)
 
 
 def truth(test: Any) -> Any:

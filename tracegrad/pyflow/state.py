@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from types import CellType
 from typing import Any
@@ -119,6 +120,45 @@ def containers(parts: Sequence[Part], changed: Sequence[Any]) -> list[Variable]:
     ]
 
 
+def growing(body: Part, rows: Sequence[tuple[str, int]]) -> list[Variable]:
+    """The lists from outside of a loop that its body appends to, one item in each step."""
+    known = cells((body,))
+    found = []
+    for name, line in rows:
+        cell = known.get(name)
+        value = body.__globals__.get(name) if cell is None else content(cell)
+        if cell is None and isinstance(value, list):
+            raise TraceError(
+                f"line {line}: the list {name} is a global, and would grow while the loop is "
+                "traced: make it in the function"
+            )
+        if cell is not None and isinstance(value, list):
+            found.append(Variable(name, line, True, True, True, cell))
+    return found
+
+
+_collected: ContextVar[dict[int, list[Any]] | None] = ContextVar("collected", default=None)
+"""What the step of a loop that is being traced appends to lists from outside, by their ids."""
+
+
+@contextmanager
+def collecting(lists: Sequence[Variable]) -> Iterator[list[list[Any]]]:
+    """Within, what is appended to these lists goes to the ones given."""
+    found: list[list[Any]] = [[] for _ in lists]
+    own = {id(row.value): items for row, items in zip(lists, found, strict=True)}
+    token = _collected.set((_collected.get() or {}) | own)
+    try:
+        yield found
+    finally:
+        _collected.reset(token)
+
+
+def append(values: Any, item: Any) -> None:
+    """`values.append(item)`"""
+    collected = (_collected.get() or {}).get(id(values))
+    (values if collected is None else collected).append(item)
+
+
 def copied(value: Any) -> Any:
     """A container anew, with the same leaves."""
     pairs, tree = labelled("", value)
@@ -184,8 +224,8 @@ def refuse_side_effects(
             kind = type(value).__name__
             raise TraceError(
                 f"line {line}: the {kind} {base} changes its length in {what} on traced values: "
-                f"make an array before, {base} = tg.zeros(n), and write {base}[i] = value; or use "
-                "tg.scan, which stacks what each step returns"
+                f"make an array before, {base} = tg.zeros(n), and write {base}[i] = value; a list "
+                "may grow by one append in each step of a loop that does not read it otherwise"
             )
 
 

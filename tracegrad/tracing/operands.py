@@ -18,6 +18,7 @@ import numpy as np
 from tracegrad.ir.graph import Node, Source
 from tracegrad.ir.types import ArrayType
 from tracegrad.tracing.array import Traced
+from tracegrad.tracing.grown import Grown
 from tracegrad.tracing.source import is_user_file
 
 
@@ -59,6 +60,8 @@ def arrays_in(values: Iterable[Any]) -> Iterator[Any]:
     for value in values:
         if isinstance(value, Traced | np.ndarray):
             yield value
+        elif isinstance(value, Grown):
+            yield value.stacked
         elif isinstance(value, tuple | list):
             yield from arrays_in(value)
         elif isinstance(value, dict):
