@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,11 @@ LAYERS = (
 )
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def module_name(path: Path) -> str:
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
@@ -101,7 +107,7 @@ def type_checking_only(tree: ast.AST) -> set[ast.stmt]:
 
 @pytest.mark.parametrize("path", FILES, ids=module_name)
 def test_imports_go_one_way(path: Path) -> None:
-    tree = ast.parse(path.read_text())
+    tree = parsed(path)
     skipped = type_checking_only(tree)
     own = layer(module_name(path))
     for name, statement in imports(tree):
@@ -111,7 +117,7 @@ def test_imports_go_one_way(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=module_name)
 def test_no_import_inside_a_function(path: Path) -> None:
-    tree = ast.parse(path.read_text())
+    tree = parsed(path)
     inside = [
         f"line {statement.lineno}: {name}"
         for node in ast.walk(tree)
@@ -123,7 +129,7 @@ def test_no_import_inside_a_function(path: Path) -> None:
 
 def test_codegen_stands_alone() -> None:
     for path in (ROOT / "codegen").rglob("*.py"):
-        names = [name for name, _ in imports(ast.parse(path.read_text()))]
+        names = [name for name, _ in imports(parsed(path))]
         assert not [name for name in names if name.startswith("tracegrad")], path
 
 

@@ -71,7 +71,7 @@ def check_grads(
     loose = 1e-3 if any(x.dtype != np.float64 for x in flat.start) else 1e-6
     rtol, atol = (loose if x is None else x for x in (rtol, atol))
     bounds = Bounds(rtol, atol, eps or STEP)
-    _check(flat, flat.run, flat.start, order, tuple(modes), bounds, "")
+    _check(flat, Function(flat.run, "f"), flat.start, order, tuple(modes), bounds, "")
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Flat:
 
 def _check(
     flat: Flat,
-    run: Callable[..., list[Any]],
+    run: Function,
     xs: Arrays,
     order: int,
     modes: tuple[str, ...],
@@ -137,10 +137,10 @@ def _check(
     def pulled(*xs: Any) -> list[Any]:
         return list(vjp(run, *xs)[1]([u.astype(k) for u, k in zip(weights, kinds, strict=True)]))
 
-    xs0, kinds = xs, [y.dtype for y in Function(run, "f")(*xs)]
-    derivatives = {"fwd": pushed, "rev": pulled}
+    xs0, kinds = xs, [y.dtype for y in run(*xs)]
+    derivatives = {"fwd": Function(pushed, "fwd"), "rev": Function(pulled, "rev")}
     for mode in modes:
-        found = Function(derivatives[mode], mode)(*xs)
+        found = derivatives[mode](*xs)
         number = inner(weights if mode == "fwd" else direction, found)
         error = abs(number - by_difference)
         where = f"{path} > {mode}" if path else mode
@@ -150,14 +150,13 @@ def _check(
             _check(flat, derivatives[mode], xs, order - 1, modes, bounds, where)
 
 
-def difference(run: Callable[..., Any], xs: Arrays, direction: Arrays, step: float) -> Arrays:
+def difference(run: Function, xs: Arrays, direction: Arrays, step: float) -> Arrays:
     """The central difference of `run` along `direction`, in float64."""
     size = step * max([1.0, *(float(np.max(np.abs(x), initial=0.0)) for x in xs)])
-    function = Function(run, "f")
 
     def at(sign: float) -> Arrays:
         moved = [x.astype(np.float64) + sign * size * v for x, v in zip(xs, direction, strict=True)]
-        return [np.asarray(y, np.float64) for y in function(*moved)]
+        return [np.asarray(y, np.float64) for y in run(*moved)]
 
     return [(up - down) / (2 * size) for up, down in zip(at(1.0), at(-1.0), strict=True)]
 
