@@ -312,6 +312,66 @@ def test_data_shares_memory_but_not_the_version() -> None:
     assert_equal(x.grad, [4, 6])
 
 
+def test_a_retained_gradient_is_that_of_the_newest_value() -> None:
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    y = x * 1.0
+    y.retain_grad()
+    y *= 3.0
+    (2 * y).sum().backward()
+    np.testing.assert_array_equal(y.grad.numpy(), [2.0, 2.0])
+    np.testing.assert_array_equal(x.grad.numpy(), [6.0, 6.0])
+
+    base = x * 1.0
+    view = base[:1]
+    base.retain_grad()
+    base *= view[0]
+    view += 1.0
+    (base * tg.tensor([5.0, 7.0])).sum().backward()
+    np.testing.assert_array_equal(base.grad.numpy(), [5.0, 7.0])
+
+
+def test_a_generator_records_as_its_decorator_says_in_its_steps() -> None:
+    @tg.no_grad()
+    def steps(x: tg.Tensor) -> Any:
+        got = yield (x * 2).requires_grad
+        assert got == "sent" and not tg.is_grad_enabled()
+        try:
+            yield 1
+        except KeyError:
+            yield tg.is_grad_enabled()
+        return "end"
+
+    running = steps(tg.ones(2, requires_grad=True))
+    assert next(running) is False and tg.is_grad_enabled()
+    assert running.send("sent") == 1 and tg.is_grad_enabled()
+    assert running.throw(KeyError()) is False and tg.is_grad_enabled()
+    with pytest.raises(StopIteration, match="end"):
+        next(running)
+    stopped = steps(tg.ones(2))
+    next(stopped)
+    stopped.close()
+    assert tg.is_grad_enabled()
+
+
+def test_versions_count_writes() -> None:
+    x = tg.zeros(3)
+    view, alias = x[1:], x.detach()
+    assert x._version == 0
+    x += 1
+    view[0] = 2.0
+    alias *= 2
+    assert x._version == view._version == alias._version == 3 and x.clone()._version == 0
+
+
+def test_unused_inputs_have_zeros_on_request() -> None:
+    x, other = tg.ones(2, requires_grad=True), tg.ones(3, requires_grad=True)
+    found = tg.autograd.grad((x * x).sum(), [x, other], materialize_grads=True)
+    np.testing.assert_array_equal(found[0].numpy(), [2.0, 2.0])
+    np.testing.assert_array_equal(found[1].numpy(), np.zeros(3))
+    with pytest.raises(ValueError, match="Expected allow_unused to be True or not passed"):
+        tg.autograd.grad(x.sum(), [x], allow_unused=False, materialize_grads=True)
+
+
 def test_no_grad_and_enable_grad() -> None:
     x = vector(1, 2)
     with tg.no_grad():

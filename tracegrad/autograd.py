@@ -14,6 +14,7 @@ from typing import Any
 from tracegrad.eager import engine
 from tracegrad.eager.modes import enable_grad, no_grad, set_grad_enabled
 from tracegrad.eager.tensor import Tensor
+from tracegrad.ops.op import PUBLIC
 
 __all__ = ["backward", "enable_grad", "grad", "no_grad", "set_grad_enabled"]
 
@@ -24,17 +25,30 @@ def grad(
     grad_outputs: Any = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
-    allow_unused: bool = False,
+    allow_unused: bool | None = None,
+    materialize_grads: bool = False,
 ) -> tuple[Any, ...]:
     """The gradients of `outputs` with respect to `inputs`, one for each; nothing is accumulated.
 
     `grad_outputs` weighs the outputs' elements (needed unless they are scalars); the other options
     are those of `Tensor.backward`. Raises RuntimeError for an input that the outputs do not depend
-    on, unless `allow_unused`, which gives None for it.
+    on, unless `allow_unused`, which gives None for it, or `materialize_grads`, which gives zeros;
+    ValueError if the latter is asked for and `allow_unused=False`.
     """
+    if materialize_grads and allow_unused is False:
+        raise ValueError(
+            "Expected allow_unused to be True or not passed when materialize_grads=True, but got: "
+            "allow_unused=False."
+        )
     roots, given = _tensors("outputs", outputs), _tensors("inputs", inputs)
     weights = _weights(grad_outputs, len(roots))
-    return engine.gradients(roots, given, weights, retain_graph, create_graph, allow_unused)
+    lenient = materialize_grads or bool(allow_unused)
+    found = engine.gradients(roots, given, weights, retain_graph, create_graph, lenient)
+    if not materialize_grads:
+        return found
+    return tuple(
+        PUBLIC["zeros_like"](x) if d is None else d for x, d in zip(given, found, strict=True)
+    )
 
 
 def backward(

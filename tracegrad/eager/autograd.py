@@ -63,7 +63,7 @@ class Autograd(InPlace):
                 f"is {self.type}; write floats (1. instead of 1), or pass dtype=float"
             )
         if requires_grad and not self._requires:
-            self._base, self._steps, self._version = None, (), self._counter
+            self._base, self._steps, self._writes = None, (), self._counter
         self._requires = bool(requires_grad)
         return self
 
@@ -138,7 +138,7 @@ class Autograd(InPlace):
     def detach(self) -> Self:
         """The same memory (and version counter), outside of the graph."""
         tensor = self.of(self._data)
-        tensor._version, tensor._origin = self._counter, self._origin
+        tensor._writes, tensor._origin = self._counter, self._origin
         return tensor
 
     def detach_(self) -> Self:
@@ -157,6 +157,11 @@ class Autograd(InPlace):
     def data(self, value: Any) -> None:
         self._data = value._data if isinstance(value, Core) else np.asarray(value)
         self._type = self._plain = self._leaf = None
+
+    @property
+    def _version(self) -> int:
+        """How often this memory was written to."""
+        return self._counter.value
 
     def clone(self) -> Self:
         """A differentiable copy with memory of its own."""

@@ -50,7 +50,7 @@ class Core(ArrayMethods):
     _leaf: ref[Leaf] | None = None
     _plain: Plain | None = None
     _grad: Self | None = None
-    _version: Counter | None = None
+    _writes: Counter | None = None
     _base: Self | None = None
     """Views: the tensor whose memory this is, and how to look at it (from outside to inside)."""
     _steps: tuple[Step, ...] = ()
@@ -181,17 +181,25 @@ class Core(ArrayMethods):
         with recording_gradients(True):
             for step in self._steps:
                 current = step(current)
-        self._fn = current._fn
+        self._renew(current._fn)
         self._seen = self._base._generation
+
+    def _renew(self, fn: Any) -> None:
+        """A new graph, after a write: a gradient that is retained is that of the newest value."""
+        before, self._fn = self._fn, fn
+        if before is fn or before is None or before.retained is None or fn is None:
+            return
+        if before.retained() is self:
+            fn.retained, before.retained = before.retained, None
 
     @property
     def _counter(self) -> Counter:
         """Counts writes; views and detached tensors share it."""
         if self._base is not None:
             return self._base._counter
-        found = self._version
+        found = self._writes
         if found is None:
-            found = self._version = Counter()
+            found = self._writes = Counter()
         return found
 
 

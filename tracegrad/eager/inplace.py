@@ -149,13 +149,13 @@ class InPlace(Quick):
         """The graph after a write: the value's own for an update, else a write over the old."""
         base = self if self._base is None else self._base
         if base is self and not whole and value._fn is not None:
-            self._fn = value._fn
+            self._renew(value._fn)
         else:
             sources: tuple[Node, ...] = tuple(x._node() or operand_node(x) for x in (base, value))
             wanted = tuple(x._node() is not None for x in (base, value))
             attrs = (("steps", self._steps),)
             like = base._data.dtype, base._data.shape
-            base._fn = Recorded(WRITE_VIEW, sources, attrs, like, wanted, user_site())
+            base._renew(Recorded(WRITE_VIEW, sources, attrs, like, wanted, user_site()))
         base._generation += 1
 
     def __setitem__(self, key: Any, value: Any) -> None:

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import wraps
+from functools import partial, wraps
+from inspect import isgeneratorfunction
 from typing import Any
 
 _enabled: ContextVar[bool] = ContextVar("grad_enabled", default=True)
@@ -88,4 +89,23 @@ def _within(mode: bool, function: Callable[..., Any]) -> Callable[..., Any]:
         with recording_gradients(mode):
             return function(*args, **kwargs)
 
-    return wrapped
+    @wraps(function)
+    def steps(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        """The mode of a generator holds in its steps, and not between them."""
+        generator = function(*args, **kwargs)
+        resume = partial(next, generator)
+        while True:
+            with recording_gradients(mode):
+                try:
+                    item = resume()
+                except StopIteration as stop:
+                    return stop.value
+            try:
+                resume = partial(generator.send, (yield item))
+            except GeneratorExit:
+                generator.close()
+                raise
+            except Exception as error:
+                resume = partial(generator.throw, error)
+
+    return steps if isgeneratorfunction(function) else wrapped

@@ -86,7 +86,7 @@ class Walk:
         tensor = self.kind.of(np.asarray(saved.value), fn)
         if node.type.weak:
             tensor._type = node.type
-        tensor._version = saved.counter
+        tensor._writes = saved.counter
         return tensor
 
 
