@@ -484,20 +484,22 @@ def test_why_a_loop_stays_is_explained() -> None:
     assert note.startswith("for t in range(60) at line ")
 
 
-def test_numbers_in_an_object_array() -> None:
-    """`np.array` of traced numbers computes element by element: that is rolled as well."""
+@pytest.mark.parametrize("dtype,loops", [(None, 1), (object, 3)])
+def test_numbers_in_an_array(dtype: Any, loops: int) -> None:
+    """`np.array` stacks traced numbers; an object array of them computes element by element: that
+    is rolled as well."""
 
     def squares(x: Any) -> Any:
         out = []
         for _ in range(STEPS):
             x = np.stack([x[1], -np.sin(x[0])]) * 0.1 + x
             out.append(x[0])
-        return np.sum(np.array(out) ** 2)
+        return np.sum(np.array(out, dtype=dtype) ** 2)
 
     traced = tg.trace(squares)
     version, _ = traced.version_for((X[:2],), {})
     np.testing.assert_allclose(interpret(version.graph, [X[:2]])[0], squares(X[:2]), rtol=1e-12)
-    assert loops_in(traced) == 3 and len(version.graph.nodes) < 60
+    assert loops_in(traced) == loops and len(version.graph.nodes) < 60
 
 
 def test_what_nobody_reads_of_a_loop_is_not_computed() -> None:

@@ -26,7 +26,7 @@ from tracegrad.ir.interpret import fits
 from tracegrad.leaves import Address, argument, drawing, is_leaf, kind, leaves_of, normalised
 from tracegrad.ops.operators import ArrayMethods
 from tracegrad.out import of_gradient, of_gradient_and_aux, whole
-from tracegrad.pyflow.build import rewritten
+from tracegrad.pyflow.build import program_of
 from tracegrad.tracing import randomness
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.generator import TracedGenerator
@@ -100,7 +100,7 @@ class Function(Inspectable):
     @cached_property
     def program(self) -> Callable[..., Any]:
         """What a trace runs: the function, its control flow rewritten where it asks for that."""
-        return rewritten(self.python, self.python_control_flow)
+        return program_of(self.python, self.python_control_flow)
 
     def _missed(self, *args: Any, **kwargs: Any) -> Any:
         """A call that no entry takes."""

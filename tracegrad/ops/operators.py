@@ -205,6 +205,11 @@ class ArrayMethods(Bindable):
         whole: Any = self
         whole[...] = PUBLIC["sort"](self, axis, kind, order, stable=stable)
 
+    def fill(self, value: Any) -> None:
+        """In place."""
+        whole: Any = self
+        whole[...] = value
+
     def reshape(self, *shape: Any, order: str = "C") -> Any:
         return PUBLIC["reshape"](self, shape[0] if len(shape) == 1 else shape, order)
 

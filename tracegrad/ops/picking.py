@@ -7,14 +7,15 @@ What changes its argument in place (`put`, `copyto`, `np.add.at`) assigns to it,
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any
 
 import numpy as np
 
 from tracegrad.errors import UnsupportedError
-from tracegrad.ir.dims import Size
+from tracegrad.ir.dims import Size, holds, same
 from tracegrad.ops.arithmetic import ADD, NEGATIVE
-from tracegrad.ops.comparison import EQUAL
+from tracegrad.ops.comparison import EQUAL, LOGICAL_AND
 from tracegrad.ops.constant import ARANGE, astype
 from tracegrad.ops.gathering import SCATTER_ADD, gathered_shape
 from tracegrad.ops.indexing import getitem, setitem
@@ -156,6 +157,32 @@ def putmask(a: Any, mask: Any, values: Any) -> None:
     a[...] = where(mask, values, a)
 
 
+@public(np.fill_diagonal)
+def fill_diagonal(a: Any, val: Any, wrap: bool = False) -> None:
+    """`a[i, i, ...] = val` in place: a number, or as many values as the diagonal has."""
+    shape, rank = type_of(a).shape, type_of(a).rank
+    if rank < 2:
+        raise ValueError("array must be at least 2-d")
+    if rank > 2 and not all(same(size, shape[0]) for size in shape):
+        raise ValueError("All dimensions of input must be of equal length")
+    if wrap and not holds(shape[0], "<=", shape[1] + 1):
+        raise UnsupportedError("np.fill_diagonal: wrap=True on a tall matrix; use a[i, j] = value")
+    length = shape[0] if holds(shape[0], "<=", shape[1]) else shape[1]
+    if type_of(val).rank:
+        diagonal = bind(ARANGE, size=length)
+        a[(diagonal,) * rank] = getitem(val, slice(0, length))
+        return
+    row = counting(shape[0], 0, rank)
+    on = [EQUAL(row, counting(size, axis, rank)) for axis, size in enumerate(shape) if axis]
+    a[...] = where(reduce(LOGICAL_AND, on), val, a)
+
+
+def _diagonal_filled(a: Any, val: Any) -> Any:
+    filled = a.copy()
+    np.fill_diagonal(filled, val)
+    return filled
+
+
 @public(np.choose)
 def choose(a: Any, choices: Any, out: Any = None, mode: str = "raise") -> Any:
     """`choices[a[i]][i]`: an integer array chooses among arrays that broadcast against it."""
@@ -192,6 +219,9 @@ def ix_(*args: Any) -> tuple[Any, ...]:
     return tuple(found)
 
 
+sample(lambda x: _diagonal_filled(x, 2.5), (2, 3))
+sample(lambda x, v: _diagonal_filled(x, v), (3, 2), (2,))
+sample(lambda x: _diagonal_filled(x, -1), (2, 2, 2))
 sample(lambda x: np.take(x, [2, 0, 2], axis=1), (2, 3))
 sample(lambda x: np.take(x, [[5, -1], [0, 0]]), (2, 3))
 sample(lambda x: np.take(x, [7, -9], mode="clip") + np.take(x, [7, -9], mode="wrap"), (5,))

@@ -19,14 +19,35 @@ from tracegrad.later import Later
 from tracegrad.pyflow.range import Range
 from tracegrad.pyflow.rewrite import RUNTIME, Options, Refused, rewrite
 from tracegrad.pyflow.source import Found, definition_of
+from tracegrad.pyflow.world import World
 from tracegrad.tracing.source import point_at
 
 _RUNTIME = Later("tracegrad.pyflow.runtime")
 _LIBRARY = __name__.partition(".")[0]
 
 
+def program_of(python: Callable[..., Any], everything: bool) -> Callable[..., Any]:
+    """What a trace runs in the place of `python`: its control flow rewritten, its NumPy one that
+    makes arrays which can hold traced values."""
+    return _in_world(rewritten(python, everything), World())
+
+
+def _in_world(python: Callable[..., Any], world: World) -> Callable[..., Any]:
+    match python:
+        case MethodType():
+            made = _in_world(python.__func__, world)
+            return python if made is python.__func__ else MethodType(made, python.__self__)
+        case functools.partial():
+            made = _in_world(python.func, world)
+            same = made is python.func
+            return python if same else functools.partial(made, *python.args, **python.keywords)
+        case FunctionType() if not _is_own(python):
+            return world.of(python)
+    return python
+
+
 def rewritten(python: Callable[..., Any], everything: bool) -> Callable[..., Any]:
-    """The callable that a trace runs in the place of `python`: itself where nothing changes."""
+    """`python` with its control flow rewritten: itself where nothing changes."""
     if isinstance(python, MethodType):
         made = rewritten(python.__func__, everything)
         return python if made is python.__func__ else MethodType(made, python.__self__)

@@ -18,6 +18,7 @@ import numpy as np
 from tracegrad.ir.graph import Node, Source
 from tracegrad.ir.types import ArrayType
 from tracegrad.tracing.array import Traced
+from tracegrad.tracing.fresh import Fresh
 from tracegrad.tracing.grown import Grown
 from tracegrad.tracing.source import is_user_file
 
@@ -58,7 +59,9 @@ def parameters(frame: FrameType) -> list[Any]:
 def arrays_in(values: Iterable[Any]) -> Iterator[Any]:
     """Traced values and arrays among the values, those in tuples, lists and dicts too."""
     for value in values:
-        if isinstance(value, Traced | np.ndarray):
+        if isinstance(value, Fresh) and value.known() is not None:
+            yield value.known()
+        elif isinstance(value, Traced | np.ndarray):
             yield value
         elif isinstance(value, Grown):
             yield value.stacked

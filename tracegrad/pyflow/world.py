@@ -1,0 +1,263 @@
+"""NumPy's, SciPy's and Python's functions as a traced function sees them, where these cannot do.
+
+`np.zeros(n)` has no traced argument, so NumPy answers itself; `scipy.linalg.cho_solve` takes plain
+arrays only, `math.exp` numbers. A function that names one of them is run with other globals while
+it is traced: in them `np`, `math`, `scipy.special` and `scipy.linalg` are modules that look like
+these. The same goes for functions of the user's own that it calls by name. Nothing is changed for
+anybody else.
+
+    out = np.zeros(3)  ->  an array that can hold traced values (tracegrad.tracing.fresh)
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+import math
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator
+from types import CellType, CodeType, FunctionType, ModuleType
+from typing import Any
+
+import numpy as np
+
+from tracegrad.ops.op import PUBLIC, Bindable, SizeValue, type_of
+from tracegrad.tracing.fresh import fresh
+from tracegrad.tracing.grown import Grown
+from tracegrad.tracing.source import is_user_file
+from tracegrad.tracing.trace import current_trace
+
+Replace = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def holds_traced(value: Any) -> bool:
+    """Whether a value, or one nested in it, is traced or eager."""
+    if isinstance(value, Bindable | SizeValue | Grown):
+        return True
+    if isinstance(value, tuple | list):
+        return any(map(holds_traced, value))
+    if isinstance(value, dict):
+        return any(map(holds_traced, value.values()))
+    return isinstance(value, np.ndarray) and value.dtype == object
+
+
+def filled(numpys: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that makes arrays: the array may be written to."""
+
+    @functools.wraps(numpys)
+    def make(*args: Any, **kwargs: Any) -> Any:
+        found = numpys(*args, **kwargs)
+        return found if current_trace() is None else fresh(found)
+
+    return make
+
+
+def stacked(numpys: Callable[..., Any]) -> Callable[..., Any]:
+    """`np.array` and its like: lists of traced arrays become one."""
+
+    @functools.wraps(numpys)
+    def make(*args: Any, **kwargs: Any) -> Any:
+        boxed = np.dtype(kwargs.get("dtype", args[1] if len(args) > 1 else None)) == object
+        if current_trace() is None or boxed or not args or not holds_traced(args[0]):
+            return numpys(*args, **kwargs)
+        if numpys is np.array:
+            kwargs.setdefault("copy", True)
+        first = args[0].stacked if isinstance(args[0], Grown) else args[0]
+        return PUBLIC["asarray"](first, *args[1:], **kwargs)
+
+    return make
+
+
+def ours(name: str) -> Replace:
+    """SciPy's function for arrays, `tg.<name>` for traced ones."""
+
+    def replaced(scipys: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(scipys)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            traced = holds_traced((args, kwargs))
+            return (PUBLIC[name] if traced else scipys)(*args, **kwargs)
+
+        return call
+
+    return replaced
+
+
+def of_numbers(name: str) -> Replace:
+    """A function of `math`, `tg.<name>` for traced numbers."""
+
+    def replaced(maths: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(maths)
+        def call(*args: Any) -> Any:
+            if not any(isinstance(arg, Bindable) for arg in args):
+                return maths(*args)
+            if any(type_of(arg).rank for arg in args):
+                raise TypeError(f"math.{maths.__name__} is for numbers: for arrays, tg.{name}")
+            if maths is math.log and len(args) == 2:
+                return PUBLIC["log"](args[0]) / PUBLIC["log"](args[1])
+            return PUBLIC[name](*args)
+
+        return call
+
+    return replaced
+
+
+MAKING = ("zeros", "ones", "empty", "full", "eye", "identity")
+ALIKE = ("zeros_like", "ones_like", "empty_like", "full_like")
+REPLACED: dict[str, dict[str, Replace]] = {
+    "numpy": {
+        **dict.fromkeys((*MAKING, *ALIKE), filled),
+        **dict.fromkeys(("array", "asarray"), stacked),
+    },
+    "scipy.special": {name: ours(name) for name in ("logsumexp", "softmax", "log_softmax")},
+    "scipy.linalg": {
+        name: ours(f"linalg.{name}")
+        for name in ("solve_triangular", "cho_factor", "cho_solve", "solve", "inv", "det")
+    },
+}
+REPLACED["math"] = {
+    name: of_numbers({"pow": "power", "lgamma": "gammaln"}.get(name, name))
+    for name in (
+        *("exp", "expm1", "exp2", "log", "log1p", "log2", "log10", "sqrt", "cbrt", "pow", "hypot"),
+        *("sin", "cos", "tan", "sinh", "cosh", "tanh", "degrees", "radians", "fabs", "copysign"),
+        *("erf", "erfc", "gamma", "lgamma", "fmod", "isnan", "isinf", "isfinite"),
+    )
+    if hasattr(math, name)  # exp2 and cbrt are there from Python 3.11 on
+}
+REPLACED["math"] |= {
+    name: of_numbers(name.replace("a", "arc", 1))
+    for name in ("asin", "acos", "atan", "atan2", "asinh", "acosh", "atanh")
+}
+"""By module: the functions with a stand-in."""
+
+
+class Module(ModuleType):
+    """A module with some functions replaced; whatever else it is asked for is the module's own."""
+
+    def __init__(self, module: ModuleType) -> None:
+        super().__init__(module.__name__, module.__doc__)
+        for name, replace in REPLACED.get(module.__name__, {}).items():
+            setattr(self, name, replace(getattr(module, name)))
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.__dict__["_module"], name)
+        return stand_in(found) if isinstance(found, ModuleType) else found
+
+
+@functools.cache
+def _module(name: str) -> Module:
+    return Module(sys.modules[name])
+
+
+def stand_in(value: Any) -> Any:
+    """A module, or a function of it, that a traced function sees in its place; else the value."""
+    if isinstance(value, ModuleType):
+        known = value.__name__ in REPLACED or value.__name__ == "scipy"
+        return _module(value.__name__) if known and not isinstance(value, Module) else value
+    name = getattr(value, "__name__", "")
+    if isinstance(name, str) and name in _NAMES and callable(value):
+        for module, names in REPLACED.items():
+            loaded = sys.modules.get(module)
+            if name in names and getattr(loaded, name, None) is value:
+                return getattr(_module(module), name)
+    return value
+
+
+_NAMES = frozenset(name for names in REPLACED.values() for name in names)
+_LIBRARIES = tuple({sysconfig.get_path(kind) for kind in ("stdlib", "purelib", "platlib")})
+
+
+class World:
+    """The functions that one traced function leads to, with the modules that they are to see."""
+
+    def __init__(self) -> None:
+        self._made: dict[FunctionType, FunctionType] = {}
+        self._globals: dict[int, dict[str, Any]] = {}
+        self._needy: dict[FunctionType, bool] = {}
+
+    def of(self, function: FunctionType) -> FunctionType:
+        """The function as it is traced: itself if it names nothing that is replaced."""
+        if not self._needs(function):
+            return function
+        if function in self._made:
+            return self._made[function]
+        before = function.__globals__
+        names = self._globals.setdefault(id(before), dict(before))
+        cells = function.__closure__
+        closure = None if cells is None else tuple(map(self._cell, cells))
+        made = FunctionType(
+            function.__code__, names, function.__name__, function.__defaults__, closure
+        )
+        made.__kwdefaults__ = function.__kwdefaults__
+        made.__dict__.update(function.__dict__)
+        made.__qualname__, made.__module__ = function.__qualname__, function.__module__
+        made.__doc__, made.__annotations__ = function.__doc__, function.__annotations__
+        self._made[function] = made
+        for name in set(code_names(function.__code__)) & before.keys():
+            names[name] = self._seen(before[name])
+        for cell, new in zip(cells or (), closure or (), strict=True):
+            if new is not cell:
+                new.cell_contents = self._seen(content(cell))
+        return made
+
+    def _seen(self, value: Any) -> Any:
+        return self.of(value) if is_users(value) else stand_in(value)
+
+    def _cell(self, cell: CellType) -> CellType:
+        """A variable of the function around: shared, unless it is to hold something else."""
+        value = content(cell)
+        needs = self._needs(value) if is_users(value) else stand_in(value) is not value
+        return CellType() if needs else cell
+
+    def _needs(self, function: FunctionType) -> bool:
+        """Whether the function, or one that it names, names something that is replaced."""
+        if function in self._needy:
+            return self._needy[function]
+        self._needy[function] = False  # for a function that leads to itself
+        names = set(code_names(function.__code__))
+        values = [function.__globals__[name] for name in names if name in function.__globals__]
+        values += [content(cell) for cell in function.__closure__ or ()]
+        found = not writes_globals(function.__code__) and any(
+            self._needs(value) if is_users(value) else replaces(value, names) for value in values
+        )
+        self._needy[function] = found
+        return found
+
+
+def replaces(value: Any, names: set[str]) -> bool:
+    """Whether one of the names means something else in this module, or the function does."""
+    if isinstance(value, ModuleType):
+        parts = REPLACED if value.__name__ == "scipy" else (value.__name__,)
+        return any(names & REPLACED.get(part, {}).keys() for part in parts)
+    return stand_in(value) is not value
+
+
+def is_users(value: Any) -> bool:
+    """Whether it is a Python function of the user's own."""
+    if not isinstance(value, FunctionType):
+        return False
+    file = value.__code__.co_filename
+    return is_user_file(file) and not file.startswith(_LIBRARIES)
+
+
+def content(cell: CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return None
+
+
+def code_names(code: CodeType) -> Iterator[str]:
+    """Every global and attribute that a function and those nested in it name."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from code_names(constant)
+
+
+def writes_globals(code: CodeType) -> bool:
+    """Whether a function sets globals: these have to be the module's."""
+    if any(i.opname in ("STORE_GLOBAL", "DELETE_GLOBAL") for i in dis.get_instructions(code)):
+        return True
+    return any(writes_globals(part) for part in code.co_consts if isinstance(part, CodeType))
