@@ -174,9 +174,10 @@ def test_loops_and_branches_write_into_it() -> None:
 def test_lists_that_grew_in_a_loop() -> None:
     @tg.trace
     def path(x):
-        points = [x[0]]
+        points, last = [x[0]], x[0]
         for k in tg.range(3):
-            points.append(points[-1] + x[k])
+            last = last + x[k]
+            points.append(last)
         return np.array(points)
 
     np.testing.assert_allclose(path(X), np.cumsum(np.concatenate([X[:1], X])))
