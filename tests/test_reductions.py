@@ -5,8 +5,8 @@ import pytest
 
 import tracegrad as tg
 
-SHAPES = [(1, 2048), (3, 2048), (4, 2500), (9, 2051), (6, 70), (0, 3000)]
-"""Rows that go by four at a time, with and without some left; short ones; none."""
+SHAPES = [(1, 2048), (3, 2048), (4, 2500), (17, 2051), (6, 70), (0, 3000)]
+"""Rows that go by four or eight at a time, with and without some left; short ones; none."""
 
 OVER_ROWS = [
     lambda x: np.sum(x, axis=0),
@@ -61,6 +61,22 @@ def test_source_tells_of_rows_together() -> None:
     source = tg.trace(lambda x: np.sum(x, axis=0)).source(matrix((4, 5), "f8"))
     assert "i_rest = max(0, n - n % 4) if m >= 2048 else 0" in source
     assert "y_j += x[i + 3, j]" in source
+    source = tg.trace(lambda x: np.max(x, axis=0)).source(matrix((4, 5), "f8"))
+    assert "y_j = running_max(y_j, x[i + 7, j])" in source
+
+
+def test_recurrences_of_rows_together() -> None:
+    """A loop whose rows depend on the row before keeps their order."""
+
+    @tg.trace
+    def decayed(x):
+        return tg.scan(lambda h, row: (0.5 * h + row, None), np.zeros_like(x[0]), x)[0]
+
+    x = matrix((19, 2100), "f8")
+    want = np.zeros(2100)
+    for row in x:
+        want = 0.5 * want + row
+    np.testing.assert_allclose(decayed(x), want, rtol=1e-15)
 
 
 @pytest.mark.parametrize("dtype", ["f8", "f4"])

@@ -58,6 +58,25 @@ def test_the_first_nan(dtype: str) -> None:
                 assert function(x) == ends(x), (length, places, filled)
 
 
+@pytest.mark.parametrize("dtype", ["f8", "f4", "i4"])
+def test_rows_of_several_blocks(dtype: str) -> None:
+    """The first of equal ones in other blocks, a NaN behind a NaN, rows of infinities only."""
+    random = np.random.default_rng(0)
+    for columns in (255, 256, 257, 1100):
+        x = random.integers(-4, 5, (60, columns)).astype(dtype)
+        if x.dtype.kind == "f":
+            x[10:30][random.random((20, columns)) < 0.003] = np.nan
+            x[30:33], x[33:36], x[36:40, -1] = -np.inf, np.inf, np.nan
+        x[40:, :-1], x[40:, -1] = 0, random.integers(-1, 2, 20)
+        for find in (np.argmax, np.argmin):
+            rows = tg.trace(lambda x, find=find: (find(x, axis=1), find(2 * x, axis=1)))
+            for got, of in zip(rows(x), (x, 2 * x), strict=True):
+                np.testing.assert_array_equal(got, find(of, axis=1))
+            over = np.repeat(x, 9, axis=1)  # long rows go by eight at a time
+            columnwise = tg.trace(lambda x, find=find: find(x, axis=0))
+            np.testing.assert_array_equal(columnwise(over), find(over, axis=0))
+
+
 def test_zeros_of_both_signs_are_equal() -> None:
     x = np.zeros(2 * BLOCK + 3)
     x[::2] = -0.0

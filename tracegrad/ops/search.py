@@ -2,9 +2,9 @@
 
     at = argmax(x)      =>      best = max(x);  at = min over i of (i if x[i] == best else n)
 
-The first of equal elements is found; the first NaN wins over every number, as in NumPy. Over all
-elements of an array the best of each block of `BLOCK` is kept, and only the first block that has
-the best of all is searched: memory is read once.
+The first of equal elements is found; the first NaN wins over every number, as in NumPy. Memory is
+read once: of a row, or of all elements of an array, the best of each block is found, and only the
+first block that has the best of all is searched.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 from codegen import expr as ex
 from codegen.expr import Call, Const, Expr, Load, Select, Var
-from codegen.loops import Accumulate, Alloc, Assign, For, Store, View
+from codegen.loops import Accumulate, Alloc, Assign, For, If, Store, View
 from tracegrad.errors import ShapeError
 from tracegrad.ir.dims import Size, product, required
 from tracegrad.ir.op import Array, Op
@@ -25,13 +25,16 @@ from tracegrad.ops.batched import Mapped, regrouped
 from tracegrad.ops.constant import astype
 from tracegrad.ops.extremes import highest, lowest
 from tracegrad.ops.op import as_operand, bind, public, register, sample, type_of
-from tracegrad.ops.reduction import Axes, keep, no_out, reduced_axes, strong
+from tracegrad.ops.reduction import keep, no_out, reduced_axes, strong
 
 BLOCK = 1024
 """Elements of a block: searching one costs little beside finding the best of 100 of them, and the
 end of a vectorised loop little beside a block."""
+SHORT = 256
+"""Elements of a block of a row, each of which has one block to search."""
+NOT = {"greater": "less_equal", "less": "greater_equal"}
 
-NAMES = ("bests", "block", "i", "start", "first", "part", "value")
+NAMES = ("value", "part", "block", "i", "start", "bests", "first")
 """Of what a search in blocks works with."""
 
 
@@ -67,46 +70,61 @@ class Position(Op):
         return bind(self, x, axis=axis + 1)
 
     def wins(self, value: Expr, best: Expr) -> Expr:
-        """`value > best`, or `value` is the first NaN."""
-        beats = Call(self.better, (value, best), ex.BOOL)
+        """`value > best`, or `value` is the first NaN: `not value <= best`, and `best` is none."""
         if value.dtype.kind != "f":
-            return beats
-        first = Call("logical_and", (_is_nan(value), Call("equal", (best, best), ex.BOOL)), ex.BOOL)
-        return Call("logical_or", (beats, first), ex.BOOL)
+            return Call(self.better, (value, best), ex.BOOL)
+        either = Call("logical_not", (Call(NOT[self.better], (value, best), ex.BOOL),), ex.BOOL)
+        return Call("logical_and", (either, Call("equal", (best, best), ex.BOOL)), ex.BOOL)
 
     def kernel(self, lowering: Any, node: Any) -> None:
         axis, rank = node.attributes["axis"], node.inputs[0].type.rank
-        if axis is None and rank and not _fits(node.inputs[0].type.shape):
+        if (rank > 1 and axis is None) or (rank == 1 and not _fits(node.inputs[0].type.shape[0])):
             self._in_blocks(lowering, node)
         elif axis is None or axis == rank - 1:
-            self._along_rows(lowering, node, tuple(range(rank)) if axis is None else (axis,))
+            self._along_rows(lowering, node, rank - 1)
         else:
             self._across_rows(lowering, node, axis)
 
-    def _along_rows(self, lowering: Any, node: Any, axes: Axes) -> None:
-        """The searched axes are the last ones. Two passes, each a reduction that vectorises:
-        the best value, then the smallest index at which it (or a NaN) stands."""
+    def _along_rows(self, lowering: Any, node: Any, axis: int) -> None:
+        """The last axis is searched: the best of each short block of a row, and from where the
+        first block begins that has the best of all element by element to the first that it is."""
         (x,) = node.inputs
-        dtype, kept = x.type.dtype, x.type.shape[: x.type.rank - len(axes)]
-        searched = x.type.shape[len(kept) :]
-        best = Var(lowering.namer.unique(f"{node.name}_value"), dtype)
+        dtype, kept, note = x.type.dtype, x.type.shape[:axis], lowering.comment(node)
+        count, size = lowering.size(x.type.shape[axis]), ex.integer(SHORT)
+        names = (lowering.namer.unique(f"{node.name}_{what}") for what in NAMES)
+        best, part = (Var(next(names), dtype) for _ in range(2))
+        block, j, start = (Var(next(names)) for _ in range(3))
         at = Var(lowering.namer.unique(f"{node.name}_at") if kept else node.name)
         if kept:
             lowering.allocate(node)
-        note = lowering.comment(node)
         with lowering.nest(kept) as outer:
-            lowering.append(Assign(best, Const(self.limit(dtype), dtype)))
-            with lowering.nest(searched) as inner:
-                value = lowering.value(x, outer + inner)
-                lowering.append(Accumulate(best.name, None, self.combine, value, dtype, note))
-            lowering.append(Assign(at, lowering.size(product(searched))))
-            with lowering.nest(searched) as inner:
-                value = lowering.value(x, outer + inner)
-                flat = _flat(inner, [lowering.size(size) for size in searched])
-                place = Select(
-                    _is_best(value, best), flat, lowering.size(product(searched)), ex.INT
+
+            def best_of(target: Var, first: Expr, stop: Expr) -> tuple[Assign, For]:
+                value = lowering.value(x, (*outer, j))
+                better = Accumulate(target.name, None, self.combine, value, dtype, note)
+                return Assign(target, Const(self.limit(dtype), dtype)), For(
+                    j, stop, (better,), first
                 )
-                lowering.append(Accumulate(at.name, None, "minimum", place, ex.INT, note))
+
+            whole = Call("minimum", (size, count), ex.INT)
+            wins = If(self.wins(part, best), (Assign(best, part), Assign(start, block)))
+            blocks = (
+                *best_of(part, block, Call("minimum", (ex.add(block, size), count), ex.INT)),
+                wins,
+            )
+            found = _is_best(lowering.value(x, (*outer, j)), best)
+            smallest = Accumulate(
+                at.name, None, "minimum", Select(found, j, count, ex.INT), ex.INT, note
+            )
+            end = Call("minimum", (ex.add(start, size), count), ex.INT)
+            for statement in (
+                *best_of(best, ex.integer(0), whole),
+                Assign(start, ex.integer(0)),
+                For(block, count, blocks, size, SHORT, sequential=True),
+                Assign(at, count),
+                For(j, end, (smallest,), start),
+            ):
+                lowering.append(statement)
             if kept:
                 lowering.append(Store(node.name, outer, at, note))
         if not kept:
@@ -121,8 +139,9 @@ class Position(Op):
         whole = ex.floor_divide(count, size)
         array = _in_a_row(lowering, x, count)
         names = (lowering.namer.unique(f"{node.name}_{what}") for what in NAMES)
-        bests, block, i, start, first = next(names), *(Var(next(names)) for _ in range(4))
-        part, best = (Var(name, dtype) for name in names)
+        best, part = (Var(next(names), dtype) for _ in range(2))
+        block, i, start = (Var(next(names)) for _ in range(3))
+        bests, first = next(names), Var(next(names))
         limit, at = Const(self.limit(dtype), dtype), Var(node.name)
 
         def better(target: Var, value: Expr) -> Accumulate:
@@ -161,19 +180,21 @@ class Position(Op):
         lowering.append(Alloc(best, shape, dtype, self.limit(dtype)))
         with lowering.nest(x.type.shape, (axis,)) as index:
             kept = index[:axis] + index[axis + 1 :]
-            value = Var(lowering.namer.unique(f"{node.name}_new"), dtype)
-            lowering.append(Assign(value, lowering.value(x, index)))
-            old, old_at = Load(best, kept, dtype), Load(at, kept, ex.INT)
+            value, old = (
+                Var(lowering.namer.unique(f"{node.name}_{what}"), dtype) for what in ("new", "old")
+            )
             wins = Var(lowering.namer.unique(f"{node.name}_wins"), ex.BOOL)
+            lowering.append(Assign(value, lowering.value(x, index)))
+            lowering.append(Assign(old, Load(best, kept, dtype)))
             lowering.append(Assign(wins, self.wins(value, old), lowering.comment(node)))
-            lowering.append(Store(at, kept, Select(wins, index[axis], old_at, ex.INT)))
+            place = Select(wins, index[axis], Load(at, kept, ex.INT), ex.INT)
+            lowering.append(Store(at, kept, place))
             lowering.append(Store(best, kept, Select(wins, value, old, dtype)))
 
 
-def _fits(shape: tuple[Size, ...]) -> bool:
-    """Whether an array is known to be no larger than a block."""
-    count = product(shape)
-    return isinstance(count, int) and count <= BLOCK
+def _fits(size: Size) -> bool:
+    """Whether a vector is known to be no longer than a block."""
+    return isinstance(size, int) and size <= BLOCK
 
 
 def _in_a_row(lowering: Any, x: Any, count: Expr) -> str:
@@ -195,14 +216,6 @@ def _is_best(value: Expr, best: Expr) -> Expr:
 
 def _is_nan(value: Expr) -> Expr:
     return Call("not_equal", (value, value), ex.BOOL)
-
-
-def _flat(index: tuple[Expr, ...], shape: list[Expr]) -> Expr:
-    """The position in row-major order."""
-    flat: Expr = ex.integer(0)
-    for i, size in zip(index, shape, strict=True):
-        flat = ex.add(ex.multiply(flat, size), i)
-    return flat
 
 
 ARGMAX = register(Position("argmax", "maximum", "greater", lowest))
