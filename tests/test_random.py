@@ -37,6 +37,8 @@ def leaves(value):
     return [value]
 
 
+COV = np.diag([1.0, 2.0, 0.5, 3.0]) + 0.25
+
 CALLS = {
     "random": lambda r: (r.random(), r.random(3), r.random((2, 3)), r.random(5, dtype=np.float32)),
     "standard_normal": lambda r: (
@@ -108,6 +110,33 @@ CALLS = {
         r.choice(X, 3, replace=False, p=[0.9, 0.05, 0.0, 0.05]),
         r.choice(X, replace=False, p=[0.0, 0.0, 1.0, 0.0]),
     ),
+    "multinomial": lambda r: (
+        r.multinomial(20, [0.2, 0.3, 0.5]),
+        r.multinomial(20, [0.2, 0.8, 0.0], size=(2, 3)),
+        r.multinomial(np.array([[3], [20]]), [0.2, 0.3, 0.5], size=(2, 2)),
+        r.multinomial(np.array([9, 30]), np.array([[0.2, 0.3, 0.5], [0.9, 0.1, 0]])),
+        r.multinomial(0, [0.2, 0.8], size=3),
+    ),
+    "urns": lambda r: (
+        r.hypergeometric(10, 5, 7),
+        r.hypergeometric(np.array([10, 200]), 5, np.array([[3], [9]])),
+        r.multivariate_hypergeometric([10, 5, 7], 9),
+        r.multivariate_hypergeometric([10, 5, 7], 9, size=(3, 2)),
+        r.multivariate_hypergeometric([10, 5, 7], 9, size=4, method="count"),
+    ),
+    "dirichlet": lambda r: (
+        r.dirichlet([1.0, 2.0, 3.0]),
+        r.dirichlet([1.0, 0.0, 0.03], size=(2, 2)),
+        r.dirichlet([0.01, 0.02, 0.03], size=5),
+        r.dirichlet([0.01, 0.0, 0.0], 2),
+    ),
+    "permuted": lambda r: (
+        r.permuted(X),
+        r.permuted(np.arange(12.0).reshape(3, 4)),
+        r.permuted(np.arange(24).reshape(2, 3, 4), axis=1),
+        r.permuted(np.arange(24).reshape(2, 3, 4), axis=-1),
+    ),
+    "multivariate_normal": lambda r: r.multivariate_normal(X, COV, (2, 3), method="cholesky"),
 }
 
 
@@ -230,6 +259,34 @@ def test_reparameterised_gradients():
 def dropout(rng, x, rate):
     keep = rng.random(x.shape) >= rate
     return np.where(keep, x / (1 - rate), 0.0)
+
+
+@pytest.mark.parametrize("method", ["svd", "eigh", "cholesky"])
+def test_multivariate_normal(method):
+    """NumPy's numbers up to the rounding of its LAPACK; by the mean, and by cov if possible."""
+
+    def draw(mean, cov, rng):
+        return rng.multivariate_normal(mean, cov, 3, method=method)
+
+    f, rngs = tg.trace(draw), [np.random.default_rng(4) for _ in range(2)]
+    np.testing.assert_allclose(f(X, COV, rngs[0]), draw(X, COV, rngs[1]), rtol=1e-12, atol=1e-12)
+    assert rngs[0].random() == rngs[1].random()
+    weights = np.arange(12.0).reshape(3, 4)
+
+    def loss(mean, cov):
+        return np.sum(weights * draw(mean, cov, np.random.default_rng(4)))
+
+    g = tg.grad(lambda m, c, rng: np.sum(weights * draw(m, c, rng)), argnums=(0, 1))
+    if method != "cholesky":
+        by_mean = tg.grad(lambda m, rng: np.sum(weights * draw(m, COV, rng)))
+        np.testing.assert_allclose(by_mean(X, np.random.default_rng(4)), weights.sum(0))
+        return
+    d_mean, d_cov = g(X, COV, np.random.default_rng(4))
+    np.testing.assert_allclose(d_mean, weights.sum(0))
+    change = np.array([[1.0, 0.5, 0.0, 0.2], [0.5, 1, 0, 0], [0, 0, 0.3, 0], [0.2, 0, 0, 1]])
+    step = 1e-6
+    moved = (loss(X, COV + step * change) - loss(X, COV - step * change)) / (2 * step)
+    np.testing.assert_allclose(np.sum(d_cov * change), moved, rtol=1e-8)
 
 
 def test_dropout_keeps_its_mask():
@@ -390,6 +447,15 @@ def test_inside_njit():
         (lambda r, x: r.choice(3, p=[x, 0.5, 0.5]), "not non-negative"),
         (lambda r, x: r.choice(3, 4, replace=False) + x, "larger sample"),
         (lambda r, x: r.choice(3, 2, replace=False, p=[0, 1, 0]) + x, "Fewer non-zero entries"),
+        (lambda r, x: r.multinomial(9, [0.5, x]), "pvals < 0"),
+        (lambda r, x: r.multinomial(9, [0.5, -x, 0.0]), "pvals.* > 1.0"),
+        (lambda r, x: r.multinomial(x.astype(int), [0.5, 0.5]), "n < 0"),
+        (lambda r, x: r.dirichlet([x, 1.0]), "alpha < 0"),
+        (lambda r, x: r.hypergeometric(x.astype(int), 1, 1), "ngood < 0"),
+        (lambda r, x: r.hypergeometric(3, 1, (6 + x).astype(int)), r"ngood \+ nbad < nsample"),
+        (lambda r, x: r.multivariate_hypergeometric([3, 1], (6 + x).astype(int)), "nsample > sum"),
+        (lambda r, x: r.multivariate_normal(X, x * COV, check_valid="raise"), "semidefinite"),
+        (lambda r, x: r.multivariate_normal(X, x * COV, method="cholesky"), "not positive"),
     ],
 )
 def test_wrong_parameters(call, message):
@@ -401,8 +467,12 @@ def test_what_has_no_derivative_or_no_traced_form():
     rng = np.random.default_rng(0)
     with pytest.raises(tg.NotDifferentiableError, match=r"rng.beta have no derivative.*to a"):
         tg.grad(lambda a, rng: rng.beta(a, 1.0))(1.0, rng)
-    with pytest.raises(tg.UnsupportedError, match=r"rng\.dirichlet is not supported"):
-        tg.trace(lambda rng: rng.dirichlet([1.0, 2.0]))(rng)
+    with pytest.raises(tg.NotDifferentiableError, match=r"rng.dirichlet have no derivative"):
+        tg.grad(lambda a, rng: rng.dirichlet([a, 2.0])[0])(1.0, rng)
+    with pytest.raises(tg.NotDifferentiableError, match=r"by method='svd'.*use method='cholesky'"):
+        tg.grad(lambda c, rng: np.sum(rng.multivariate_normal(X, c)))(COV, rng)
+    with pytest.raises(tg.UnsupportedError, match=r"rng\.bytes is not supported"):
+        tg.trace(lambda rng: rng.bytes(3))(rng)
     with pytest.raises(tg.UnsupportedError, match="RandomState"):
         tg.trace(lambda rng: rng.normal())(np.random.RandomState(0))
     with pytest.raises(tg.TraceError, match="size of a draw"):

@@ -16,11 +16,14 @@ SYMBOL = "codegen_random_"
 
 @dataclass(frozen=True)
 class Distribution:
-    """`function(bitgen, *parameters)` of NumPy's C API gives one number; `whole` ones are int64."""
+    """`function(bitgen, *parameters)` of NumPy's C API gives one number; `whole` ones are int64,
+    and so are the parameters of `counting` ones.
+    """
 
     function: str
     parameters: int = 1
     whole: bool = False
+    counting: bool = False
 
 
 FILLS = {
@@ -37,6 +40,7 @@ DISTRIBUTIONS = {
     "f": Distribution("random_f", 2),
     "geometric": Distribution("random_geometric", 1, True),
     "gumbel": Distribution("random_gumbel", 2),
+    "hypergeometric": Distribution("random_hypergeometric", 3, True, True),
     "laplace": Distribution("random_laplace", 2),
     "logistic": Distribution("random_logistic", 2),
     "lognormal": Distribution("random_lognormal", 2),
@@ -58,7 +62,18 @@ DISTRIBUTIONS = {
     "zipf": Distribution("random_zipf", 1, True),
 }
 
-OTHERS = ("binomial", "integers", "permutation", "sample", "weighted_sample")
+OTHERS = (
+    "binomial",
+    "dirichlet",
+    "integers",
+    "multinomial",
+    "multivariate_hypergeometric",
+    "multivariate_hypergeometric_count",
+    "permutation",
+    "permuted",
+    "sample",
+    "weighted_sample",
+)
 """What is written out in `draws`."""
 
 NAMES = frozenset({*FILLS, *DISTRIBUTIONS, *OTHERS})

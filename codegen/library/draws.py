@@ -109,7 +109,8 @@ def typed_elements(found: Distribution) -> Callable[..., Any]:
                 builder.store(value, builder.gep(array.data, [loop.index]))
             return context.get_dummy_value()
 
-        kinds = [p if isinstance(p, types.Array) else types.float64 for p in params]
+        scalar = types.int64 if found.counting else types.float64
+        kinds = [p if isinstance(p, types.Array) else scalar for p in params]
         return types.void(*kinds, types.intp, out), generate
 
     def none(typing_context: Any, rng: Any, out: Any) -> Any:
@@ -147,6 +148,55 @@ def typed_binomial(typing_context: Any, n: Any, p: Any, rng: Any, out: Any) -> A
         for kind, scalar in ((n, types.int64), (p, types.float64))
     ]
     return types.void(*kinds, types.intp, out), generate
+
+
+def typed_multinomial(typing_context: Any, n: Any, p: Any, rng: Any, out: Any) -> Any:
+    """A row of `out` for each of `n`, with the row of `p` for it, or the only one."""
+    checked(out, types.int64)
+    checked(p, types.float64)
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        site = Site(context, builder, signature, values)
+        state, chances, array = site.state(2), site.array(1), site.array(3)
+        scratch = cgutils.alloca_once(builder, ir.ArrayType(WORD, interpreted.SCRATCH))
+        builder.store(ir.Constant(ir.ArrayType(WORD, interpreted.SCRATCH), None), scratch)
+        room = builder.bitcast(scratch, BYTE.as_pointer())
+        width = cgutils.unpack_tuple(builder, array.shape)[-1]
+        step = width if p.ndim == out.ndim and out.ndim > 1 else ir.Constant(WORD, 0)
+        with cgutils.for_range(builder, builder.udiv(array.nitems, width)) as loop:
+            row = builder.gep(array.data, [builder.mul(loop.index, width)])
+            with cgutils.for_range(builder, width) as inner:
+                builder.store(ir.Constant(WORD, 0), builder.gep(row, [inner.index]))
+            chance = builder.gep(chances.data, [builder.mul(loop.index, step)])
+            args = (site.element(0, loop.index), row, chance, width, room)
+            site.call("random_multinomial", ir.VoidType(), state, *args)
+        return context.get_dummy_value()
+
+    count = n if isinstance(n, types.Array) else types.int64
+    return types.void(count, p, types.intp, out), generate
+
+
+def typed_without_replacement(function: str) -> Callable[..., Any]:
+    """`function(bitgen, total, colours, counts, sample, rows, out)`, `out` all zero."""
+
+    def typing(
+        typing_context: Any, total: Any, colors: Any, sample: Any, rng: Any, out: Any
+    ) -> Any:
+        checked(out, types.int64)
+        checked(colors, types.int64)
+        result = ir.IntType(32) if function.endswith("count") else ir.VoidType()
+
+        def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            site = Site(context, builder, signature, values)
+            counts, array = site.array(1), site.array(4)
+            rows = builder.udiv(array.nitems, counts.nitems)
+            args = (values[0], counts.nitems, counts.data, values[2], rows, array.data)
+            site.call(function, result, site.state(3), *args)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, colors, types.int64, types.intp, out), generate
+
+    return typing
 
 
 def typed_integers(typing_context: Any, low: Any, span: Any, rng: Any, out: Any) -> Any:
@@ -218,6 +268,75 @@ uniform: Any = (
     intrinsic(typed_fill(FILLS["random"])) if COMPILED else interpreted.fill(FILLS["random"])
 )
 masked_up_to: Any = intrinsic(typed_interval) if COMPILED else interpreted.interval
+
+
+MARGINALS = "random_multivariate_hypergeometric_marginals"
+COUNT = "random_multivariate_hypergeometric_count"
+GAMMA, BETA = DISTRIBUTIONS["standard_gamma"], DISTRIBUTIONS["beta"]
+by_marginals: Any = (
+    intrinsic(typed_without_replacement(MARGINALS))
+    if COMPILED
+    else interpreted.without_replacement(MARGINALS)
+)
+by_count: Any = (
+    intrinsic(typed_without_replacement(COUNT))
+    if COMPILED
+    else interpreted.without_replacement(COUNT)
+)
+gamma_fill: Any = intrinsic(typed_elements(GAMMA)) if COMPILED else interpreted.elements(GAMMA)
+beta_fill: Any = intrinsic(typed_elements(BETA)) if COMPILED else interpreted.elements(BETA)
+
+
+@njit(nogil=True)
+def multivariate_hypergeometric(colors: Any, sample: int, rng: int, out: Any) -> None:
+    out[...] = 0
+    if out.size:
+        by_marginals(np.sum(colors), colors, sample, rng, out)
+
+
+@njit(nogil=True)
+def multivariate_hypergeometric_count(colors: Any, sample: int, rng: int, out: Any) -> None:
+    out[...] = 0
+    if out.size:
+        by_count(np.sum(colors), colors, sample, rng, out)
+
+
+@njit(nogil=True)
+def dirichlet(alpha: Any, rng: int, out: Any) -> None:
+    """Normalised gamma numbers; for small parameters parts broken off a stick by beta numbers, as
+    NumPy does it."""
+    width = len(alpha)
+    below = np.zeros(width)
+    for j in range(width - 2, -1, -1):
+        below[j] = below[j + 1] + alpha[j + 1]
+    one = np.empty(1)
+    for start in range(0, len(out), width):
+        row = out[start : start + width]
+        if np.max(alpha) >= 0.1:
+            gamma_fill(alpha, rng, row)
+            total = 0.0
+            for j in range(width):
+                total += row[j]
+            for j in range(width):
+                row[j] *= 1.0 / total
+            continue
+        rest = 1.0
+        for j in range(width):
+            row[j] = 0.0
+        for j in range(width - 1):
+            beta_fill(alpha[j], below[j], rng, one)
+            row[j] = rest * one[0]
+            rest *= 1.0 - one[0]
+            if below[j] == 0.0:
+                break
+        row[width - 1] = rest
+
+
+@njit(nogil=True)
+def permuted(width: int, rng: int, out: Any) -> None:
+    """The numbers 0, 1, 2, ... in random order in each row, `width` elements of `out`."""
+    for start in range(0, len(out), max(width, 1)):
+        permutation(rng, out[start : start + width])
 
 
 @njit(nogil=True)
@@ -310,7 +429,11 @@ def draw(name: str) -> Any:
     return intrinsic(typed_elements(DISTRIBUTIONS[name]))
 
 
-MADE = {"binomial": typed_binomial, "integers": typed_integers}
+MADE = {
+    "binomial": typed_binomial,
+    "integers": typed_integers,
+    "multinomial": typed_multinomial,
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -57,10 +57,11 @@ def elements(found: Distribution) -> Callable[..., None]:
     def filled(*given: Any) -> None:
         *params, rng, out = given
         kind = ctypes.c_int64 if found.whole else ctypes.c_double
+        given_as = ctypes.c_int64 if found.counting else ctypes.c_double
         rows = [np.broadcast_to(p, out.shape).reshape(-1) for p in params]
         flat = out.reshape(-1)
         for k in range(out.size):
-            args = (ctypes.c_double(row[k]) for row in rows)
+            args = (given_as(row[k]) for row in rows)
             flat[k] = call(found.function, kind, rng, *args)
 
     return filled
@@ -72,6 +73,25 @@ def binomial(n: Any, p: Any, rng: int, out: np.ndarray) -> None:
     for k in range(out.size):
         args = (ctypes.c_double(chances[k]), ctypes.c_int64(counts[k]), pointer(room))
         flat[k] = call("random_binomial", ctypes.c_int64, rng, *args)
+
+
+def multinomial(n: Any, p: np.ndarray, rng: int, out: np.ndarray) -> None:
+    room, width = np.zeros(SCRATCH, np.int64), ctypes.c_ssize_t(out.shape[-1])
+    out[...] = 0
+    chances = np.broadcast_to(p, out.shape)
+    for at in np.ndindex(out.shape[:-1]):
+        count, row = ctypes.c_int64(n[at] if np.ndim(n) else n), chances[at].copy()
+        args = (count, pointer(out[at]), pointer(row), width, pointer(room))
+        call("random_multinomial", None, rng, *args)
+
+
+def without_replacement(function: str) -> Callable[..., None]:
+    def filled(total: int, colors: np.ndarray, sample: int, rng: int, out: np.ndarray) -> None:
+        words = (ctypes.c_int64(total), ctypes.c_size_t(colors.size), pointer(colors))
+        rows = ctypes.c_size_t(out.size // max(colors.size, 1))
+        call(function, None, rng, *words, ctypes.c_int64(sample), rows, pointer(out))
+
+    return filled
 
 
 def integers(low: int, span: int, rng: int, out: np.ndarray) -> None:
@@ -88,4 +108,4 @@ def draw(name: str) -> Callable[..., None]:
         return fill(FILLS[name])
     if name in DISTRIBUTIONS:
         return elements(DISTRIBUTIONS[name])
-    return {"binomial": binomial, "integers": integers}[name]
+    return {"binomial": binomial, "integers": integers, "multinomial": multinomial}[name]

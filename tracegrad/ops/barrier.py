@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tracegrad.errors import NotDifferentiableError
 from tracegrad.ir.op import Array
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.batched import Mapped, everywhere
@@ -63,4 +64,25 @@ class Named(Copy):
         return bind(NAMED, x, label=label)
 
 
-BARRIER, NAMED = register(Barrier()), register(Named())
+class Fixed(Copy):
+    """`y = x`, a value that no derivative is to be taken by; `reason` says why."""
+
+    name = "fixed"
+
+    def infer(self, x: ArrayType, *, reason: str) -> ArrayType:
+        return x
+
+    def reference(self, x: np.ndarray, *, reason: str) -> Any:
+        return x
+
+    def text(self, x: str, *, reason: str) -> str:
+        return x
+
+    def transpose(self, ct: Array, x: Array, *, reason: str) -> tuple[Array | None, ...]:
+        raise NotDifferentiableError(reason)
+
+    def batch(self, mapped: Mapped, x: Array, *, reason: str) -> Array:
+        return bind(FIXED, x, reason=reason)
+
+
+BARRIER, NAMED, FIXED = register(Barrier()), register(Named()), register(Fixed())

@@ -18,9 +18,9 @@ import numpy as np
 
 from codegen import expr as ex
 from codegen.expr import Expr, Load, Var
-from codegen.loops import Alloc, Assign, Check, LibraryCall, Store
+from codegen.loops import Alloc, Assign, Check, LibraryCall, Store, View
 from tracegrad.errors import NotDifferentiableError
-from tracegrad.ir.dims import Size
+from tracegrad.ir.dims import Size, product
 from tracegrad.ir.graph import Node
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType, StateType
@@ -73,6 +73,14 @@ WAYS: dict[str, Way] = {
     "standard_normal": Way("standard_normal({shape}{dtype})"),
     "standard_exponential": Way("standard_exponential({shape}{dtype})"),
     "standard_exponential_inv": Way("standard_exponential({shape}{dtype}, method='inv')"),
+    "dirichlet": Way("dirichlet({0}, {rows})", ("alpha",)),
+    "hypergeometric": Way("hypergeometric({0}, {1}, {2}, {shape})"),
+    "multinomial": Way("multinomial({0}, {1}, {rows})", ("n", "pvals")),
+    "multivariate_hypergeometric": Way("multivariate_hypergeometric({0}, {1}, {rows})"),
+    "multivariate_hypergeometric_count": Way(
+        "multivariate_hypergeometric({0}, {1}, {rows}, 'count')"
+    ),
+    "permuted": Way("permuted(np.broadcast_to(np.arange({0}), {shape}), axis=-1)"),
     "integers": Way("integers({0}, {0} + {1}, {shape}, np.{name}, endpoint=True)"),
     "permutation": Way("permutation({size})"),
     "sample": Way("choice({0}, {shape}, replace=False, shuffle=bool({1}))"),
@@ -105,6 +113,9 @@ WAYS: dict[str, Way] = {
     "weibull": Way("weibull({0}, {shape})", ("a",), (_power_of,)),
     "zipf": Way("zipf({0}, {shape})", ("a",)),
 }
+
+FLAT = ("dirichlet", "permuted")
+"""The draws that are written row after row into memory."""
 
 Checks = tuple[tuple[str, str], ...]
 """The error and the message for each condition that must hold."""
@@ -188,7 +199,11 @@ class Draw(Op):
         else:
             array = lowering.namer.unique(f"{node.name}_drawn")
             lowering.append(Alloc(array, (ex.integer(1),), dtype))
-        lowering.append(LibraryCall(attrs["method"], args, (place, array), comment))
+        filled = array
+        if attrs["method"] in FLAT and node.type.rank > 1:
+            filled = lowering.namer.unique(f"{array}_all")
+            lowering.append(View(filled, array, (lowering.size(product(attrs["shape"])),)))
+        lowering.append(LibraryCall(attrs["method"], args, (place, filled), comment))
         if not node.type.rank:
             value = Load(array, (ex.integer(0),), dtype)
             lowering.append(Assign(Var(node.name, dtype), value, comment))
@@ -214,9 +229,9 @@ def _call(state: str, operands: Any, method: str, shape: Any, dtype: np.dtype) -
     kind = "" if dtype == np.float64 else f", np.{dtype.name}"
     name = "bool_" if dtype.kind == "b" else dtype.name
     size = shape_text(shape) if shape else "None"
-    text = WAYS[method].call.format(
-        *operands, shape=size, dtype=kind, name=name, size=shape[0] if shape else ""
-    )
+    rows = shape_text(shape[:-1]) if len(shape) > 1 else "None"
+    ends = {"size": shape[0], "rows": rows} if shape else {}
+    text = WAYS[method].call.format(*operands, shape=size, dtype=kind, name=name, **ends)
     return f"{state}.{text.replace('(0, 0 + ', '(0, ')}"
 
 

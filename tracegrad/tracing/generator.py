@@ -15,12 +15,13 @@ import numpy as np
 from tracegrad.errors import ShapeError, TraceError, UnsupportedError
 from tracegrad.ir.dims import Size, must_be_same, product
 from tracegrad.ir.graph import Node
+from tracegrad.ops.barrier import FIXED
 from tracegrad.ops.broadcast import broadcast_shapes
 from tracegrad.ops.constant import astype
 from tracegrad.ops.draw import AFTER, DRAW
-from tracegrad.ops.op import PUBLIC, SizeValue, as_operand, type_of
+from tracegrad.ops.op import PUBLIC, SizeValue, as_operand, bind, type_of
 from tracegrad.ops.reduction import broadcast_to
-from tracegrad.ops.shape import as_shape, as_size
+from tracegrad.ops.shape import as_shape, as_size, normal_axis
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.size import sized
 from tracegrad.tracing.trace import Trace, current_trace, leaked
@@ -30,6 +31,13 @@ Check = tuple[Any, str, str]
 """A boolean that must hold, the error, the message."""
 LARGEST_MEAN = 9.223372006484771e18
 """NumPy's limit for `poisson`."""
+LARGEST_URN = 1_000_000_000
+TOO_MANY = "both ngood and nbad must be less than 1000000000"
+INDEFINITE = "covariance is not symmetric positive-semidefinite."
+NO_DERIVATIVE = (
+    "draws of rng.multivariate_normal have no derivative with respect to cov by method={!r}, whose "
+    "factor is not unique: use method='cholesky'"
+)
 
 
 def not_negative(value: Any, name: str) -> Check:
@@ -232,6 +240,109 @@ class TracedGenerator:
         shape = _shape(size, n, p)
         return self._draw("binomial", shape, INT, _spread(shape, n, p), checks)
 
+    def hypergeometric(self, ngood: Any, nbad: Any, nsample: Any, size: Any = None) -> Any:
+        good, bad, sample = (astype(as_operand(x), INT) for x in (ngood, nbad, nsample))
+        checks = [
+            *(not_negative(x, name) for x, name in ((good, "ngood"), (bad, "nbad"))),
+            not_negative(sample, "nsample"),
+            *(at_most(x, LARGEST_URN - 1, TOO_MANY) for x in (good, bad)),
+            at_least(good + bad - sample, 0, "ngood + nbad < nsample"),
+        ]
+        shape = _shape(size, good, bad, sample)
+        params = _spread(shape, good, bad, sample)
+        return self._draw("hypergeometric", shape, INT, params, checks)
+
+    def multivariate_hypergeometric(
+        self, colors: Any, nsample: Any, size: Any = None, method: str = "marginals"
+    ) -> Any:
+        """How many of each colour are among `nsample` balls: int64 of shape (*size, colours)."""
+        if method not in ("marginals", "count"):
+            raise ValueError('method must be "count" or "marginals".')
+        colors, sample = astype(as_operand(colors), INT), _whole(nsample)
+        if type_of(colors).rank != 1:
+            raise ValueError("colors must be a one-dimensional sequence of nonnegative integers")
+        total = PUBLIC["sum"](colors)
+        checks = [not_negative(colors, "colors"), not_negative(sample, "nsample")]
+        if method == "marginals":
+            most = 'When method is "marginals", sum(colors) must be less than 1000000000.'
+            checks.append(at_most(total, LARGEST_URN - 1, most))
+        checks.append(at_least(total - sample, 0, "nsample > sum(colors)"))
+        shape = (*_rows(size), *type_of(colors).shape)
+        suffix = "_count" if method == "count" else ""
+        params = (colors, sample)
+        return self._draw(f"multivariate_hypergeometric{suffix}", shape, INT, params, checks)
+
+    def multinomial(self, n: Any, pvals: Any, size: Any = None) -> Any:
+        """How often each of `pvals.shape[-1]` outcomes occurs in `n` trials: int64, along the last
+        axis.
+        """
+        n, p = astype(as_operand(n), INT), _float(pvals)
+        if not type_of(p).rank:
+            raise ValueError("pvals must be an array of at least one dimension")
+        checks = [
+            not_negative(n, "n"),
+            *probability(p, "pvals"),
+            at_most(PUBLIC["sum"](p[..., :-1], axis=-1), 1 + 1e-12, "sum(pvals[:-1]) > 1.0"),
+        ]
+        wide = type_of(p).shape
+        rows = _shape(size, n, p[..., 0])
+        if type_of(n).rank:
+            n = broadcast_to(n, rows)
+        if len(wide) > 1:
+            p = broadcast_to(p, (*rows, *wide[-1:]))
+        return self._draw("multinomial", (*rows, *wide[-1:]), INT, (n, p), checks)
+
+    def dirichlet(self, alpha: Any, size: Any = None) -> Any:
+        """Numbers that add up to 1, along the last axis."""
+        alpha = _float(alpha)
+        if type_of(alpha).rank != 1:
+            raise ValueError("alpha must be a one-dimensional sequence")
+        shape = (*_rows(size), *type_of(alpha).shape)
+        checks = [at_least(alpha, 0, "alpha < 0")]
+        return self._draw("dirichlet", shape, FLOAT, (alpha,), checks)
+
+    def multivariate_normal(
+        self,
+        mean: Any,
+        cov: Any,
+        size: Any = None,
+        check_valid: str = "warn",
+        tol: float = 1e-8,
+        *,
+        method: str = "svd",
+    ) -> Any:
+        """`mean + z @ factor.T` with `factor @ factor.T = cov`: f64[*size, d].
+
+        Derivatives by the mean pass through; by `cov` with `method="cholesky"` only, since the
+        other factors are not unique. Compiled code gives no warnings: `check_valid="raise"` makes
+        what would be one a ValueError.
+        """
+        mean, cov = _float(mean), _float(cov)
+        _check_normal(type_of(mean), type_of(cov), check_valid, method)
+        size = _rows(size)
+        factor, good = cov_factor(cov, method, tol)
+        checks = [(good, "ValueError", INDEFINITE)] if check_valid == "raise" else []
+        z = self._draw("standard_normal", (*size, *type_of(mean).shape), FLOAT, (), checks)
+        return mean + PUBLIC["matmul"](z, PUBLIC["transpose"](factor))
+
+    def permuted(self, x: Any, axis: Any = None, out: Any = None) -> Any:
+        """`x` with each of its lines along `axis` in a random order of its own; None: all
+        elements.
+        """
+        if out is not None:
+            raise UnsupportedError("rng.permuted: out= is not supported in traced code")
+        x = as_operand(x)
+        shape = type_of(x).shape
+        if axis is None:
+            flat = PUBLIC["reshape"](x, (-1,))
+            return PUBLIC["reshape"](self.permutation(flat), shape)
+        axis = normal_axis(axis, len(shape))
+        lines = (*shape[:axis], *shape[axis + 1 :], shape[axis])
+        order = PUBLIC["moveaxis"](
+            self._draw("permuted", lines, INT, (_number(shape[axis]),)), -1, axis
+        )
+        return PUBLIC["take_along_axis"](x, order, axis)
+
     def integers(
         self,
         low: Any,
@@ -394,6 +505,43 @@ class TracedGenerator:
         return Traced(trace, node)
 
 
+def _rows(size: Any) -> tuple[Size, ...]:
+    """The shape of what is drawn, apart from the axis that each draw has of its own."""
+    return () if size is None else _shape(size)
+
+
+def _check_normal(mean: Any, cov: Any, check_valid: str, method: str) -> None:
+    """NumPy's conditions, with its words."""
+    if method not in ("eigh", "svd", "cholesky"):
+        raise ValueError("method must be one of {'eigh', 'svd', 'cholesky'}")
+    if check_valid not in ("warn", "raise", "ignore"):
+        raise ValueError("check_valid must equal 'warn', 'raise', or 'ignore'")
+    if mean.rank != 1:
+        raise ValueError("mean must be 1 dimensional")
+    if cov.rank != 2 or not must_be_same(*cov.shape):
+        raise ValueError("cov must be 2 dimensional and square")
+    if not must_be_same(mean.shape[0], cov.shape[0]):
+        raise ValueError("mean and cov must have same length")
+
+
+def cov_factor(cov: Any, method: str, tol: float) -> tuple[Any, Any]:
+    """A square root of a covariance matrix, as NumPy takes it; whether it is one."""
+    if method == "cholesky":
+        factor = PUBLIC["linalg.cholesky"](cov)
+        again = PUBLIC["matmul"](factor, PUBLIC["transpose"](factor))
+        return factor, PUBLIC["allclose"](again, cov, rtol=tol, atol=tol)
+    fixed = bind(FIXED, cov, reason=NO_DERIVATIVE.format(method))
+    if method == "eigh":
+        values, vectors = PUBLIC["linalg.eigh"](fixed)
+        good = PUBLIC["all"](values >= -tol)
+        values = PUBLIC["abs"](values)
+    else:
+        vectors, values, other = PUBLIC["linalg.svd"](fixed)
+        again = PUBLIC["matmul"](PUBLIC["transpose"](other) * values, other)
+        good = PUBLIC["allclose"](again, fixed, rtol=tol, atol=tol)
+    return vectors * PUBLIC["sqrt"](values), good
+
+
 def _holds(good: Any, error: str, message: str) -> bool:
     """Whether a condition on plain numbers holds. Raises its error if it does not."""
     if isinstance(good, Traced):
@@ -464,12 +612,6 @@ def _unsupported(name: str) -> Callable[..., Any]:
 
 for _name in (
     "bytes",
-    "dirichlet",
-    "hypergeometric",
-    "multinomial",
-    "multivariate_hypergeometric",
-    "multivariate_normal",
-    "permuted",
     "spawn",
 ):
     setattr(TracedGenerator, _name, _unsupported(_name))
