@@ -28,6 +28,7 @@ from tracegrad.control.batching import (
 )
 from tracegrad.control.body import Body, node_in, separate, trace_body, with_states, zeros
 from tracegrad.control.counted import CountedLoop, results_of
+from tracegrad.control.hoist import Stepped, hoisted
 from tracegrad.ir.dims import Size
 from tracegrad.ir.graph import Graph, Node
 from tracegrad.ir.op import Array
@@ -84,8 +85,11 @@ def loop(
     body, states = with_states(body, 1 + carries, carries)
     starts = [trace.capture(x._trace, x.node) for x in init]
     stacks = [trace.capture(x._trace, x.node) for x in xs]
-    operands = [*starts, *states, *stacks, *body.captured]
-    node = record(trace, body.graph, operands, carries + len(states), len(xs), span)
+    operands = (*starts, *states, *stacks, *body.captured)
+    carried, computed = carries + len(states), span.bound is not None
+    found = Stepped(body.graph, operands, carried, len(xs), span.length, computed)
+    found = hoisted(trace, found)
+    node = record(trace, found.body, found.operands, carried, found.stacks, span)
     results = results_of(trace, node)
     for generator, state in zip(generators, results[carries:], strict=False):
         trace.advance(generator, state.node)

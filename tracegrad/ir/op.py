@@ -62,6 +62,8 @@ class Op:
     """A call that one node stands for until derivatives are taken; then its body's nodes do."""
     settled: tuple[Op, tuple[int, ...]] | None = None
     """What a node becomes when no derivative is taken any more: this op of these operands."""
+    raises = False
+    """Whether its kernel raises an error for some values of its operands."""
     overwrites: int | None = None
     """The operand whose memory the result may take over: the kernel writes into a part of it."""
 

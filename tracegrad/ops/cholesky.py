@@ -35,6 +35,7 @@ class Cholesky(Op):
 
     name = "cholesky"
     weight = 1
+    raises = True
 
     def infer(self, a: ArrayType) -> ArrayType:
         check_square(a)

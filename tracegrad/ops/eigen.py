@@ -34,6 +34,7 @@ class Eigen(Op):
     """One of the two results, from the lower triangle; one call gives both if both are used."""
 
     weight = 4
+    raises = True
 
     def work(self, node: Any) -> tuple[float, Size]:
         a = node.inputs[0].type

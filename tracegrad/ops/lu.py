@@ -123,6 +123,7 @@ class LuSolve(Op):
     name = "lu_solve"
     stored = (0, 1)
     weight = 2
+    raises = True
 
     def infer(self, lu: ArrayType, pivots: ArrayType, b: ArrayType, *, flip: bool) -> ArrayType:
         check_fit(lu, b)

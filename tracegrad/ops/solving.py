@@ -37,6 +37,7 @@ class Solve(Op):
     name = "solve"
     stored = (1, 2)
     weight = 2
+    raises = True
     settled = (LU_SOLVE, (1, 2, 3))
 
     def infer(
@@ -68,7 +69,8 @@ class Solve(Op):
         d_b = bind(SOLVE, a, lu, pivots, ct, flip=not flip)
         if not wanted[0]:
             return None, None, None, d_b
-        return -(outer(out, d_b) if flip else outer(d_b, out)), None, None, d_b
+        d_a = outer(-out, d_b) if flip else outer(-d_b, out)
+        return d_a, None, None, d_b
 
     def jvp(
         self,
@@ -132,6 +134,7 @@ class SolveTriangular(Op):
     name = "solve_triangular"
     stored = (0,)
     weight = 1
+    raises = True
 
     def infer(
         self, a: ArrayType, b: ArrayType, *, lower: bool, flip: bool, unit: bool

@@ -59,6 +59,7 @@ class Singular(Op):
     """One of the three results; one call gives all that are used."""
 
     weight = 8
+    raises = True
 
     def work(self, node: Any) -> tuple[float, Size]:
         a = node.inputs[0].type

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tracegrad.control.hoist import Stepped, hoisted
 from tracegrad.control.loop import LOOP
 from tracegrad.ir.graph import Graph, Node, Source, next_serial
 from tracegrad.ir.types import ArrayType, TupleType
@@ -53,10 +54,11 @@ class Closed:
         starts = [self._start(trace, carry, new) for carry in self.carries]
         stacks = [stack.build(trace, new) for _, stack in merger.items]
         captured = [new(node) for node in merger.child.captured]
-        attrs = {"body": self.body, "carries": len(starts), "stacks": len(stacks)}
-        attrs |= {"length": count, "reverse": False}
         operands = (*starts, *stacks, *captured)
-        node = trace.builder.node(LOOP, operands, tuple(attrs.items()), "", self.source)
+        loop = hoisted(trace, Stepped(self.body, operands, len(starts), len(stacks), count))
+        attrs = {"body": loop.body, "carries": len(starts), "stacks": loop.stacks}
+        attrs |= {"length": count, "reverse": False}
+        node = trace.builder.node(LOOP, loop.operands, tuple(attrs.items()), "", self.source)
         assert isinstance(node.type, TupleType)
         parts = [
             trace.builder.node(PROJECT, (node,), (("index", index),), "", self.source)
