@@ -27,7 +27,7 @@ from tracegrad.ops.matmul import DOT, MATMUL
 from tracegrad.ops.project import PROJECT
 from tracegrad.passes.cost import FLOPS_PER_BYTE, TYPICAL_EXTENT
 from tracegrad.tracing.array import Traced
-from tracegrad.tracing.trace import Trace
+from tracegrad.tracing.trace import Trace, tracing
 
 WORTH_A_PRODUCT = 64
 """Elements of a shared matrix from which on a product for all steps beats loops that fuse."""
@@ -72,9 +72,19 @@ def hoisted(trace: Trace, loop: Stepped) -> Stepped:
     return _with_products(trace, _with_invariants(trace, loop))
 
 
+def hoisted_late(trace: Trace, loop: Stepped) -> Stepped:
+    """The same when the function has returned already, as when its unrolled loops are rolled."""
+    finished, trace.finished = trace.finished, False
+    try:
+        with tracing(trace, Traced):
+            return hoisted(trace, loop)
+    finally:
+        trace.finished = finished
+
+
 def _with_invariants(trace: Trace, loop: Stepped) -> Stepped:
     given = loop.operands[loop.carries + loop.stacks :]
-    moved = invariants(loop.body, loop.constants, lambda: _runs(loop))
+    moved = invariants(loop.body, loop.constants, lambda: runs(loop.length, loop.computed))
     if not moved:
         return loop
     made = trace.inline(Graph(loop.body.name, loop.constants, tuple(moved)), given)
@@ -83,11 +93,9 @@ def _with_invariants(trace: Trace, loop: Stepped) -> Stepped:
     return replace(loop, body=body, operands=(*loop.operands, *made))
 
 
-def _runs(loop: Stepped) -> bool:
+def runs(length: Size, computed: bool) -> bool:
     """Whether there is a step; of a loop over the items of arguments a guard says so."""
-    if loop.computed:
-        return bool(knows(loop.length, ">=", 1))
-    return holds(loop.length, ">=", 1)
+    return bool(knows(1, "<=", length)) if computed else holds(1, "<=", length)
 
 
 def invariants(body: Graph, constants: Sequence[Node], runs: Callable[[], bool]) -> list[Node]:
@@ -206,4 +214,4 @@ def _bytes(type: ArrayType) -> float:
     return _figures(type) * type.dtype.itemsize
 
 
-__all__ = ["Stepped", "hoisted", "invariants", "with_inputs"]
+__all__ = ["Stepped", "hoisted", "hoisted_late", "invariants", "runs", "with_inputs"]

@@ -26,9 +26,17 @@ from tracegrad.control.batching import (
     for_items,
     mapped_outputs,
 )
-from tracegrad.control.body import Body, node_in, separate, trace_body, with_states, zeros
+from tracegrad.control.body import (
+    Body,
+    node_in,
+    separate,
+    stand_in,
+    trace_body,
+    with_states,
+    zeros,
+)
 from tracegrad.control.counted import CountedLoop, results_of
-from tracegrad.control.hoist import Stepped, hoisted
+from tracegrad.control.hoist import Stepped, hoisted, invariants, runs, with_inputs
 from tracegrad.ir.dims import Size
 from tracegrad.ir.graph import Graph, Node
 from tracegrad.ir.op import Array
@@ -309,10 +317,32 @@ def backward_through(
     """The cotangents of the operands; the loop with its residuals takes the place of
     `superseded`.
     """
-    want = _closed(wanted, ran.body, ran.carries)
-    found = body_cut(ran.trace, ran.body, want, ran.carries)
+    want, operands = _closed(wanted, ran.body, ran.carries), len(ran.inputs)
+    joint = simplify(expand(joint_body(ran.trace, ran.body, want), again=True))
+    ran, joint = _ahead(ran, joint)
+    want += [False] * (len(ran.inputs) - operands)
+    body = ran.body
+    found = cut(joint, len(body.inputs), len(body.outputs), want, ran.carries)
     primal = _with_residuals(ran, found, superseded)
-    return _backward_loop(ran, found, primal, cts, want)
+    return _backward_loop(ran, found, primal, cts, want)[:operands]
+
+
+def _ahead(ran: Ran, joint: Graph) -> tuple[Ran, Graph]:
+    """What a step and its backward need and is the same in every step becomes a constant."""
+    if joint.bounds:
+        return ran, joint
+    first, given = 1 + ran.carries + ran.stacks, len(ran.body.inputs)
+    constants = joint.inputs[first:given]
+    moved = invariants(joint, constants, lambda: runs(ran.span.length, ran.span.bound is not None))
+    if not moved:
+        return ran, joint
+    trace, outer = ran.trace, [_as_traced(x) for x in ran.inputs[first - 1 :]]
+    part = Graph(joint.name, constants, tuple(moved))
+    made = trace.inline(part, [trace.capture(x._trace, x.node) for x in outer])
+    new = {node: stand_in(node) for node in moved}
+    body = replace(ran.body, inputs=(*ran.body.inputs, *new.values()))
+    inputs = (*ran.inputs, *(Traced(trace, node) for node in made))
+    return replace(ran, body=body, inputs=inputs), with_inputs(joint, new, given)
 
 
 def _closed(wanted: Sequence[bool], body: Graph, carries: int) -> list[bool]:
@@ -322,13 +352,6 @@ def _closed(wanted: Sequence[bool], body: Graph, carries: int) -> list[bool]:
         type.is_float and (want or number < carries)
         for number, (want, type) in enumerate(zip(wanted, types, strict=True))
     ]
-
-
-def body_cut(trace: Trace, body: Graph, wanted: Sequence[bool], carries: int) -> Cut:
-    """Forward and backward of a body, split by the residual cut."""
-    joint = joint_body(trace, body, wanted)
-    joint = simplify(expand(joint, again=True))
-    return cut(joint, len(body.inputs), len(body.outputs), wanted, carries)
 
 
 def _with_residuals(ran: Ran, found: Cut, superseded: Node | None) -> dict[int, Placed]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tracegrad.control.hoist import Stepped, hoisted
+from tracegrad.control.hoist import Stepped, hoisted_late
 from tracegrad.control.loop import LOOP
 from tracegrad.ir.graph import Graph, Node, Source, next_serial
 from tracegrad.ir.types import ArrayType, TupleType
@@ -55,7 +55,7 @@ class Closed:
         stacks = [stack.build(trace, new) for _, stack in merger.items]
         captured = [new(node) for node in merger.child.captured]
         operands = (*starts, *stacks, *captured)
-        loop = hoisted(trace, Stepped(self.body, operands, len(starts), len(stacks), count))
+        loop = hoisted_late(trace, Stepped(self.body, operands, len(starts), len(stacks), count))
         attrs = {"body": loop.body, "carries": len(starts), "stacks": loop.stacks}
         attrs |= {"length": count, "reverse": False}
         node = trace.builder.node(LOOP, loop.operands, tuple(attrs.items()), "", self.source)
