@@ -46,6 +46,7 @@ CONTROL = {
     "branch",
     "loop",
     "repeat",
+    "unset",
     "within",
     "call",
     "checkpoint",

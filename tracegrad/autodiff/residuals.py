@@ -78,24 +78,25 @@ def joint_graph(graph: Graph, extents: dict[str, int], wanted: Sequence[bool]) -
     return replace(trace.finish(outputs, graph.source), output_names=found)
 
 
-def joint_body(outer: Trace, body: Graph, wanted: Sequence[bool]) -> Graph:
-    """The same for a body inside `outer`, whose sizes and assumptions it shares."""
+def joint_body(
+    outer: Trace, body: Graph, wanted: Sequence[bool], seeded: Sequence[bool] | None = None
+) -> Graph:
+    """The same for a body inside `outer`, whose sizes and assumptions it shares; with cotangents of
+    the outputs that are `seeded`, if not of all floating ones.
+    """
     trace, body = _resumed(outer, body)
-    outputs, found = differentiate(trace, body, wanted)
+    outputs, found = differentiate(trace, body, wanted, seeded)
     return replace(trace.finish_body(outputs), guards=body.guards, output_names=found)
 
 
 def differentiate(
-    trace: Trace, graph: Graph, wanted: Sequence[bool]
+    trace: Trace, graph: Graph, wanted: Sequence[bool], seeded: Sequence[bool] | None = None
 ) -> tuple[list[Node], tuple[str, ...]]:
     """Go on tracing where `graph` ended: its outputs, then the cotangents that exist; which do."""
+    seeded = [output.type.is_float for output in graph.outputs] if seeded is None else seeded
     with tracing(trace, Traced):
-        cts = [
-            trace.add_node(output.type, f"d_{output.name}")
-            for output in graph.outputs
-            if output.type.is_float
-        ]
-        roots = [output for output in graph.outputs if output.type.is_float]
+        roots = [output for output, seed in zip(graph.outputs, seeded, strict=True) if seed]
+        cts = [trace.add_node(output.type, f"d_{output.name}") for output in roots]
         wrt = [node for node, want in zip(graph.inputs, wanted, strict=True) if want]
         found = traced.vjp(trace, roots, [Traced(trace, ct) for ct in cts], wrt)
         cotangents = [ct.node for ct in found if ct is not None]

@@ -2,9 +2,8 @@
 
     y = cond(p, f, g, x)      ->      if p: y = f(x)   else: y = g(x)
 
-Both derivatives are branches again, on the same number. The backward of a body computes what it
-needs of its forward again: only the branch that was taken costs anything, and nothing is kept for
-the ones that were not.
+Both derivatives are branches again, on the same number. What the backward of the branch that was
+taken needs of its forward is kept by that (`tracegrad.control.kept`).
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from tracegrad.autodiff.derived import as_traced
 from tracegrad.control.batching import batch_graph, for_all, mapped_outputs
 from tracegrad.control.body import Body, node_in, separate, trace_body, with_captured, zeros
 from tracegrad.control.counted import assignments, results_of, tuple_text
+from tracegrad.control.kept import backward_bodies, result, split
 from tracegrad.ir.graph import Graph, Node
 from tracegrad.ir.interpret import interpret
 from tracegrad.ir.op import Array, Op
@@ -31,6 +31,7 @@ from tracegrad.lower import Scope, comment
 from tracegrad.nested import Nested, allocate_named, taken_memory
 from tracegrad.ops.batched import count_of
 from tracegrad.ops.op import register
+from tracegrad.ops.unset import UNSET
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.trace import Trace, current_trace
 
@@ -63,20 +64,31 @@ class Branch(Op):
 
         return self._again(inputs, attrs["branches"], push)
 
-    def vjp(self, wanted: Sequence[bool], cts: Any, out: Any, *inputs: Array, **attrs: Any):
-        def pull(inner: Trace, graph: Graph, nodes: list[Node]) -> list[Any]:
-            outputs = inner.inline(graph, nodes)
-            roots = [
-                (y, as_traced(inner, ct))
-                for y, ct in zip(outputs, cts, strict=True)
-                if ct is not None and y.type.is_float
-            ]
-            wrt = [node for node, want in zip(nodes, wanted[1:], strict=True) if want]
-            found = traced.vjp(inner, [y for y, _ in roots], [ct for _, ct in roots], wrt)
-            return [zeros(x.type) if d is None else d for x, d in zip(wrt, found, strict=True)]
-
-        found = iter(self._again(inputs, attrs["branches"], pull))
-        return [next(found) if want else None for want in wanted]
+    def vjp(
+        self,
+        wanted: Sequence[bool],
+        cts: Any,
+        out: Any,
+        *inputs: Array,
+        branches: tuple[Graph, ...],
+    ) -> list[Any]:
+        trace, operands = current_trace(), inputs[1:]
+        assert trace is not None
+        want = [bool(w) for w in wanted[1:]]
+        types = [output.type for output in branches[0].outputs]
+        seeded = [ct is not None and t.is_float for ct, t in zip(cts, types, strict=True)]
+        sides = split(trace, branches, want, seeded)
+        if sides.slots:
+            nodes = tuple(node_in(trace, value) for value in inputs)
+            node = trace.record(BRANCH, nodes, {"branches": sides.forward()})
+            trace.supersede(out.node, node)
+            results = results_of(trace, node)
+        else:
+            results = [result(out, number) for number in range(len(types))]
+        seeds = [ct for ct, seed in zip(cts, seeded, strict=True) if seed]
+        bodies = backward_bodies(trace, sides, results, operands, seeds, want)
+        found = iter(branch(trace, node_in(trace, inputs[0]), bodies))
+        return [None, *(next(found) if w else None for w in want)]
 
     def _again(self, inputs: Sequence[Any], branches: Sequence[Graph], run: Any) -> list[Traced]:
         """A branch on the same index whose bodies do `run` on the old ones."""
@@ -167,13 +179,15 @@ class Branch(Op):
         inputs, places = branches[number].inputs, self.takes(node)
         taken = {k: places[k] for k in taken_memory(lowering, node)}
         own = [inputs[at - 1] for at in taken.values()]
-        inner = Nested(lowering, branches[number], own=own)
+        graph = branches[number]
+        made = tuple(y for y in graph.outputs if y.op is not UNSET)
+        inner = Nested(lowering, replace(graph, outputs=made), own=own)
         for given, operand in zip(branches[number].inputs, node.inputs[1:], strict=True):
             inner.give_operand(given, lowering, operand)
         inner.run()
         outputs = branches[number].outputs
         for k, (output, name) in enumerate(zip(outputs, names, strict=True)):
-            if k in taken:
+            if k in taken or (output.op is UNSET and output.type.rank):
                 continue
             if output.type.rank:
                 inner.put(output, name)

@@ -57,6 +57,7 @@ from tracegrad.ops import (
     svd,
     trigonometric,
     unique,
+    unset,
 )
 from tracegrad.ops.op import NUMPY, PUBLIC, REGISTRY
 
@@ -120,4 +121,5 @@ __all__ = [
     "svd",
     "trigonometric",
     "unique",
+    "unset",
 ]

@@ -18,10 +18,11 @@ import numpy as np
 from codegen import expr as ex
 from codegen.expr import Const, Var
 from codegen.loops import Alloc, Check, LibraryCall, Store
-from tracegrad.ir.dims import Size
+from tracegrad.ir.dims import Size, product
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType
-from tracegrad.ops.batched import Mapped
+from tracegrad.ops.axes import expand_dims, moveaxis, squeeze
+from tracegrad.ops.batched import Mapped, everywhere, regrouped
 from tracegrad.ops.linalg import check_fit, check_square, matrices
 from tracegrad.ops.op import bind, register
 
@@ -146,6 +147,9 @@ class LuSolve(Op):
     def work(self, node: Any) -> tuple[float, Size]:
         return self.weight, node.type.size * node.inputs[0].type.shape[-1]
 
+    def batch(self, mapped: Mapped, *inputs: Array, flip: bool) -> Array:
+        return systems(LU_SOLVE, mapped, *inputs, flip=flip)
+
     def kernel(self, lowering: Any, node: Any) -> None:
         self.lowered(lowering, node, *node.inputs)
 
@@ -156,6 +160,23 @@ class LuSolve(Op):
 
 
 LU_SOLVE = register(LuSolve())
+
+
+def systems(op: Op, mapped: Mapped, a: Array, *inputs: Array, **attrs: Any) -> Array:
+    """A batch of systems: right-hand sides of one matrix become its columns, others stacks. The
+    operands between matrix and right-hand side belong to the matrix."""
+    *factors, b = inputs
+    side = a.type.rank - mapped[0]
+    vector = b.type.rank - mapped[-1] < side
+    if not any(mapped[:-1]) and side == 2:
+        columns = moveaxis(b, 0, -1)
+        rows, *others = columns.type.shape
+        x = bind(op, a, *factors, regrouped(columns, (rows, product(tuple(others)))), **attrs)
+        return moveaxis(regrouped(x, (rows, *others)), -1, 0)
+    a, *factors, b = everywhere(mapped, (a, *inputs))
+    if not vector:
+        return bind(op, a, *factors, b, **attrs)
+    return squeeze(bind(op, a, *factors, expand_dims(b, -1), **attrs), -1)
 
 
 def solve_in_place(lowering: Any, node: Any, b: Any, function: str, *args: Any) -> None:

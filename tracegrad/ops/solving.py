@@ -16,15 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from tracegrad.ir.dims import Size, product
+from tracegrad.ir.dims import Size
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType
-from tracegrad.ops.axes import expand_dims, matrix_transpose, moveaxis, squeeze
-from tracegrad.ops.batched import Mapped, everywhere, regrouped
+from tracegrad.ops.axes import matrix_transpose, moveaxis, squeeze
+from tracegrad.ops.batched import Mapped
 from tracegrad.ops.grids import tril, triu
 from tracegrad.ops.known import Known
 from tracegrad.ops.linalg import check_fit, eye_like, outer, square, system
-from tracegrad.ops.lu import LU_SOLVE, SINGULAR, factors, flag, solve_in_place
+from tracegrad.ops.lu import LU_SOLVE, SINGULAR, factors, flag, solve_in_place, systems
 from tracegrad.ops.matmul import matmul
 from tracegrad.ops.op import as_operand, bind, public, register, sample, type_of
 from tracegrad.ops.shape import reshape
@@ -95,23 +95,6 @@ class Solve(Op):
 
 
 SOLVE = register(Solve())
-
-
-def systems(op: Op, mapped: Mapped, a: Array, *inputs: Array, **attrs: Any) -> Array:
-    """A batch of systems: right-hand sides of one matrix become its columns, others stacks. The
-    operands between matrix and right-hand side belong to the matrix."""
-    *factors, b = inputs
-    side = a.type.rank - mapped[0]
-    vector = b.type.rank - mapped[-1] < side
-    if not any(mapped[:-1]) and side == 2:
-        columns = moveaxis(b, 0, -1)
-        rows, *others = columns.type.shape
-        x = bind(op, a, *factors, regrouped(columns, (rows, product(tuple(others)))), **attrs)
-        return moveaxis(regrouped(x, (rows, *others)), -1, 0)
-    a, *factors, b = everywhere(mapped, (a, *inputs))
-    if not vector:
-        return bind(op, a, *factors, b, **attrs)
-    return squeeze(bind(op, a, *factors, expand_dims(b, -1), **attrs), -1)
 
 
 def moved(

@@ -1,20 +1,22 @@
-"""Loops without what nobody reads: stacks, carries that feed nothing, operands of no use.
+"""Loops and branches without what nobody reads: stacks, carries that feed nothing, results and
+operands of no use.
 
 c, ys = scan(f, c0, xs); return c      ->      the loop does not stack ys
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from tracegrad.ir.graph import Graph, Node, mapped_bounds, next_serial, reachable
+from tracegrad.ir.types import StateType
 from tracegrad.ops.project import PROJECT
 
 
 def prune(graph: Graph) -> Graph:
-    """The graph with every loop reduced to the results that are read."""
+    """The graph with every loop and branch reduced to the results that are read."""
     while True:
         smaller = _pruned(graph)
         if smaller is graph:
@@ -27,8 +29,9 @@ def _pruned(graph: Graph) -> Graph:
     places: dict[Node, dict[int, int]] = {}
     for node in graph.nodes:
         attrs, operands = node.attrs, node.inputs
-        if node.op.name == "loop":
-            found = _reduced(node, [reader.attributes["index"] for reader in graph.uses[node]])
+        if node.op.name in REDUCED:
+            read = [reader.attributes["index"] for reader in graph.uses[node]]
+            found = REDUCED[node.op.name](node, read)
             if found is not None:
                 attrs, operands, places[node] = found
         elif node.op is PROJECT and node.inputs[0] in places:
@@ -76,6 +79,38 @@ def _reduced(loop: Node, read: Iterable[int]) -> Reduced | None:
     operands = tuple(loop.inputs[number - 1] for number in inputs[1:])
     places = {old: number for number, old in enumerate(outputs)}
     return tuple(attrs.items()), (*operands, *bound), places
+
+
+def _reduced_branch(branch: Node, read: Iterable[int]) -> Reduced | None:
+    """The branch with the results `read`, and the states that its sides leave behind."""
+    bodies: tuple[Graph, ...] = branch.attributes["branches"]
+    states = (k for k, y in enumerate(bodies[0].outputs) if isinstance(y.type, StateType))
+    outputs = sorted({*read, *states})
+    behind = [reachable(body.outputs[number] for number in outputs) for body in bodies]
+    inputs = [
+        number
+        for number in range(len(bodies[0].inputs))
+        if any(body.inputs[number] in used for body, used in zip(bodies, behind, strict=True))
+    ]
+    if len(outputs) == len(bodies[0].outputs) and len(inputs) == len(bodies[0].inputs):
+        return None
+    smaller = tuple(
+        replace(
+            body,
+            inputs=tuple(body.inputs[number] for number in inputs),
+            outputs=tuple(body.outputs[number] for number in outputs),
+        )
+        for body in bodies
+    )
+    operands = (branch.inputs[0], *(branch.inputs[1 + number] for number in inputs))
+    places = {old: number for number, old in enumerate(outputs)}
+    return (("branches", smaller),), operands, places
+
+
+REDUCED: dict[str, Callable[[Node, Iterable[int]], Reduced | None]] = {
+    "loop": _reduced,
+    "branch": _reduced_branch,
+}
 
 
 def _needed(body: Graph, carries: int, read: Iterable[int]) -> Sequence[int]:
