@@ -25,7 +25,17 @@ ITEMS = 3
 ROUNDINGS = 256
 """As in test_ops: some ten operations on up to a hundred elements, summed in another order."""
 
-BY_THE_DRIVER = {"arange", "constant", "size", "bound", "nonzero", "repeats", "call", "project"}
+BY_THE_DRIVER = {
+    "arange",
+    "constant",
+    "size",
+    "unset",
+    "bound",
+    "nonzero",
+    "repeats",
+    "call",
+    "project",
+}
 """Ops that control/batching.py treats itself, or that never have a mapped operand."""
 
 ONE_BY_ONE = {"foreign", "draw", "after", "index_add"}
