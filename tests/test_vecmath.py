@@ -1,5 +1,7 @@
 """The scalar functions against mpmath: at most 2 ulp at all magnitudes; specials as NumPy."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 from numba import njit
@@ -21,6 +23,7 @@ NUMPY = {
 }
 
 
+@cache
 def elementwise(name: str, dtype: np.dtype, arity: int):
     function = vecmath.lookup(name, dtype)
     if arity == 1:
