@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from codegen.module import print_module
 from tracegrad.function import Function
 from tracegrad.ir.interpret import interpret
 from tracegrad.ops.op import Sample
+from tracegrad.transforms import grad
 
 FLOATS = (np.float64, np.float32)
 DTYPES = {"f": FLOATS, "i": (np.int64, np.int8), "u": (np.uint8, np.uint64), "b": (np.bool_,)}
@@ -99,6 +101,25 @@ def interpreted(program: Callable[..., Any], *args: Any) -> list[Any]:
 def compiled(program: Callable[..., Any], *args: Any) -> list[Any]:
     """The results of a program, traced and compiled."""
     return flat(Function(program)(*args))
+
+
+def printed(function: Function, *args: Any, which: str = "primal") -> str:
+    """The text of the module that would be compiled: nothing is."""
+    return print_module(function._subject(args, {}).program(which).module)
+
+
+def check_second_order(f: Callable[..., Any], x: np.ndarray, *rest: Any) -> None:
+    """The derivative of the gradient by `x` along a direction, against differences of the gradient;
+    interpreted. Both errors of the differences are below 1e-9 for derivatives of unit size."""
+    direction = np.random.default_rng(1).normal(size=x.shape)
+    first = grad(f)
+    second = grad(lambda x: np.sum(first(x, *rest) * direction))
+    step = 1e-5
+    (found,) = interpreted(second, x)
+    (ahead,), (behind,) = (
+        interpreted(first, x + sign * step * direction, *rest) for sign in (1, -1)
+    )
+    np.testing.assert_allclose(found, (ahead - behind) / (2 * step), rtol=1e-5, atol=1e-7)
 
 
 def assert_type(got: Any, want: Any, about: str = "") -> None:
