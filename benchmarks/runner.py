@@ -35,9 +35,9 @@ Call = Callable[..., Any]
 
 ROUND_SECONDS = 0.01
 """How long one implementation runs in one round: enough calls to fill this."""
-SETTLE_SECONDS = 0.03
-"""Pause before a turn on several CPUs: after a product OpenBLAS's threads spin for 25 ms, on the
-CPU that whoever is next needs."""
+SETTLE_SECONDS = 0.12
+"""Pause before a turn on several CPUs: after a product OpenBLAS's threads spin on for 2**28 cycles,
+105 ms here, on the CPU that whoever is next needs."""
 SEED = 20240611
 
 

@@ -8,7 +8,7 @@ other loop, while BLAS is on one thread:
     1000 x 300 = (1000 x 500) @ (500 x 300), 2 CPUs  =>  rows 0 to 512, rows 512 to 1000
 
 Why not BLAS's own threads: OpenBLAS gives each thread its share at once and waits for all of them
-by spinning, then its threads spin on for 25 ms. Beside our loops, or beside any other process, the
+by spinning, then its threads spin on for 0.1 s. Beside our loops, or beside any other process, the
 shares wait for each other: 1.1 ms became 25 to 130 ms. Here whoever has time takes the next block.
 
 Where blocks begin follows from the extents and the number of CPUs of the machine, never from the
