@@ -44,6 +44,7 @@ from codegen.loops import (
     Return,
     Statement,
     Store,
+    While,
 )
 from codegen.schedule import borders, registers, strips, sums
 from codegen.traverse import statements, substitute
@@ -636,3 +637,40 @@ def test_an_axis_of_one_and_a_second_name_vanish() -> None:
     text = source.print_module(Module((function,)))
     assert "s += x[i, j]" in text and "y[i] = s * 2.0" in text and "s_sum" not in text
     assert text.count("np.empty") == 1
+
+
+@pytest.mark.parametrize("kind", ["for", "while"])
+def test_buffers_of_a_loop_are_allocated_before_it(kind: str) -> None:
+    """Also of a loop that runs until a condition fails; what they begin with is stored each time,
+    and one whose extent the loop changes stays inside."""
+    i, k, left = Var("i"), Var("k"), Var("left", BOOL)
+    total = Accumulate("total", None, "add", load("row", Var("j")), F8)
+    step = (
+        Alloc("row", (M,), F8, 1.0),
+        For(Var("j"), M, (Accumulate("row", (Var("j"),), "add", load("x", i, Var("j")), F8),)),
+        For(Var("j"), M, (total,)),
+        Assign(k, add(k, integer(1))),
+        Alloc("other", (k,), F8),
+        Store("other", (integer(0),), Var("total", F8)),
+        Store("y", (i,), load("other", integer(0))),
+    )
+    around: Statement = For(i, N, step, sequential=True)
+    if kind == "while":
+        onward = Assign(i, add(i, integer(1)))
+        again = Assign(left, Call("less", (i, N), BOOL))
+        around = While(left, (*step, onward, again))
+    body = (
+        Alloc("y", (N,), F8, temporary=False),
+        Assign(Var("total", F8), Const(0.0, F8)),
+        Assign(k, integer(0)),
+        *((Assign(i, integer(0)), Assign(left, Call("less", (i, N), BOOL))) * (kind == "while")),
+        around,
+        Return(("y",)),
+    )
+    sizes = (("n", "x", 0), ("m", "x", 1))
+    function = schedule.allocate_early(Function("f", (Parameter("x", F8, 2),), body, "", sizes))
+    x = np.arange(12.0).reshape(4, 3)
+    (found,) = execute(function, [x])
+    np.testing.assert_array_equal(found, np.cumsum(x.sum(axis=1) + 3))
+    (loop,) = (s for s in function.body if isinstance(s, For | While))
+    assert [s.array for s in loop.body if isinstance(s, Alloc)] == ["other"]

@@ -16,7 +16,7 @@ from collections import defaultdict
 from dataclasses import replace
 
 from codegen.expr import Const, Expr, Load, Var
-from codegen.loops import Accumulate, Alloc, Assign, For, Function, Statement, Store
+from codegen.loops import Accumulate, Alloc, Assign, For, Function, Statement, Store, While
 from codegen.schedule.dependence import accesses, aliases, assigned
 from codegen.schedule.fusion import Scope
 from codegen.traverse import (
@@ -190,14 +190,14 @@ def hoisted(body: Body, scope: Scope) -> Body:
     found: list[Statement] = []
     for statement in body:
         statement = map_blocks(statement, lambda block: hoisted(block, scope))
-        if isinstance(statement, For):
+        if isinstance(statement, For | While):
             out, statement = freed(statement, scope)
             found += out
         found.append(statement)
     return tuple(found)
 
 
-def freed(loop: For, scope: Scope) -> tuple[list[Alloc], For]:
+def freed(loop: For | While, scope: Scope) -> tuple[list[Alloc], For | While]:
     """The allocations in the body of `loop` that can stand before it, and the loop without them;
     what they were filled with is stored in each iteration."""
     changing = set(assigned(loop))
