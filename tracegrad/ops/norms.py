@@ -123,3 +123,17 @@ sample(lambda x: (np.linalg.norm(x, 2), np.linalg.norm(x, "nuc", None, True)), (
 sample(lambda x: np.linalg.norm(x, -2, axis=(2, 0)), (2, 3, 4))
 sample(lambda x: np.linalg.norm(x * 0) + np.linalg.norm(x), (3,))
 sample(lambda x: np.linalg.norm(x, axis=0), (3, 4), kinds="i", smooth=False)
+
+
+@public(np.linalg.cond, name="linalg.cond")
+def cond(x: Any, p: Any = None) -> Any:
+    """The condition number of matrices in the norm `p` (None, 2: by singular values)."""
+    if p in (None, 2, -2):
+        values = PUBLIC["linalg.svdvals"](x)
+        largest, smallest = values[..., 0], values[..., -1]
+        return smallest / largest if p == -2 else largest / smallest
+    return norm(x, p, axis=(-2, -1)) * norm(PUBLIC["linalg.inv"](x), p, axis=(-2, -1))
+
+
+sample(lambda x: np.linalg.cond(x + 3 * np.eye(3)), (2, 3, 3))
+sample(lambda x: np.linalg.cond(x + 3 * np.eye(3), "fro") + np.linalg.cond(x[:2, :2], -2), (3, 3))

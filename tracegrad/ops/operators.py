@@ -15,7 +15,7 @@ from tracegrad.errors import UnsupportedError
 from tracegrad.ir.types import ArrayType
 from tracegrad.later import Later
 from tracegrad.ops.op import NUMPY, PUBLIC, Bindable, type_of, weak_or_dtype
-from tracegrad.ops.scipy import meaning
+from tracegrad.ops.scipy import meaning, spelling
 
 difflib = Later("difflib")
 
@@ -48,9 +48,9 @@ def numpy_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: 
     elif method == "outer" and ours is not None:
         result = ours(PUBLIC["reshape"](inputs[0], _spread_shape(*inputs)), inputs[1])
     elif method == "__call__":
-        unsupported(f"np.{ufunc.__name__}", ufunc.__name__)
+        unsupported(spelling(ufunc), ufunc.__name__)
     else:
-        unsupported(f"np.{ufunc.__name__}.{method}", ufunc.__name__)
+        unsupported(f"{spelling(ufunc)}.{method}", ufunc.__name__)
     return result if out is None else _into(out[0], result)
 
 

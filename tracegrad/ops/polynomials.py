@@ -59,6 +59,16 @@ def vander(x: Any, N: Any = None, increasing: bool = False) -> Any:
     return stack(columns, 1) if columns else PUBLIC["zeros"]((type_of(x).shape[0], 0))
 
 
+@public(np.polyfit)
+def polyfit(x: Any, y: Any, deg: int) -> Any:
+    """The coefficients, highest power first, of the polynomial of degree `deg` nearest to `y`, a
+    vector or a matrix of columns, at the places `x`."""
+    powers = vander(astype(as_operand(x), np.float64), deg + 1)
+    scale = PUBLIC["sqrt"](PUBLIC["sum"](powers * powers, axis=0))
+    found = PUBLIC["linalg.lstsq"](powers / scale, as_operand(y))[0]
+    return PUBLIC["transpose"](PUBLIC["transpose"](found) / scale)
+
+
 @public(np.polyder)
 def polyder(p: Any, m: int = 1) -> Any:
     """The coefficients of the `m`-th derivative."""
@@ -74,3 +84,4 @@ sample(lambda p, x: np.polyval(p, x[0]) * np.polyval([1.0, 2.0], x), (3,), (2,))
 sample(lambda p: np.polyval([2, 0, 1], p), (3,), kinds="fi", smooth=False)
 sample(lambda x: (np.vander(x), np.vander(x, 2), np.vander(x, 4, increasing=True)), (3,))
 sample(lambda p, x: np.polyval(np.polyder(p), x) + np.polyval(np.polyder(p, 2), x), (5,), (3,))
+sample(lambda x, y: np.polyfit(x + np.arange(5.0), y, 2), (5,), (5,))

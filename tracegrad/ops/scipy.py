@@ -32,3 +32,9 @@ def meaning(ufunc: np.ufunc) -> Callable[..., Any] | None:
     if ufunc not in NUMPY and ufunc is getattr(sys.modules.get("scipy.special"), name, None):
         return NUMPY.get(SciPy(name))
     return NUMPY.get(ufunc)
+
+
+def spelling(ufunc: np.ufunc) -> str:
+    """How a program writes it."""
+    name = ufunc.__name__
+    return f"np.{name}" if getattr(np, name, None) is ufunc else f"scipy.special.{name}"

@@ -15,9 +15,10 @@ import numpy as np
 
 from codegen.costs import FUNCTIONS
 from tracegrad.ir.op import Array
+from tracegrad.ops.arithmetic import CBRT, SQRT
 from tracegrad.ops.elementwise import Elementwise, Masked, Partial, row
-from tracegrad.ops.exponential import EXP, LOG, LOG1P
-from tracegrad.ops.op import public
+from tracegrad.ops.exponential import EXP, EXPM1, LOG, LOG1P
+from tracegrad.ops.op import as_operand, public, sample
 from tracegrad.ops.scipy import SciPy
 from tracegrad.ops.selection import where
 
@@ -121,3 +122,86 @@ KL_DIV = _row(
     domain=POSITIVE,
     like=_single_first,
 )
+
+for _name, _row_of_numpy in (("expm1", EXPM1), ("log1p", LOG1P), ("cbrt", CBRT)):
+    public(SciPy(_name), name=_name)(_row_of_numpy)
+
+
+def _lifted(*values: Any) -> list[Any]:
+    return [as_operand(value) for value in values]
+
+
+@public(SciPy("betaln"))
+def betaln(a: Any, b: Any) -> Array:
+    """The logarithm of the beta function."""
+    a, b = _lifted(a, b)
+    return GAMMALN(a) + GAMMALN(b) - GAMMALN(a + b)
+
+
+@public(SciPy("beta"))
+def beta(a: Any, b: Any) -> Array:
+    """The beta function of positive `a` and `b`."""
+    return EXP(betaln(a, b))
+
+
+@public(SciPy("poch"))
+def poch(z: Any, m: Any) -> Array:
+    """`gamma(z + m) / gamma(z)` for positive `z` and `z + m`."""
+    z, m = _lifted(z, m)
+    return EXP(GAMMALN(z + m) - GAMMALN(z))
+
+
+@public(SciPy("binom"))
+def binom(x: Any, y: Any) -> Array:
+    """The binomial coefficient of real `x > -1` and `-1 < y < x + 1`."""
+    x, y = _lifted(x, y)
+    return EXP(-betaln(1 + x - y, 1 + y)) / (x + 1)
+
+
+@public(SciPy("rgamma"))
+def rgamma(x: Any) -> Array:
+    """`1 / gamma(x)`."""
+    return 1 / GAMMA(x)
+
+
+@public(SciPy("multigammaln"))
+def multigammaln(a: Any, d: int) -> Array:
+    """The logarithm of the gamma function of `d` dimensions, for `a > (d - 1) / 2`."""
+    (a,) = _lifted(a)
+    parts = [GAMMALN(a - j / 2) for j in range(d)]
+    return sum(parts, d * (d - 1) / 4 * math.log(math.pi))
+
+
+@public(SciPy("boxcox"))
+def boxcox(x: Any, lmbda: Any) -> Array:
+    """`(x**lmbda - 1) / lmbda`, its limit `log(x)` where `lmbda` is 0."""
+    x, lmbda = _lifted(x, lmbda)
+    if isinstance(lmbda, int | float):  # a number that takes the dtype of `x`
+        return EXPM1(lmbda * LOG(x)) / lmbda if lmbda else LOG(x)
+    zero = lmbda == 0
+    safe = where(zero, 1, lmbda)
+    return where(zero, LOG(x), EXPM1(safe * LOG(x)) / safe)
+
+
+@public(SciPy("huber"))
+def huber(delta: Any, r: Any) -> Array:
+    """`r**2 / 2`, straight on from where `abs(r)` exceeds `delta >= 0`."""
+    delta, r = _lifted(delta, r)
+    size = abs(r)
+    return where(size <= delta, 0.5 * r * r, delta * (size - 0.5 * delta))
+
+
+@public(SciPy("pseudo_huber"))
+def pseudo_huber(delta: Any, r: Any) -> Array:
+    """`delta**2 * (sqrt(1 + (r / delta)**2) - 1)`, without cancellation."""
+    delta, r = _lifted(delta, r)
+    return r * r / (1 + SQRT(1 + (r / delta) ** 2))
+
+
+sample(lambda x, y: (betaln(x, y), beta(x, y)), (3,), (3,), domain=(0.3, 3.0))
+sample(lambda x, y: (poch(x, y), rgamma(x)), (3,), (3,), domain=(0.3, 3.0))
+sample(lambda x: (binom(x + 3, x), boxcox(x, 0.5)), (3,), domain=(0.3, 3.0))
+sample(
+    lambda x: (boxcox(x, 0.0), boxcox(x, x - 1), multigammaln(x + 2, 3)), (3,), domain=(0.3, 3.0)
+)
+sample(lambda x: (huber(1.0, 2 * x), pseudo_huber(0.7, x)), (3, 2))

@@ -31,6 +31,14 @@ from tracegrad.tracing.trace import current_trace
 Replace = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
+def cholesky(
+    a: Any, lower: bool = False, overwrite_a: bool = False, check_finite: bool = True
+) -> Any:
+    """`scipy.linalg.cholesky`: upper unless asked otherwise."""
+    del overwrite_a, check_finite
+    return PUBLIC["linalg.cholesky"](a, upper=not lower)
+
+
 def holds_traced(value: Any) -> bool:
     """Whether a value, or one nested in it, is traced or eager."""
     if isinstance(value, Bindable | SizeValue | Grown):
@@ -69,14 +77,14 @@ def stacked(numpys: Callable[..., Any]) -> Callable[..., Any]:
     return make
 
 
-def ours(name: str) -> Replace:
-    """SciPy's function for arrays, `tg.<name>` for traced ones."""
+def ours(name: str, own: Callable[..., Any] | None = None) -> Replace:
+    """SciPy's function for arrays, `own` or `tg.<name>` for traced ones."""
 
     def replaced(scipys: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(scipys)
         def call(*args: Any, **kwargs: Any) -> Any:
             traced = holds_traced((args, kwargs))
-            return (PUBLIC[name] if traced else scipys)(*args, **kwargs)
+            return ((own or PUBLIC[name]) if traced else scipys)(*args, **kwargs)
 
         return call
 
@@ -109,11 +117,18 @@ REPLACED: dict[str, dict[str, Replace]] = {
         **dict.fromkeys((*MAKING, *ALIKE), filled),
         **dict.fromkeys(("array", "asarray"), stacked),
     },
-    "scipy.special": {name: ours(name) for name in ("logsumexp", "softmax", "log_softmax")},
+    "scipy.special": {
+        name: ours(name)
+        for name in ("logsumexp", "softmax", "log_softmax", "multigammaln", "polygamma")
+    },
     "scipy.linalg": {
         name: ours(f"linalg.{name}")
-        for name in ("solve_triangular", "cho_factor", "cho_solve", "solve", "inv", "det")
-    },
+        for name in (
+            *("solve_triangular", "cho_factor", "cho_solve", "solve", "inv", "det", "norm"),
+            *("block_diag", "toeplitz", "pinv", "svdvals", "eigvalsh"),
+        )
+    }
+    | {"cholesky": ours("linalg.cholesky", cholesky)},
 }
 REPLACED["math"] = {
     name: of_numbers({"pow": "power", "lgamma": "gammaln"}.get(name, name))
