@@ -374,3 +374,45 @@ def test_the_lock_of_the_pool_is_pythons() -> None:
     task = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(lambda _, k: found.append(k))
     threads.alone(ctypes.cast(task, ctypes.c_void_p).value or 0, 0, 3, 0)
     assert found == [0, 1, 2]
+
+
+def failing_items(count: int = 3000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    a = normal(count, 6, 6)
+    return a @ a.swapaxes(1, 2) + np.eye(6), normal(count, 6), np.arange(count) % 3 + 1
+
+
+def solved(a: Any, b: Any, k: Any) -> Any:
+    """An item with as many solves as it asks for, and a factorisation that may fail too."""
+
+    def step(state: Any) -> Any:
+        x, i = state
+        return np.linalg.solve(a, b + x), i + 1
+
+    x, _ = tg.while_loop(lambda state: state[1] < k, step, (b, 0))
+    return np.sum(np.linalg.cholesky(a)) + np.sum(x)
+
+
+def test_items_that_may_fail_run_on_threads_and_the_first_error_is_raised() -> None:
+    a, b, k = failing_items()
+    f = tg.vmap(solved)
+    found = {}
+    for count in (1, 2):
+        tg.set_num_threads(count)
+        found[count] = f(a, b, k)
+    assert "parallel(" in f.source(a, b, k, which="primal")
+    assert found[1].tobytes() == found[2].tobytes()
+    want = solved(a[7], b[7], int(k[7]))
+    assert found[2][7] == pytest.approx(want, rel=1e-9)
+    singular, indefinite = np.zeros((6, 6)), -np.eye(6)
+    for places, message in (
+        ({2500: singular, 2600: indefinite}, "Singular matrix"),
+        ({1200: indefinite, 1201: singular, 2999: singular}, "Matrix is not positive definite"),
+        ({2999: singular}, "Singular matrix"),
+        ({0: indefinite, 1: singular}, "Matrix is not positive definite"),
+    ):
+        broken = a.copy()
+        for place, matrix in places.items():
+            broken[place] = matrix
+        with pytest.raises(np.linalg.LinAlgError, match=message):
+            f(broken, b, k)
+    assert f(a, b, k).tobytes() == found[1].tobytes()

@@ -56,12 +56,14 @@ def identity(combine: str, dtype: np.dtype) -> bool | int | float:
 
 @dataclass(frozen=True)
 class Split:
-    """The scalars and arrays that all iterations accumulate into, and the temporary arrays, with
-    views of them, that each thread needs for itself."""
+    """The scalars and arrays that all iterations accumulate into, the temporary arrays, with views
+    of them, that each thread needs for itself, and the errors (class, message) that one may raise.
+    """
 
     scalars: tuple[Accumulate, ...] = ()
     arrays: tuple[Accumulate, ...] = ()
     scratch: tuple[Alloc | View, ...] = ()
+    checks: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -134,14 +136,15 @@ def split(loop: For, live: Names, around: Around) -> Split | None:
     if loop.sequential or loop.step != 1 or loop.start != ZERO:
         return None
     parts = list(statements(loop.body))
-    if any(isinstance(part, Check | Return | ForeignCall) for part in parts):
+    if any(isinstance(part, Return | ForeignCall) for part in parts):
         return None
     scalars = shared_scalars(loop, live)
     arrays = around.within(parts)
     if scalars is None or arrays is None:
         return None
     shared = shared_arrays(loop, parts, arrays, around)
-    return None if shared is None else Split(scalars, *shared)
+    checks = tuple(dict.fromkeys((p.error, p.message) for p in parts if isinstance(p, Check)))
+    return None if shared is None else Split(scalars, *shared, checks)
 
 
 def shared_scalars(loop: For, live: Names) -> tuple[Accumulate, ...] | None:

@@ -18,13 +18,15 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from codegen.expr import INT, Const, Expr, Var
+from codegen.expr import BOOL, INT, Call, Const, Expr, Var, integer
 from codegen.loops import (
     Accumulate,
     Alloc,
     Assign,
+    Check,
     For,
     Function,
+    If,
     Parameter,
     Return,
     Statement,
@@ -89,12 +91,13 @@ def kernel_of(
     )
     scratch = found.scratch
     context.moved += scratch
-    inside = into_copies(loop.body, copies, block)
+    inside = ending(into_copies(loop.body, copies, block), found.checks, tuple(sums))
+    passed = (integer(0),) if found.checks else ()
     body = (
         *scratch,
         *starts,
         replace(loop, start=start, stop=stop, body=inside, whole=loop.stop),
-        Return(tuple(sums)),
+        Return((*sums, *passed)),
     )
     context.types.update({new: copy_type(old, context) for old, new in copies.items()})
     own = tuple(Parameter(var.name, INT, 0) for var in (block, start, stop))
@@ -180,6 +183,22 @@ def alone(arrays: Sequence[str], context: Context) -> tuple[str, ...]:
 def copy_type(array: str, context: Context) -> tuple[np.dtype, int]:
     dtype, rank = context.types[array]
     return dtype, rank + 1
+
+
+def ending(body: Body, checks: tuple[tuple[str, str], ...], sums: tuple[Var, ...]) -> Body:
+    """Checks as ends of the block, which returns the number of the one that failed: an error must
+    not leave a thread."""
+
+    def changed(statement: Statement) -> Statement:
+        match map_blocks(statement, lambda inside: ending(inside, checks, sums)):
+            case Check(condition, error, message, comment):
+                number = integer(checks.index((error, message)) + 1)
+                failed = Call("logical_not", (condition,), BOOL)
+                return If(failed, (Return((*sums, number)),), (), comment)
+            case other:
+                return other
+
+    return tuple(map(changed, body)) if checks else body
 
 
 def into_copies(body: Body, copies: dict[str, str], block: Var) -> Body:

@@ -40,6 +40,7 @@ from codegen.loops import (
     Accumulate,
     Alloc,
     Assign,
+    Check,
     For,
     Forward,
     Function,
@@ -140,6 +141,10 @@ def launch(one: Candidate, context: Context) -> Body:
         parts.append(Alloc(array, (count,), update.dtype))
         value = Load(array, (block,), update.dtype)
         after.append(replace(update, value=value, comment=""))
+    if one.split.checks:
+        sums.append(named("failed_blocks"))
+        parts.append(Alloc(sums[-1], (count,), INT))
+        after += raised(one.split.checks, Load(sums[-1], (block,), INT))
     copies: dict[str, str] = {}
     for update in one.split.arrays:
         array = copies[update.target] = named(f"{update.target}_blocks")
@@ -153,6 +158,15 @@ def launch(one: Candidate, context: Context) -> Body:
     most = worth.MOST_BLOCKS
     combine = (For(block, count, tuple(after), most=most),) if after else ()
     return (*parts, call, *combine)
+
+
+def raised(checks: tuple[tuple[str, str], ...], failed: Expr) -> list[Statement]:
+    """What the iterations of a block did not pass, raised: blocks are looked at in their order, and
+    each ended where it failed, so it is the error of the first iteration that has one."""
+    return [
+        Check(Call("not_equal", (failed, integer(number)), BOOL), error, message)
+        for number, (error, message) in enumerate(checks, 1)
+    ]
 
 
 def block_size(one: Candidate, context: Context) -> Expr:

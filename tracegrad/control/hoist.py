@@ -167,7 +167,7 @@ def _with_products(trace: Trace, loop: Stepped) -> Stepped:
 def _products(loop: Stepped) -> list[Node]:
     """The products of items with constants that are better one for all steps."""
     fixed = _depending_only_on(loop.body, loop.constants)
-    of_items: dict[Node, int] = {node: _bytes(node.type) for node in loop.items}
+    of_items: dict[Node, float] = {node: _bytes(node.type) for node in loop.items}
     found: list[Node] = []
     behind = reachable(loop.body.outputs)
     for node in loop.body.nodes[len(loop.body.inputs) :]:
