@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy import special
+from scipy import linalg, special
 
 import tracegrad as tg
 from tests.oracle import assert_type, flat, interpreted
@@ -249,3 +249,17 @@ def test_a_function_may_have_any_name(name: str) -> None:
     exec(f"def {name}(x, sum, njit): return numpy.sum(x) * sum + njit", scope)
     value, gradient = tg.value_and_grad(scope[name])(np.ones(2), 3.0, 1.0)
     assert value == 7.0 and list(gradient) == [3.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        (lambda x: special.logsumexp(x), "given to SciPy's logsumexp.*use tg.logsumexp"),
+        (lambda x: special.softmax(x, axis=0), "use tg.softmax"),
+        (lambda x: linalg.solve_triangular(np.eye(2), x), "use tg.linalg.solve_triangular"),
+        (lambda x: linalg.toeplitz(x), "given to SciPy's toeplitz.*NumPy's functions and those of"),
+    ],
+)
+def test_functions_of_scipy_that_take_arrays_alone(program: Any, words: str) -> None:
+    with pytest.raises(tg.TraceError, match=words):
+        tg.trace(program)(np.ones(2))

@@ -174,3 +174,26 @@ def test_functions_over_traced_values_take_constants() -> None:
         np.testing.assert_allclose(found, want, rtol=1e-14)
     slopes = tg.jacobian(lambda w: outer(w)[1])(w)
     np.testing.assert_allclose(slopes, 3 * np.eye(3), rtol=1e-14)
+
+
+def test_rules_get_defaults_by_position() -> None:
+    @tg.custom_jvp
+    def scaled(x: Any, factor: Any = 2.0) -> Any:
+        return x * factor
+
+    @scaled.defjvp
+    def rule(primals: Any, tangents: Any) -> Any:
+        return primals[0] * primals[1], 9.0 * tangents[0]
+
+    assert scaled(3.0) == 6.0 and scaled(3.0, factor=4.0) == 12.0
+    assert tg.grad(scaled)(3.0) == 9.0 == tg.grad(lambda x: scaled(x, factor=5.0))(3.0)
+    with pytest.raises(TypeError, match=r"scaled\(\) missing a required argument: 'x'"):
+        scaled()
+
+
+def test_stop_gradient_of_a_tree() -> None:
+    def program(x: Any) -> Any:
+        held = tg.stop_gradient({"a": x, "b": (2.0, [x])})
+        return np.sum(held["a"] * x + held["b"][0] * held["b"][1][0])
+
+    np.testing.assert_array_equal(tg.grad(program)(np.arange(3.0)), np.arange(3.0))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from functools import reduce, update_wrapper
+from inspect import Parameter
 from typing import Any
 
 from tracegrad.autodiff import traced
@@ -31,6 +32,8 @@ from tracegrad.tracing.array import Traced
 from tracegrad.tracing.trace import Trace, current_trace
 from tracegrad.tree import Tree, count_leaves, unflatten
 
+BY_POSITION = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+
 
 class Custom:
     """A function whose derivative is given by rules instead of being taken from its operations."""
@@ -40,12 +43,14 @@ class Custom:
         self.name = name_of(fun)
         self.nondiff_argnums = tuple(nondiff_argnums)
         self._signature = signature_of(fun)
+        kinds = [parameter.kind for parameter in self._signature.parameters.values()]
+        self._places = sum(kind in BY_POSITION for kind in kinds)
         self._outside = Function(self._traced, self.name)
         update_wrapper(self, fun)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """`fun(*args)`; inside a trace one node that keeps the rules."""
-        if kwargs:
+        if kwargs or len(args) < self._places:
             args = self._positional(args, kwargs)
         if current_trace() is not None:
             return self._traced(*args)
@@ -55,7 +60,10 @@ class Custom:
 
     def _positional(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
         """The arguments as the rules take them: by position, with defaults."""
-        bound = self._signature.bind(*args, **kwargs)
+        try:
+            bound = self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{self.name}() {error}") from None
         bound.apply_defaults()
         if bound.kwargs:
             names = ", ".join(bound.kwargs)

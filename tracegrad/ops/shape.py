@@ -15,6 +15,7 @@ from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.broadcast import Shape
 from tracegrad.ops.op import SizeValue, as_operand, bind, public, register, type_of
+from tracegrad.tree import flatten, unflatten
 
 Reader = Callable[..., Expr]
 Mapped = tuple[bool, ...]
@@ -280,5 +281,7 @@ def copy(a: Any, order: str = "K", subok: bool = False) -> Any:
 
 @public()
 def stop_gradient(x: Any) -> Any:
-    """`x` as a constant for differentiation. Shape and dtype as `x`."""
-    return bind(STOP_GRADIENT, x)
+    """`x` as a constant for differentiation: an array, or a pytree of arrays."""
+    leaves: list[tuple[str, Any]] = []
+    tree = flatten("", x, lambda leaf: not isinstance(leaf, dict | tuple | list), leaves)
+    return unflatten(tree, iter([bind(STOP_GRADIENT, leaf) for _, leaf in leaves]))

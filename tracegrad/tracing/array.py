@@ -28,7 +28,7 @@ from tracegrad.ops.operators import ArrayMethods
 from tracegrad.ops.shape import row_major
 from tracegrad.tracing.counters import span_of
 from tracegrad.tracing.size import Shape, TracedSize, pinned, sized
-from tracegrad.tracing.source import called_by_scipy
+from tracegrad.tracing.source import called_in_scipy
 from tracegrad.tracing.trace import Trace, current_trace, leaked
 
 
@@ -249,10 +249,14 @@ class Traced(ArrayMethods):
             box = np.empty((), dtype=object)
             box[()] = self
             return box
-        if called_by_scipy():
+        functions = called_in_scipy()
+        if functions:
+            names = [name for f in functions for name in (f, f"linalg.{f}") if name in PUBLIC]
             raise self._no_value(
-                "given to a function of SciPy that takes NumPy arrays only",
-                "use NumPy's, or one of tg: tg.linalg.solve_triangular, tg.linalg.cho_solve, ...",
+                f"given to SciPy's {functions[0]}, which takes NumPy arrays only",
+                f"use tg.{names[0]}"
+                if names
+                else "write it with NumPy's functions and those of tg (docs/ops.md lists them)",
             )
         raise self._no_value(
             "turned into an array by np.asarray() or np.array()",

@@ -40,10 +40,16 @@ def user_frame() -> tuple[FrameType | None, FrameType | None]:
     return frame, outer
 
 
-def called_by_scipy() -> bool:
-    """Whether the function that user code called is one of SciPy's."""
-    _, called = user_frame()
-    return called is not None and called.f_code.co_filename.startswith(_SCIPY)
+def called_in_scipy() -> list[str]:
+    """The functions of SciPy between user code and here, outermost first."""
+    names, frame = [], sys._getframe(1)
+    while frame is not None and not is_user_file(frame.f_code.co_filename):
+        if frame.f_code.co_filename.startswith(_SCIPY):
+            # SciPy's decorators are called `wrapper`, and what they decorate `f`.
+            decorated = frame.f_locals.get("f") if frame.f_code.co_name == "wrapper" else None
+            names.append(getattr(decorated, "__name__", frame.f_code.co_name))
+        frame = frame.f_back
+    return names[::-1]
 
 
 def user_expression() -> str:
