@@ -19,7 +19,7 @@ from tracegrad.ops.broadcast import Shape
 from tracegrad.ops.indexing import getitem
 from tracegrad.ops.joining import stack
 from tracegrad.ops.matmul import common_dtype, likely, matmul
-from tracegrad.ops.op import as_operand, public, sample, type_of
+from tracegrad.ops.op import NUMPY, as_operand, public, sample, type_of
 from tracegrad.ops.reduction import sum_
 from tracegrad.ops.shape import normal_axis, reshape, transpose
 
@@ -56,6 +56,17 @@ def vdot(a: Any, b: Any, /) -> Any:
 def outer(a: Any, b: Any, out: Any = None) -> Any:
     """`a[i] * b[j]` for all elements of both, flattened."""
     return MULTIPLY(expand_dims(ravel(as_operand(a)), 1), ravel(as_operand(b)))
+
+
+def _outer_of_vectors(x1: Any, x2: Any, /) -> Any:
+    """`np.linalg.outer`, which takes vectors only."""
+    ranks = [type_of(as_operand(x)).rank for x in (x1, x2)]
+    if ranks != [1, 1]:
+        raise ValueError(
+            "Input arrays must be one-dimensional, but they are "
+            f"x1.ndim={ranks[0]} and x2.ndim={ranks[1]}."
+        )
+    return outer(x1, x2)
 
 
 @public(np.tensordot)
@@ -226,6 +237,9 @@ def _chain(operands: list[Any], split: dict[tuple[int, int], int], i: int, j: in
     return matmul(_chain(operands, split, i, k), _chain(operands, split, k + 1, j))
 
 
+NUMPY[np.linalg.outer] = _outer_of_vectors
+NUMPY[np.linalg.cross] = lambda x1, x2, /, *, axis=-1: cross(x1, x2, axis=axis)
+
 sample(lambda a, b: np.dot(a, b), (3, 4), (2, 4, 5))
 sample(lambda a, b: np.dot(a, b), (3,), (3,))
 sample(lambda a, b: np.inner(a, b), (2, 3), (4, 3))
@@ -241,3 +255,4 @@ sample(lambda a, b: np.kron(a, b), (2, 3), (3, 2))
 sample(lambda a, b: np.kron(a, b), (2,), (2, 3))
 sample(lambda a, b: np.cross(a, b), (4, 3), (3,))
 sample(lambda a, b: np.linalg.multi_dot([a, b, a]), (3, 4), (4, 3))
+sample(lambda a, b: np.linalg.outer(a, b) + np.linalg.cross(a, b), (3,), (3,))
