@@ -190,6 +190,16 @@ def test_rules_get_defaults_by_position() -> None:
     with pytest.raises(TypeError, match=r"scaled\(\) missing a required argument: 'x'"):
         scaled()
 
+    @tg.custom_vjp
+    def shifted(x: Any, by: Any = 1.0, *, sign: int = 1) -> Any:
+        return x + sign * by
+
+    shifted.defvjp(lambda x, by: (x + by, None), lambda _, ct: (3.0 * ct, 5.0 * ct))
+    assert tg.grad(shifted)(2.0) == 3.0 and tg.grad(shifted, argnums=(0, 1))(2.0, 1.0) == (3.0, 5.0)
+    sine = tg.custom_vjp(np.sin)  # a ufunc has parameters with defaults that are no arguments
+    sine.defvjp(lambda x: (np.sin(x), None), lambda _, ct: (2.0 * ct,))
+    assert tg.grad(sine)(1.0) == 2.0
+
 
 def test_stop_gradient_of_a_tree() -> None:
     def program(x: Any) -> Any:

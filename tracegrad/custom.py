@@ -11,7 +11,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from functools import reduce, update_wrapper
-from inspect import Parameter
+from inspect import Parameter, isfunction
 from typing import Any
 
 from tracegrad.autodiff import traced
@@ -43,15 +43,18 @@ class Custom:
         self.name = name_of(fun)
         self.nondiff_argnums = tuple(nondiff_argnums)
         self._signature = signature_of(fun)
-        kinds = [parameter.kind for parameter in self._signature.parameters.values()]
-        self._places = sum(kind in BY_POSITION for kind in kinds)
+        known = self._signature.parameters.values() if isfunction(fun) else ()
+        self._defaults = [given.default for given in known if given.kind in BY_POSITION]
         self._outside = Function(self._traced, self.name)
         update_wrapper(self, fun)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """`fun(*args)`; inside a trace one node that keeps the rules."""
-        if kwargs or len(args) < self._places:
+        missing = self._defaults[len(args) :]
+        if kwargs or Parameter.empty in missing:
             args = self._positional(args, kwargs)
+        elif missing:
+            args = (*args, *missing)
         if current_trace() is not None:
             return self._traced(*args)
         if any(isinstance(leaf, ArrayMethods) for leaf in leaves_of(args)[0]):
