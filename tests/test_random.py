@@ -377,12 +377,60 @@ def test_gradients_of_rolled_loops_draw_once():
     np.testing.assert_allclose(checkpointed(X, np.random.default_rng(6)), gradient, rtol=1e-12)
 
 
-def test_forward_over_reverse_through_a_loop_that_draws_is_an_error():
-    def end(a, rng):
-        return tg.fori_loop(0, 3, lambda i, x: a * np.sin(x) + rng.normal(), 1.0)
+def test_second_derivatives_see_the_same_draws():
+    """Forward over reverse, two times forward, and a recorded backward, through loops that draw."""
 
-    with pytest.raises(tg.NotDifferentiableError, match="would be drawn again"):
-        tg.hessian(end)(0.8, np.random.default_rng(0))
+    def end(a, rng):
+        def step(x, _):
+            return a * np.sin(x) + rng.normal(0.0, 0.1), x
+
+        x, xs = tg.scan(step, 1.0, None, length=6)
+        return x * x + np.sum(xs) * rng.random()
+
+    def tangent(f):
+        return lambda a, rng: tg.jvp(lambda a: f(a, rng), (a,), (1.0,))[1]
+
+    expected = tg.grad(lambda a, rng: tg.grad(end)(a, rng))(0.8, np.random.default_rng(2))
+    step = 1e-5
+    slopes = [tg.grad(end)(0.8 + s, np.random.default_rng(2)) for s in (step, -step)]
+    np.testing.assert_allclose(expected, (slopes[0] - slopes[1]) / (2 * step), rtol=1e-7)
+    last = np.random.default_rng(2)
+    last.normal(size=6), last.random()
+    for f in (
+        tangent(tg.grad(end)),
+        tangent(tangent(end)),
+        tg.grad(tangent(end)),
+        lambda a, rng: tg.hvp(lambda a: end(a, rng))(a, 1.0),
+        lambda a, rng: tangent(tg.grad(end))(a, rng) * 1.0,
+    ):
+        rng = np.random.default_rng(2)
+        np.testing.assert_allclose(tg.trace(f)(0.8, rng), expected, rtol=1e-12)
+        assert rng.bit_generator.state == last.bit_generator.state
+    rng, a = np.random.default_rng(2), tg.tensor(0.8, requires_grad=True, dtype=np.float64)
+    (first,) = tg.autograd.grad(tg.trace(end)(a, rng), [a], create_graph=True)
+    assert rng.bit_generator.state == last.bit_generator.state
+    first.backward()
+    np.testing.assert_allclose(np.asarray(a.grad), expected, rtol=1e-12)
+    assert rng.bit_generator.state == last.bit_generator.state
+
+
+def test_tangents_through_while_loops_and_branches_draw_once():
+    def walk(a, rng):
+        x = tg.while_loop(lambda x: x < 5, lambda x: x + a * rng.random(), a)
+        return tg.cond(x > 0, lambda x: x * rng.normal(), lambda x: x, x) + rng.random()
+
+    def at(a):
+        rng, x = np.random.default_rng(4), a
+        while x < 5:
+            x = x + a * rng.random()
+        return x * rng.normal() + rng.random(), rng
+
+    rng = np.random.default_rng(4)
+    f = tg.trace(lambda a, rng: tg.jvp(lambda a: walk(a, rng), (a,), (1.0,)))
+    value, tangent = f(0.8, rng)
+    assert value == at(0.8)[0] and rng.random() == at(0.8)[1].random()
+    slope = (at(0.8 + 1e-6)[0] - at(0.8 - 1e-6)[0]) / 2e-6
+    np.testing.assert_allclose(tangent, slope, rtol=1e-8)
 
 
 def test_vmap_draws_item_after_item():

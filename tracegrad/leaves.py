@@ -33,6 +33,17 @@ class Address(int):
     """Where the state of a generator lies, as compiled code takes it."""
 
     generator: Any
+    before: Any = None
+    """The state before the call, where the draws may have to be made again."""
+
+    def remember(self) -> None:
+        self.before = self.generator.bit_generator.state
+
+    def again(self) -> Any:
+        """A generator in the state before the call."""
+        bits = type(self.generator.bit_generator)(0)
+        bits.state = self.before
+        return np.random.Generator(bits)
 
     @staticmethod
     def of(name: str, value: Any) -> Address:

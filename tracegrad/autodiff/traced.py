@@ -117,6 +117,8 @@ def jvp(
     given.
     """
     linear = TracedLinearizer(trace, owner)
+    if owner is None and trace.drawn:  # what draws random numbers is not pushed through twice
+        outputs = trace.renewed(outputs, given)
     found = forward.tangents(outputs, given, linear.value, linear)
     for node, tangent in zip(outputs, found, strict=True):
         if tangent is not None:

@@ -31,6 +31,7 @@ from tracegrad.lower import Scope, comment
 from tracegrad.nested import Nested, allocate_named, taken_memory
 from tracegrad.ops.batched import count_of
 from tracegrad.ops.op import register
+from tracegrad.ops.project import PROJECT
 from tracegrad.ops.unset import UNSET
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.trace import Trace, current_trace
@@ -60,9 +61,21 @@ class Branch(Op):
                 if tangent is not None
             }
             found = traced.jvp(inner, outputs, given)
-            return [zeros(y.type) if t is None else t for y, t in zip(outputs, found, strict=True)]
+            pushed = [
+                zeros(y.type) if t is None else t for y, t in zip(outputs, found, strict=True)
+            ]
+            return [*(Traced(inner, y) for y in outputs), *pushed] if draws else pushed
 
-        return self._again(inputs, attrs["branches"], push)
+        draws = any(isinstance(getattr(x, "type", None), StateType) for x in inputs)
+        results = self._again(inputs, attrs["branches"], push)
+        if not draws:
+            return results
+        # Random numbers are drawn once: by the branch that has the tangents too.
+        trace, count = current_trace(), len(results) // 2
+        assert trace is not None
+        for place, new in enumerate(results[:count]):
+            trace.supersede(trace.record(PROJECT, (out.node,), {"index": place}), new.node)
+        return results[count:]
 
     def vjp(
         self,

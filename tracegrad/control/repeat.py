@@ -35,7 +35,7 @@ from tracegrad.control.loop import INDEX, Ran, Span, backward_through, carried
 from tracegrad.ir.graph import Graph, Node
 from tracegrad.ir.interpret import interpret
 from tracegrad.ir.op import Array, Op
-from tracegrad.ir.types import ArrayType, TupleType
+from tracegrad.ir.types import ArrayType, StateType, TupleType
 from tracegrad.lower import Scope
 from tracegrad.nested import Nested
 from tracegrad.ops.batched import count_of
@@ -124,6 +124,10 @@ class Repeat(Op):
             trace_body(trace, f"{body.name}_jvp", arguments, step),
             [*inputs[:carries], *starts],
         )
+        if any(isinstance(node.type, StateType) for node in body.inputs):
+            # Random numbers are drawn once: by the loop that has the tangents too.
+            for place, new in enumerate([*results[:carries], results[-1]]):
+                trace.supersede(trace.record(PROJECT, (out.node,), {"index": place}), new.node)
         pushed = iter(results[carries:])
         return [*(next(pushed) if move else None for move in moving), None]
 

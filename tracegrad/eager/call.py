@@ -25,11 +25,10 @@ from tracegrad.eager.entry import TensorEntry
 from tracegrad.eager.modes import is_grad_enabled
 from tracegrad.eager.node import Differentiable, Leaf, Recorded, Saved, Site, user_site
 from tracegrad.eager.walk import add_gradient, check, freed
-from tracegrad.errors import NotDifferentiableError
 from tracegrad.function import Function
 from tracegrad.ir.graph import Node, next_serial
 from tracegrad.ir.op import Array, Op
-from tracegrad.ir.types import ArrayType, StateType, TupleType
+from tracegrad.ir.types import ArrayType, TupleType
 from tracegrad.leaves import Address, drawing, is_generator, leaves_of, normalised
 from tracegrad.ops.project import PROJECT
 from tracegrad.run import Run, arrays
@@ -205,18 +204,13 @@ class TracedCall(Op):
     def _recorded(self, seeds: Sequence[Core], out: Opened) -> list[Any]:
         """The same as a traced function of arguments and cotangents, so with a graph of its own."""
         kind, node = type(seeds[0]), out.node
-        if any(isinstance(x.type, StateType) for x in self.version.graph.inputs):
-            raise NotDifferentiableError(
-                f"create_graph=True through {self.function.name}, which draws random numbers: they "
-                "would be drawn again; take both derivatives inside of a traced function, or pass "
-                "the numbers as an argument"
-            )
         leaves = []
         for source, saved, argument in zip(
             node.inputs, out.given, self.version.graph.inputs, strict=True
         ):
             if not isinstance(source, Differentiable):
-                leaves.append(saved.value)
+                value = saved.value
+                leaves.append(value.again() if isinstance(value, Address) else value)
                 continue
             check(node, source, saved)
             array = _array(saved.value, argument.type)
@@ -305,7 +299,10 @@ def call(kind: type[Core], function: Function, leaves: Sequence[Any], tree: Tree
         run, compute, record = op.run, op.forward, op.record
     else:
         run, compute, record = version.run, version.arrays, partial(_unrecorded, kind)
-    if any(isinstance(value, Address) for value in values):
+    addresses = [value for value in values if isinstance(value, Address)]
+    if addresses:
+        for address in addresses:
+            address.remember()
         found = record(leaves, values, sources, drawing(compute, values))
         return unflatten(version.output_tree, iter(found))
     results = record(leaves, values, sources, compute(*values))

@@ -35,6 +35,7 @@ from tracegrad.ir.types import CHECKS, ArrayType, StateType
 from tracegrad.later import Later
 from tracegrad.ops.constant import ARANGE, BOUND, CONSTANT, SIZE, Input
 from tracegrad.ops.op import Bindable, SizeValue, recording, supported_dtype
+from tracegrad.ops.project import PROJECT
 from tracegrad.ops.raising import UNCHECKED
 from tracegrad.ops.reduction import BROADCAST_TO
 from tracegrad.tracing.naming import label_nodes
@@ -211,6 +212,10 @@ class Trace:
         if self._resumed or next_serial() - max(since, self._begun) < FEWEST_NODES:
             return tuple(outputs)
         return rolling.roll(self, self._current(outputs, {*keep, *self.inputs}, since), keep, since)
+
+    def renewed(self, outputs: Sequence[Node], keep: Collection[Node]) -> tuple[Node, ...]:
+        """`outputs` on the nodes that supersede others; nodes of `keep` stay what they are."""
+        return self._current(outputs, {*keep, *self.inputs})
 
     def rename(self, old: Node, new: Node) -> None:
         """`new` takes the place of `old`: it is called so, and stays unrolled if that had to."""
@@ -413,14 +418,21 @@ class Trace:
             if waiting and node not in new:
                 stack.extend(waiting)
                 continue
-            stack.pop()
-            if node not in new:
-                new[node] = self._moved(source, tuple(new[x] for x in source.inputs))
+            if node in new:
+                stack.pop()
+                continue
+            made = self._moved(source, tuple(new[x] for x in source.inputs))
+            if made is not source and made in self.superseded and made not in new:
+                stack.append(made)
+                continue
+            new[stack.pop()] = new[made] if made in self.superseded and made in new else made
         return tuple(new[node] for node in outputs)
 
     def _moved(self, node: Node, operands: tuple[Node, ...]) -> Node:
         if operands == node.inputs:
             return node
+        if node.op is PROJECT:  # one node, which may be superseded itself
+            return self.builder.node(node.op, operands, node.attrs, node.name, node.source)
         made = replace(node, inputs=operands, serial=next_serial())
         if node in self.names:
             self.names[made] = self.names[node]
