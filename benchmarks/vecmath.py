@@ -4,13 +4,14 @@
     PYTHONPATH=. python benchmarks/vecmath.py --write    # docs/vecmath.md
 
 One row a function and dtype: the largest error found against mpmath, then nanoseconds an element
-(8192 elements, all in the first cache; the three are timed in turn, 40 rounds, the best counts).
+(8192 elements, all in the first cache; the three are timed in turn, 60 rounds, the best counts).
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import os
 import platform
 import sys
 import time
@@ -25,10 +26,10 @@ import numpy as np
 from numba import njit
 from scipy import special
 
-from codegen import vecmath
+from codegen import compiler, vecmath
 from codegen.vecmath.reference import ABSOLUTE, REFERENCES, Reference, exact, sample, ulps
 
-SIZE, ROUNDS, CALLS = 8192, 40, 5
+SIZE, ROUNDS, CALLS = 8192, 60, 5
 OTHERS: dict[str, Callable[..., Any]] = {
     "sigmoid": special.expit,
     "softplus": lambda x: np.logaddexp(x.dtype.type(0), x),
@@ -64,22 +65,25 @@ EXACT = (
 )
 
 
-def loop(function: Any, arity: int) -> Callable[..., None]:
+def loop(function: Any, arity: int, compiled: Callable[..., Any]) -> Callable[..., None]:
     """A compiled loop that applies the function to every element."""
     if arity == 1:
 
-        @njit(error_model="numpy")
         def run(a, out):
             for i in range(out.size):
                 out[i] = function(a[i])
     else:
 
-        @njit(error_model="numpy")
         def run(a, b, out):
             for i in range(out.size):
                 out[i] = function(a[i], b[i])
 
-    return run
+    return compiled(run)
+
+
+def generated(run: Any) -> Callable[..., None]:
+    """Compiled as the functions of generated modules are."""
+    return compiler.dispatcher(run, boundscheck=False)
 
 
 def plain(name: str, arity: int) -> Callable[..., None] | None:
@@ -87,7 +91,7 @@ def plain(name: str, arity: int) -> Callable[..., None] | None:
     function = PLAIN.get(name) or getattr(math, name, None)
     if isinstance(function, FunctionType):
         function = njit(error_model="numpy")(function)
-    return None if function is None else loop(function, arity)
+    return None if function is None else loop(function, arity, njit(error_model="numpy"))
 
 
 def nanoseconds(calls: list[Callable[[], Any]]) -> list[float]:
@@ -119,7 +123,7 @@ def measure(row: Reference, dtype: np.dtype) -> str:
     random = np.random.default_rng(0)
     columns = [random.uniform(row.low, row.high, SIZE).astype(dtype) for _ in range(row.arity)]
     out = np.empty(SIZE, dtype)
-    ours = loop(vecmath.lookup(row.name, dtype), row.arity)
+    ours = loop(vecmath.lookup(row.name, dtype), row.arity, generated)
     numpy = OTHERS.get(row.name) or getattr(np, row.name, None) or getattr(special, row.name)
     library = plain(row.name, row.arity)
     calls = [lambda: ours(*columns, out), lambda: numpy(*columns)]
@@ -144,7 +148,11 @@ def machine() -> str:
     versions = (
         f"numba {numba.__version__}, NumPy {np.__version__}, Python {platform.python_version()}"
     )
-    return f"Measured on {date.today()}, CPU type {cpu}, one thread; {versions}."
+    load = os.getloadavg()[1]
+    state = f"; {load:.0f} processes ran at the time, so read single figures with care"
+    return (
+        f"Measured on {date.today()}, CPU type {cpu}, one thread; {versions}{state * (load > 1.5)}."
+    )
 
 
 INTRODUCTION = """# Vector math
@@ -161,7 +169,8 @@ arguments of every size; under `NUMBA_DISABLE_JIT=1` they run as plain Python wi
   range and near zero, one third random bit patterns (all exponents). For `logaddexp` and
   `logaddexp2` the unit is that of a result of at least 1/2, for `digamma` of at least 1.
 * `ns`: nanoseconds an element for 8192 elements in a loop that does nothing else, so that loads and
-  stores count too; the implementations take turns, the best of 40 rounds counts. NumPy's column
+  stores count too, compiled as generated functions are; the implementations take turns, the best of
+  60 rounds counts. NumPy's column
   includes the allocation of the result; SciPy's functions stand in where NumPy has none.
 
 """

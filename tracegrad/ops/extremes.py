@@ -120,7 +120,10 @@ def max_(
     initial: Any = None,
     where: Any = True,
 ) -> Any:
-    """The largest element over `axis`; NaN if there is one. Ties share the gradient evenly."""
+    """The largest element over `axis`; NaN if there is one. Ties share the gradient evenly.
+
+    Of 0.0 and -0.0 either is found, as in NumPy, where it depends on how many elements there are.
+    """
     return _extreme(MAX, "maximum", "maximum", (a, axis, out, keepdims, initial, where))
 
 
@@ -133,7 +136,10 @@ def min_(
     initial: Any = None,
     where: Any = True,
 ) -> Any:
-    """The smallest element over `axis`; NaN if there is one. Ties share the gradient evenly."""
+    """The smallest element over `axis`; NaN if there is one. Ties share the gradient evenly.
+
+    Of 0.0 and -0.0 either is found, as in NumPy, where it depends on how many elements there are.
+    """
     return _extreme(MIN, "minimum", "minimum", (a, axis, out, keepdims, initial, where))
 
 
