@@ -136,9 +136,9 @@ INTRODUCTION = """# Reductions
 
 How fast `np.sum`, `np.max`, ... of a traced function read memory, over each axis: 64 MB of numbers
 (more than the caches hold), one thread, `benchmarks/reductions.py`. The limit is a loop by hand
-that adds all numbers in any order. A figure is the limit's time divided by ours, in brackets by
-NumPy's; 1.00 is the speed of memory, more than that is noise. Columns: which axes are reduced, and
-how long the last axis is.
+that adds all numbers in any order. A figure is the limit's processor time divided by ours, in
+brackets by NumPy's; 1.00 is the speed of memory, more than that is noise. Columns: which axes are
+reduced, and how long the last axis is.
 
 What makes them so:
 

@@ -67,18 +67,16 @@ EXACT = (
 
 def loop(function: Any, arity: int, compiled: Callable[..., Any]) -> Callable[..., None]:
     """A compiled loop that applies the function to every element."""
-    if arity == 1:
 
-        def run(a, out):
-            for i in range(out.size):
-                out[i] = function(a[i])
-    else:
+    def one(a, out):
+        for i in range(out.size):
+            out[i] = function(a[i])
 
-        def run(a, b, out):
-            for i in range(out.size):
-                out[i] = function(a[i], b[i])
+    def two(a, b, out):
+        for i in range(out.size):
+            out[i] = function(a[i], b[i])
 
-    return compiled(run)
+    return compiled(one if arity == 1 else two)
 
 
 def generated(run: Any) -> Callable[..., None]:
