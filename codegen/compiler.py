@@ -23,74 +23,21 @@ from typing import Any
 
 import numba
 from llvmlite import binding as llvm
-from numba.core import ir, types
+from numba.core import types
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompileResult
 from numba.core.compiler_machinery import FunctionPass, register_pass
 from numba.core.runtime.nrt import rtsys
-from numba.core.typed_passes import (
-    IRLegalization,
-    NoPythonBackend,
-    NopythonTypeInference,
-)
-from numba.core.untyped_passes import (
-    FixupArgs,
-    GenericRewrites,
-    IRProcessing,
-    RewriteDynamicRaises,
-    TranslateByteCode,
-)
+from numba.core.typed_passes import NoPythonBackend
 
 from codegen import memory, parts, target, threads
-from codegen.apart import Facts, KernelLowering
-from codegen.interleave import Lowering
+from codegen.emit.lowering import Lowering, Typed
 from codegen.library import blas, versions
 from codegen.library.distributions import DRAWS, SYMBOL
-from codegen.shortcuts import Shortcuts
 from codegen.vecmath import rare
 
 UNCACHEABLE = "numba.dynamic.globals.tracegrad"
 """A name by which numba tells code that must not be kept on disk."""
-
-
-def unsigned(index: types.Type) -> types.Type:
-    """The type of an index, or tuple of indices, that is known not to be negative."""
-    match index:
-        case types.Integer():
-            return types.uintp
-        case types.UniTuple(dtype=types.Integer(), count=count):
-            return types.UniTuple(types.uintp, count)
-        case types.Tuple(types=parts) if all(isinstance(part, types.Integer) for part in parts):
-            return types.UniTuple(types.uintp, len(parts))
-    return index
-
-
-@register_pass(mutates_CFG=False, analysis_only=False)
-class UnsignedIndices(FunctionPass):
-    """Change the types of the calls that load and store elements; lowering converts the index."""
-
-    _name = "codegen_unsigned_indices"
-
-    def __init__(self) -> None:
-        super().__init__()
-
-    def run_pass(self, state: Any) -> bool:
-        for block in state.func_ir.blocks.values():
-            for statement in block.body:
-                match statement:
-                    case ir.SetItem():
-                        self.change(statement, state.calltypes)
-                    case ir.Assign(value=ir.Expr(op="getitem") as value):
-                        self.change(value, state.calltypes)
-        return True
-
-    @staticmethod
-    def change(key: Any, calltypes: Any) -> None:
-        signature = calltypes[key]
-        array, index, *value = signature.args
-        if isinstance(array, types.Array) and unsigned(index) != index:
-            del calltypes[key]
-            calltypes[key] = signature.replace(args=(array, unsigned(index), *value))
 
 
 class Library(JITCodeLibrary):
@@ -139,21 +86,7 @@ class OwnLibrary(FunctionPass):
         return False
 
 
-PASSES = (
-    TranslateByteCode,
-    FixupArgs,
-    IRProcessing,
-    Shortcuts,
-    parts.Parts,
-    GenericRewrites,
-    RewriteDynamicRaises,
-    NopythonTypeInference,
-    UnsignedIndices,
-    OwnLibrary,
-    IRLegalization,
-    Lowering,
-    NoPythonBackend,
-)
+PASSES = (Typed, OwnLibrary, Lowering, NoPythonBackend)
 
 
 class Compiler(target.Compiler):
@@ -251,20 +184,15 @@ class OwnKernelLibrary(parts.OwnPartLibrary):
     library_class = KernelLibrary
 
 
-OWN_PASSES: dict[Any, Any] = {OwnLibrary: OwnKernelLibrary, Lowering: KernelLowering}
-"""What a kernel has in the place of passes for other functions."""
-
-
 class KernelCompiler(target.Compiler):
     """The pipeline for the bodies of parallel loops."""
 
-    passes = tuple(OWN_PASSES.get(step, step) for step in PASSES)
+    passes = (Typed, OwnKernelLibrary, Lowering, NoPythonBackend)
 
 
-def kernel(function: Any, boundscheck: bool, facts: Facts) -> Any:
+def kernel(function: Any, boundscheck: bool) -> Any:
     """A dispatcher for a function that only other functions of its module call."""
     if boundscheck:
         return dispatcher(function, boundscheck)
-    function.facts = facts
     options: dict[str, Any] = {"error_model": "numpy", "nogil": True, "nopython": True}
     return parts.Part(function, targetoptions=options, pipeline_class=KernelCompiler)

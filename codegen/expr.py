@@ -78,6 +78,11 @@ def integer(value: float) -> Const:
     return Const(int(value), INT)
 
 
+def extent(parameter: str, axis: int) -> Var:
+    """The extent of an argument, for checks on entry: a variable that every function has."""
+    return Var(f"{parameter}.shape[{axis}]")
+
+
 def children(expr: Expr) -> tuple[Expr, ...]:
     match expr:
         case Load(_, index, _):

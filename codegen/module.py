@@ -41,7 +41,8 @@ from codegen import (
     vecmath,
 )
 from codegen.apart import Facts
-from codegen.errors import CompileError
+from codegen.emit.lowering import Program
+from codegen.errors import CodegenError, CompileError
 from codegen.interrupts import interruptible
 from codegen.loops import Forward, Function, Module, Parameter
 from codegen.progress import progress
@@ -248,9 +249,9 @@ def _dispatchers(module: Module, space: ModuleType, options: Options) -> dict[st
     functions: dict[str, Any] = {}
     for function in module.functions:
         plain = getattr(space, function.name).py_func
+        plain.program = Program(function, Facts(function.apart, function.extents))
         if function.kernel:
-            facts = Facts(function.apart, function.extents)
-            made = compiler.kernel(plain, options.boundscheck, facts)
+            made = compiler.kernel(plain, options.boundscheck)
         else:
             made = compiler.dispatcher(plain, options.boundscheck)
         setattr(space, function.name, made)
@@ -263,11 +264,11 @@ def _compiled(module: Module, space: ModuleType, options: Options, text: str) ->
     """The functions, compiled; where numba refuses one, with all that it has loaded."""
     try:
         return _translated(module, space, options)
-    except NumbaError:
+    except (NumbaError, CodegenError):
         parts.complete()
     try:
         return _translated(module, space, options)
-    except NumbaError as error:
+    except (NumbaError, CodegenError) as error:
         for function in module.functions:
             promises.verify(function)
         name = module.functions[-1].name

@@ -1,4 +1,4 @@
-"""The shortcuts of generated code: the same arrays and numbers as NumPy's own functions give."""
+"""The shortcuts of library functions: the same arrays and numbers as NumPy's own functions give."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ import numba
 import numpy as np
 import pytest
 
-from codegen import compiler, shortcuts
+from codegen import parts, shortcuts
 
 I8, F8 = numba.int64, numba.float64
 
 
 def compiled(function: Callable[..., Any], *signature: Any) -> Any:
-    """Compiled by our pipeline, as a function of a generated module (whose name has no dot)."""
-    function.__module__ = "generated"
-    result = compiler.dispatcher(function, False)
-    result.compile(signature)
-    return result
+    """Compiled as a part of another function, as those of `codegen` are."""
+    part = parts.Part(function, targetoptions={}, pipeline_class=parts.PartCompiler)
+
+    names = ", ".join("abc"[: len(signature)])
+    calling = numba.njit(eval(f"lambda {names}: part({names})", {"part": part}))
+    calling.compile(signature)
+    return calling
 
 
 def empty_of(n, m):

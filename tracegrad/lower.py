@@ -93,7 +93,7 @@ class Lowering:
             self.append(self._guard(guard, f"compiled for {guard}"))
         for number, axis, size in graph.entry_guards:
             parameter = graph.inputs[number].name
-            extent = Var(f"{parameter}.shape[{axis}]")
+            extent = ex.extent(parameter, axis)
             message = f"{self.name}: {parameter}.shape[{axis}] must be {size}"
             check = ex.Call("equal", (extent, self.size(size)), ex.BOOL)
             self.body.append(loops.Check(check, "ValueError", message))

@@ -1,0 +1,11 @@
+"""Loop programs as LLVM code: what numba would make of their text, without reading the text.
+
+In: a scheduled `loops.Function` and the numba types of its arguments. Out: the same function that
+`@njit` makes of the text that `codegen.source` prints: its name, calling convention, wrapper for
+Python, reference counts. numba reads bytecode, infers types and lowers each operation on its own;
+a loop program knows its types, and what an index is. Half of a first call goes that way.
+
+`types` says what numba calls things, `scalars` are expressions, `arrays` memory, `statements` the
+rest, `lowering` the passes of numba's compiler in whose place this stands. numba compiles the text
+itself in stand-alone modules and where bounds are checked; tests compare the two.
+"""

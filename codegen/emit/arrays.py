@@ -1,0 +1,129 @@
+"""Arrays as LLVM values: where their elements lie, how they come to be and are let go.
+
+In: shapes and indices as LLVM integers. Out: addresses, memory under numba's reference counts, and
+numba's array structures where a function asks for one. An index counts from 0 and is in bounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+
+from codegen import shortcuts
+from codegen.apart import own
+
+WORD = ir.IntType(64)
+POINTER = ir.IntType(8).as_pointer()
+EXACT = ("nsw",)
+"""Offsets of elements that are there do not overflow."""
+MEMINFO, PARENT, NITEMS, ITEMSIZE, DATA, SHAPE, STRIDES = range(7)
+"""The fields of numba's array structure."""
+
+
+def word(number: int) -> ir.Constant:
+    return ir.Constant(WORD, number)
+
+
+@dataclass(frozen=True)
+class Array:
+    """An array of numba's type `kind`; `strides`, in bytes, are None where it is C-contiguous."""
+
+    kind: types.Array
+    data: Any
+    shape: tuple[Any, ...]
+    meminfo: Any
+    strides: tuple[Any, ...] | None = None
+    whole: Any = None
+    """The structure of numba's that it came in."""
+
+
+def received(context: Any, builder: Any, kind: types.Array, value: Any) -> Array:
+    """The parts of numba's structure."""
+    shape = tuple(builder.extract_value(value, [SHAPE, axis]) for axis in range(kind.ndim))
+    strides = None
+    if kind.layout != "C":
+        strides = tuple(builder.extract_value(value, [STRIDES, axis]) for axis in range(kind.ndim))
+    data = builder.extract_value(value, DATA)
+    meminfo = builder.extract_value(value, MEMINFO)
+    return Array(kind, data, shape, meminfo, strides, value)
+
+
+def item_size(context: Any, kind: types.Array) -> int:
+    return context.get_abi_sizeof(context.get_data_type(kind.dtype))
+
+
+def strides(context: Any, builder: Any, array: Array) -> tuple[Any, ...]:
+    """Of each axis, in bytes."""
+    if array.strides is not None:
+        return array.strides
+    found = [word(item_size(context, array.kind))]
+    for extent in reversed(array.shape[1:]):
+        found.insert(0, builder.mul(found[0], extent, flags=EXACT))
+    return tuple(found[: len(array.shape)])
+
+
+def address(context: Any, builder: Any, array: Array, index: Sequence[Any]) -> Any:
+    """Where an element lies, or the first one at the leading axes that are given."""
+    if array.strides is None:
+        offset = word(0)
+        for axis, extent in enumerate(array.shape):
+            at = index[axis] if axis < len(index) else None
+            if axis:
+                offset = builder.mul(offset, extent, flags=EXACT)
+            if at is not None:
+                offset = builder.add(offset, at, flags=EXACT) if axis else at
+        return builder.gep(array.data, [offset], inbounds=True)
+    parts = [
+        builder.mul(at, stride, flags=EXACT)
+        for at, stride in zip(index, array.strides, strict=False)
+    ]
+    offset = reduce(lambda a, b: builder.add(a, b, flags=EXACT), parts)
+    base = builder.bitcast(array.data, POINTER)
+    return builder.bitcast(builder.gep(base, [offset], inbounds=True), array.data.type)
+
+
+def structure(context: Any, builder: Any, array: Array) -> Any:
+    """Numba's structure of an array."""
+    if array.whole is not None:
+        return array.whole
+    size = item_size(context, array.kind)
+    items = reduce(lambda a, b: builder.mul(a, b, flags=EXACT), array.shape, word(1))
+    null = ir.Constant(POINTER, None)
+    fields = (array.meminfo, null, items, word(size), array.data)
+    lengths = (array.shape, strides(context, builder, array))
+    value: Any = ir.Constant(context.get_value_type(array.kind), ir.Undefined)
+    for number, field in enumerate(fields):
+        value = builder.insert_value(value, field, number)
+    for number, parts in enumerate(lengths, SHAPE):
+        for axis, part in enumerate(parts):
+            value = builder.insert_value(value, part, [number, axis])
+    return value
+
+
+def allocated(context: Any, builder: Any, kind: types.Array, shape: tuple[Any, ...]) -> Array:
+    """New memory, which holds one reference. Raises MemoryError, or ValueError for a size that no
+    machine word holds."""
+    size = shortcuts.byte_count(context, builder, shape, word(item_size(context, kind)))
+    alignment = context.get_preferred_array_alignment(kind.dtype)
+    meminfo = shortcuts.block(context, builder, size, alignment)
+    data = own(builder, context.nrt.meminfo_data(builder, meminfo))
+    pointer = builder.bitcast(data, context.get_data_type(kind.dtype).as_pointer())
+    return Array(kind, pointer, shape, meminfo)
+
+
+def byte_size(context: Any, builder: Any, array: Array) -> Any:
+    items = reduce(lambda a, b: builder.mul(a, b, flags=EXACT), array.shape, word(1))
+    return builder.mul(items, word(item_size(context, array.kind)), flags=EXACT)
+
+
+def count(builder: Any, verb: str, meminfo: Any) -> None:
+    """One reference more (`incref`) or less (`decref`)."""
+    kind = ir.FunctionType(ir.VoidType(), [POINTER])
+    function = cgutils.get_or_insert_function(builder.module, kind, f"NRT_{verb}")
+    builder.call(function, [meminfo])

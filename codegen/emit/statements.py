@@ -1,0 +1,482 @@
+"""The statements of a function as LLVM code.
+
+In: a scheduled `loops.Function`, a builder at its entry, the arguments. Out: its body. A loop is
+
+    top:   i = phi [start, i + step];  if i < stop: body, back to top; else end
+
+Arrays that the function allocates hold one reference, which goes with the last statement of their
+block that speaks of them, or to the caller.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import reduce
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+
+from codegen import library, scalar
+from codegen.apart import Facts
+from codegen.emit import arrays
+from codegen.emit.arrays import EXACT, Array, word
+from codegen.emit.calls import imported, packed
+from codegen.emit.hints import interleaved
+from codegen.emit.kinds import array_type, scalar_type, tuple_type, view_type
+from codegen.emit.scalars import Scalars
+from codegen.emit.scope import slots
+from codegen.errors import CodegenError
+from codegen.expr import BOOL, INT, Call, Const, Expr, Var, extent
+from codegen.foreign import Foreign
+from codegen.library.results import received, received_number
+from codegen.loops import (
+    Accumulate,
+    Alloc,
+    Assign,
+    Check,
+    Comment,
+    For,
+    ForeignCall,
+    Forward,
+    Function,
+    If,
+    Launch,
+    LibraryCall,
+    Return,
+    Statement,
+    Store,
+    View,
+    While,
+)
+from codegen.schedule.dependence import aliases, used
+from codegen.source import RUNNING, library_function, returned
+from codegen.traverse import defined, statements
+
+
+@dataclass
+class Scope:
+    """What the names of a block stand for, and the arrays of it that hold a reference."""
+
+    scalars: dict[str, tuple[Any, np.dtype]] = field(default_factory=dict)
+    arrays: dict[str, Array] = field(default_factory=dict)
+    owned: dict[str, Array] = field(default_factory=dict)
+
+
+class Body(Scalars):
+    """The state of writing one function; `space` are the globals of its module."""
+
+    def __init__(
+        self, context: Any, builder: Any, function: Function, space: Mapping[str, Any]
+    ) -> None:
+        self.context, self.builder, self.function, self.space = context, builder, function, space
+        self.scopes = [Scope()]
+        self.slots: dict[str, tuple[Any, np.dtype] | None] = dict.fromkeys(slots(function))
+        self.roots = aliases(function)
+        self.numbers = {p.name for p in function.parameters if not p.rank}
+
+    # names
+
+    def variable(self, name: str) -> tuple[Any, np.dtype]:
+        if name in self.slots:
+            slot = self.slots[name]
+            if slot is None:
+                raise CodegenError(f"{name} is read before it has a value")
+            return self.builder.load(slot[0]), slot[1]
+        for scope in reversed(self.scopes):
+            if name in scope.scalars:
+                return scope.scalars[name]
+        raise CodegenError(f"{name} has no value here")
+
+    def assign(self, name: str, value: Any, dtype: np.dtype) -> None:
+        if name not in self.slots:
+            self.scopes[-1].scalars[name] = value, dtype
+            return
+        slot = self.slots[name]
+        if slot is None:
+            slot = self.slots[name] = cgutils.alloca_once(self.builder, value.type), dtype
+        self.builder.store(self.cast(value, dtype, slot[1]), slot[0])
+
+    def array(self, name: str) -> Array:
+        for scope in reversed(self.scopes):
+            if name in scope.arrays:
+                return scope.arrays[name]
+        value = self.space.get(name)
+        if not isinstance(value, np.ndarray):
+            raise CodegenError(f"there is no array {name} here")
+        return self.constant(name, value)
+
+    def constant(self, name: str, value: np.ndarray) -> Array:
+        """An array of the module; numba keeps its numbers in the code."""
+        kind = types.Array(scalar_type(value.dtype), value.ndim, "C", readonly=True)
+        with self.builder.goto_entry_block():
+            whole = self.context.make_constant_array(
+                self.builder, kind, np.ascontiguousarray(value)
+            )
+            data = self.builder.extract_value(whole, arrays.DATA)
+        shape = tuple(map(word, value.shape))
+        null = ir.Constant(arrays.POINTER, None)
+        found = self.scopes[0].arrays[name] = Array(kind, data, shape, null)
+        return found
+
+    def element(self, array: str, index: tuple[Expr, ...]) -> Any:
+        found, places = self.array(array), [self.evaluated(part, INT) for part in index]
+        if len(places) != found.kind.ndim:
+            raise CodegenError(f"{array} has {found.kind.ndim} axes, not {len(places)}")
+        return arrays.address(self.context, self.builder, found, places)
+
+    # entry
+
+    def start(self, given: Sequence[Any], values: Sequence[Any], facts: Facts) -> None:
+        """The arguments and the sizes that are taken from them."""
+        extents = {(name, axis): number for name, axis, number in facts.extents}
+        outer = self.scopes[0]
+        for parameter, kind, value in zip(self.function.parameters, given, values, strict=True):
+            if not parameter.rank:
+                self.assign(parameter.name, value, parameter.dtype)
+                continue
+            array = arrays.received(self.context, self.builder, kind, value)
+            shape = tuple(
+                word(extents[parameter.name, axis]) if (parameter.name, axis) in extents else length
+                for axis, length in enumerate(array.shape)
+            )
+            outer.arrays[parameter.name] = replace(array, shape=shape)
+        for name, array in outer.arrays.items():
+            for axis, length in enumerate(array.shape):
+                outer.scalars[extent(name, axis).name] = length, INT
+        for name, owner, axis in self.function.sizes:
+            self.assign(name, outer.arrays[owner].shape[axis], INT)
+        for parameter in self.function.parameters:
+            if parameter.rank and parameter.shape is not None:
+                self.promise(parameter.name, parameter.shape)
+
+    def promise(self, name: str, shape: tuple[Expr, ...]) -> None:
+        """The extents of an argument by those of others: equal ones are seen to be equal."""
+        array = self.scopes[0].arrays[name]
+        known = tuple(
+            found if isinstance(found, ir.Constant) else self.evaluated(length, INT)
+            for found, length in zip(array.shape, shape, strict=True)
+        )
+        self.scopes[0].arrays[name] = replace(array, shape=known)
+
+    # blocks
+
+    def block(self, body: Sequence[Statement]) -> None:
+        """The statements in a scope of their own."""
+        last = last_mentions(body, self.roots)
+        self.scopes.append(Scope())
+        for number, statement in enumerate(body):
+            self.statement(statement)
+            if self.builder.block.is_terminated:
+                break
+            for name in [n for n in self.scopes[-1].owned if last.get(n, -1) <= number]:
+                self.release(self.scopes[-1].owned.pop(name))
+        self.scopes.pop()
+
+    def release(self, array: Array) -> None:
+        arrays.count(self.builder, "decref", array.meminfo)
+
+    def release_all(self, kept: Sequence[str] = ()) -> None:
+        """Before the function is left: all references but those that go to the caller."""
+        for scope in self.scopes:
+            for name, array in scope.owned.items():
+                if name not in kept:
+                    self.release(array)
+
+    def statement(self, statement: Statement) -> None:
+        match statement:
+            case Assign(target, value):
+                self.assign(target.name, self.evaluated(value, target.dtype), target.dtype)
+            case Store(array, index, value):
+                dtype = self.dtype(array)
+                found = self.evaluated(value, dtype)
+                self.store(found, dtype, self.element(array, index))
+            case Accumulate():
+                self.accumulate(statement)
+            case For():
+                self.loop(statement)
+            case While(condition, body):
+                self.repeat(condition, body)
+            case If():
+                self.branch(statement)
+            case Alloc():
+                self.allocate(statement)
+            case View():
+                self.scopes[-1].arrays[statement.array] = self.view(statement)
+            case LibraryCall():
+                self.library_call(statement)
+            case ForeignCall():
+                self.foreign_call(statement)
+            case Launch():
+                self.launch(statement)
+            case Forward():
+                self.forward(statement)
+            case Check():
+                self.check(statement)
+            case Return(values):
+                self.leave(values)
+            case Comment():
+                pass
+
+    def dtype(self, array: str) -> np.dtype:
+        return np.dtype(self.array(array).kind.dtype.name.replace("bool", "bool_"))
+
+    def accumulate(self, statement: Accumulate) -> None:
+        combine = RUNNING.get(statement.combine) if statement.dtype.kind == "f" else None
+        function, dtype = combine or statement.combine, statement.dtype
+        if statement.index is None:
+            call = Call(function, (Var(statement.target, dtype), statement.value), dtype)
+            self.assign(statement.target, self.evaluated(call, dtype), dtype)
+            return
+        address = self.element(statement.target, statement.index)
+        with self.bound(OLD, self.load(address, dtype), dtype):
+            call = Call(function, (Var(OLD, dtype), statement.value), dtype)
+            self.store(self.evaluated(call, dtype), dtype, address)
+
+    @contextmanager
+    def bound(self, name: str, value: Any, dtype: np.dtype) -> Iterator[None]:
+        """A name for a value that is at hand."""
+        self.scopes[-1].scalars[name] = value, dtype
+        yield
+        del self.scopes[-1].scalars[name]
+
+    # control flow
+
+    def loop(self, loop: For) -> None:
+        builder, dtype = self.builder, loop.var.dtype
+        start, stop = self.evaluated(loop.start, dtype), self.evaluated(loop.stop, dtype)
+        given = loop.step if not isinstance(loop.step, int) else Const(loop.step, dtype)
+        step = self.evaluated(given, dtype)
+        before = builder.block
+        top, inside, end = (builder.append_basic_block(name) for name in ("top", "body", "end"))
+        builder.branch(top)
+        builder.position_at_end(top)
+        here = builder.phi(start.type)
+        here.add_incoming(start, before)
+        builder.cbranch(self.goes_on(here, stop, step, loop.step), inside, end)
+        builder.position_at_end(inside)
+        self.scopes.append(Scope())
+        self.assign(loop.var.name, here, dtype)
+        self.block(loop.body)
+        self.scopes.pop()
+        if not builder.block.is_terminated:
+            here.add_incoming(builder.add(here, step, flags=EXACT), builder.block)
+            back = builder.branch(top)
+            interleaved(builder.module, back, loop)
+        builder.position_at_end(end)
+
+    def goes_on(self, here: Any, stop: Any, step: Any, known: int | Expr) -> Any:
+        below = self.builder.icmp_signed("<", here, stop)
+        if isinstance(known, int) and known > 0:
+            return below
+        above = self.builder.icmp_signed(">", here, stop)
+        if isinstance(known, int):
+            return above
+        rising = self.builder.icmp_signed(">", step, ir.Constant(step.type, 0))
+        return self.builder.select(rising, below, above)
+
+    def repeat(self, condition: Expr, body: Sequence[Statement]) -> None:
+        builder = self.builder
+        top, inside, end = (builder.append_basic_block(name) for name in ("while", "body", "end"))
+        builder.branch(top)
+        builder.position_at_end(top)
+        builder.cbranch(self.condition(condition), inside, end)
+        builder.position_at_end(inside)
+        self.block(body)
+        if not builder.block.is_terminated:
+            builder.branch(top)
+        builder.position_at_end(end)
+
+    def branch(self, branch: If) -> None:
+        condition = self.condition(branch.condition)
+        if not branch.orelse:
+            with self.builder.if_then(condition):
+                self.block(branch.then)
+            return
+        with self.builder.if_else(condition) as (then, orelse):
+            with then:
+                self.block(branch.then)
+            with orelse:
+                self.block(branch.orelse)
+
+    def check(self, check: Check) -> None:
+        error = getattr(np.linalg, check.error.rpartition(".")[2], None)
+        error = error or getattr(builtins, check.error)
+        wrong = self.builder.not_(self.condition(check.condition))
+        with self.builder.if_then(wrong, likely=False):
+            self.release_all()
+            self.context.call_conv.return_user_exc(
+                self.builder, error, (check.message,), func_name=self.function.name
+            )
+
+    def leave(self, values: Sequence[str | Expr]) -> None:
+        """Return; a result that is the memory of an array of ours takes its reference along."""
+        found, kept = [], []
+        for value in values:
+            if not isinstance(value, str):
+                found.append((scalar_type(value.dtype), self.evaluated(value)))
+                continue
+            array, root = self.array(value), self.roots.get(value, value)
+            owned = any(root in scope.owned for scope in self.scopes)
+            if owned and root not in kept:
+                kept.append(root)
+            else:
+                arrays.count(self.builder, "incref", array.meminfo)
+            whole = arrays.structure(self.context, self.builder, array)
+            found.append((array.kind, whole))
+        self.release_all(kept)
+        self.give_back(found)
+
+    def give_back(self, values: list[tuple[Any, Any]]) -> None:
+        if not values:
+            kind, value = types.none, self.context.get_dummy_value()
+        elif len(values) == 1:
+            kind, value = values[0]
+        else:
+            kind = tuple_type([kind for kind, _ in values])
+            value = packed(self.context, self.builder, kind, [value for _, value in values])
+        result = self.context.get_return_value(self.builder, kind, value)
+        self.context.call_conv.return_value(self.builder, result)
+
+    # arrays
+
+    def shape(self, extents: tuple[Expr, ...]) -> tuple[Any, ...]:
+        return tuple(self.evaluated(extent, INT) for extent in extents)
+
+    def allocate(self, alloc: Alloc) -> None:
+        context, builder = self.context, self.builder
+        kind = array_type(alloc.dtype, len(alloc.shape))
+        array = arrays.allocated(context, builder, kind, self.shape(alloc.shape))
+        scope = self.scopes[-1]
+        scope.arrays[alloc.array] = scope.owned[alloc.array] = array
+        if alloc.fill is None:
+            return
+        if alloc.fill == 0 and not np.signbit(alloc.fill):
+            address = builder.bitcast(array.data, arrays.POINTER)
+            cgutils.memset(builder, address, arrays.byte_size(context, builder, array), 0)
+            return
+        value = self.evaluated(Const(alloc.fill, alloc.dtype))
+        items = reduce(lambda a, b: builder.mul(a, b, flags=EXACT), array.shape, word(1))
+        with cgutils.for_range(builder, items) as loop:
+            self.store(value, alloc.dtype, builder.gep(array.data, [loop.index], inbounds=True))
+
+    def view(self, view: View) -> Array:
+        base = self.array(view.base)
+        kind = view_type(base.kind, view)
+        if view.shape is not None:
+            return Array(kind, base.data, self.shape(view.shape), base.meminfo)
+        if view.axes is not None:
+            steps = arrays.strides(self.context, self.builder, base)
+            turned = tuple(steps[axis] for axis in view.axes)
+            shape = tuple(base.shape[axis] for axis in view.axes)
+            return Array(kind, base.data, shape, base.meminfo, turned)
+        if not view.at:
+            return base
+        at = self.shape(view.at)
+        data = arrays.address(self.context, self.builder, base, at)
+        steps = base.strides and base.strides[len(at) :]
+        return Array(kind, data, base.shape[len(at) :], base.meminfo, steps)
+
+    # calls
+
+    def argument(self, value: str | Expr) -> tuple[Any, Any]:
+        if isinstance(value, str) and value in self.numbers:
+            found, dtype = self.variable(value)
+            return scalar_type(dtype), found
+        if isinstance(value, str):
+            array = self.array(value)
+            return array.kind, arrays.structure(self.context, self.builder, array)
+        return scalar_type(value.dtype), self.evaluated(value)
+
+    def tuple_of(self, values: Sequence[str | Expr]) -> tuple[Any, Any]:
+        parts = [self.argument(value) for value in values]
+        kind = tuple_type([kind for kind, _ in parts])
+        return kind, packed(self.context, self.builder, kind, [value for _, value in parts])
+
+    def library_call(self, statement: LibraryCall) -> None:
+        function = imported(library_function(statement.function))
+        arguments = [self.argument(value) for value in (*statement.args, *statement.outs)]
+        found = self.called(function, arguments)
+        if statement.status is not None:
+            name, dtype = statement.status.name, statement.status.dtype
+            self.assign(name, self.as_dtype(found, dtype), dtype)
+
+    def launch(self, launch: Launch) -> None:
+        kernel = self.context.typing_context.resolve_value_type(self.space[launch.kernel])
+        whole = [self.argument(part) for part in (launch.total, launch.step)]
+        tuples = [self.tuple_of(launch.sums), self.tuple_of(launch.args)]
+        dummy = self.context.get_dummy_value()
+        self.called(library.parallel, [(kernel, dummy), *whole, *tuples])
+
+    def forward(self, forward: Forward) -> None:
+        """Where the condition holds: on to the version with threads, if it can be had."""
+        builder = self.builder
+        with builder.if_then(self.condition(forward.condition)):
+            address = self.called(library.threads_version, [])
+            with builder.if_then(cgutils.is_not_null(builder, address[1])):
+                name = types.literal(returned(forward.returns))
+                text = (name, self.context.get_dummy_value())
+                given = [address, text, self.tuple_of(forward.args)]
+                kind, value = self.called(library.call_version, given)
+                self.release_all()
+                result = self.context.get_return_value(builder, kind, value)
+                self.context.call_conv.return_value(builder, result)
+
+    def foreign_call(self, statement: ForeignCall) -> None:
+        """The call, and each result taken over: as memory of its own, as a number of its dtype."""
+        given = self.foreign_arguments(statement.function, statement)
+        kind, value = self.called(statement.function.function, given)
+        if not statement.results:
+            return
+        parts = [(kind, value)]
+        if statement.bundle:
+            if not isinstance(kind, types.BaseTuple) or len(kind) != len(statement.results):
+                raise CodegenError(f"{statement.function.name} returns {kind}")
+            values = cgutils.unpack_tuple(self.builder, value, len(kind))
+            parts = list(zip(kind, values, strict=True))
+        others = [a for a in statement.args if isinstance(a, str)]
+        for result, part in zip(statement.results, parts, strict=True):
+            dtype = types.NumberClass(scalar_type(result.dtype))
+            named = dtype, self.context.get_dummy_value()
+            if result.fits is None:
+                found = self.called(received_number, [part, named])
+                self.assign(result.name, self.as_dtype(found, result.dtype), result.dtype)
+                continue
+            arguments = [part, named, self.tuple_of(result.shape), self.tuple_of(others)]
+            _, both = self.called(received, arguments)
+            array = self.builder.extract_value(both, 0)
+            self.context.nrt.decref(self.builder, *part)
+            kept = array_type(result.dtype, len(result.shape))
+            scope = self.scopes[-1]
+            taken = arrays.received(self.context, self.builder, kept, array)
+            scope.arrays[result.name] = scope.owned[result.name] = taken
+            self.assign(result.fits.name, self.builder.extract_value(both, 1), BOOL)
+            others.append(result.name)
+
+    def foreign_arguments(self, function: Foreign, call: ForeignCall) -> list[tuple[Any, Any]]:
+        found = [self.argument(value) for value in call.args]
+        if function.readonly:
+            found = [
+                (kind.copy(readonly=True) if isinstance(kind, types.Array) else kind, value)
+                for kind, value in found
+            ]
+        return [*found, *map(self.argument, call.outs)]
+
+
+OLD = "(old)"
+"""A name that no variable has."""
+
+
+def last_mentions(body: Sequence[Statement], roots: Mapping[str, str]) -> dict[str, int]:
+    """For each array the number of the last statement of a block that speaks of its memory."""
+    found: dict[str, int] = {}
+    for number, statement in enumerate(body):
+        for part in statements((statement,)):
+            for name in used(part) | defined(part):
+                found[roots.get(name, name)] = number
+    return found
