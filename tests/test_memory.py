@@ -9,13 +9,15 @@ from functools import cache
 from itertools import pairwise
 from typing import Any
 
-import numba
 import numpy as np
 import pytest
 from numba import njit
 
+import codegen
 import tracegrad as tg
-from codegen import compiler, memory
+from codegen import memory
+from codegen.expr import Var
+from codegen.loops import Alloc, Function, Module, Parameter, Return
 
 resource = pytest.importorskip("resource")
 
@@ -54,17 +56,13 @@ def data(number: int = 1) -> np.ndarray:
     return np.random.default_rng(number).normal(size=LARGE) / LARGE
 
 
-def allocate(count):
-    return np.empty(count)
-
-
 @cache
 def allocator() -> Any:
-    """A function of our own pipeline (its module's name has no dot) that makes an array."""
-    allocate.__module__ = "generated"
-    made = compiler.dispatcher(allocate, False)
-    made.compile((numba.int64,))
-    return made
+    """A generated function that makes an array."""
+    count = Var("count")
+    body = (Alloc("out", (count,), np.dtype(np.float64), temporary=False), Return(("out",)))
+    function = Function("allocate", (Parameter("count", count.dtype, 0),), body)
+    return codegen.build(Module((function,))).functions["allocate"]
 
 
 def fresh(count: int) -> np.ndarray:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -20,6 +21,8 @@ from codegen.apart import own
 
 WORD = ir.IntType(64)
 POINTER = ir.IntType(8).as_pointer()
+IN_CODE = 10**6
+"""Bytes of a constant array up to which its numbers are part of the code."""
 EXACT = ("nsw",)
 """Offsets of elements that are there do not overflow."""
 MEMINFO, PARENT, NITEMS, ITEMSIZE, DATA, SHAPE, STRIDES = range(7)
@@ -115,6 +118,19 @@ def allocated(context: Any, builder: Any, kind: types.Array, shape: tuple[Any, .
     data = own(builder, context.nrt.meminfo_data(builder, meminfo))
     pointer = builder.bitcast(data, context.get_data_type(kind.dtype).as_pointer())
     return Array(kind, pointer, shape, meminfo)
+
+
+def constant(context: Any, builder: Any, kind: types.Array, value: np.ndarray) -> Any:
+    """The address of the elements of an array that is part of the code; of a large one, where it is
+    in this process (such code is not kept on disk)."""
+    element = context.get_data_type(kind.dtype)
+    if value.nbytes > IN_CODE:
+        address = context.add_dynamic_addr(builder, value.ctypes.data, info="constant")
+        return builder.bitcast(address, element.as_pointer())
+    numbers = cgutils.create_constant_array(ir.IntType(8), bytearray(value.tobytes()))
+    found = cgutils.global_constant(builder, ".constant", numbers)
+    found.align = context.get_abi_alignment(element)
+    return found.bitcast(element.as_pointer())
 
 
 def byte_size(context: Any, builder: Any, array: Array) -> Any:

@@ -112,16 +112,13 @@ class Body(Scalars):
         return self.constant(name, value)
 
     def constant(self, name: str, value: np.ndarray) -> Array:
-        """An array of the module; numba keeps its numbers in the code."""
+        """An array of the module."""
         kind = types.Array(scalar_type(value.dtype), value.ndim, "C", readonly=True)
-        with self.builder.goto_entry_block():
-            whole = self.context.make_constant_array(
-                self.builder, kind, np.ascontiguousarray(value)
-            )
-            data = self.builder.extract_value(whole, arrays.DATA)
-        shape = tuple(map(word, value.shape))
+        data = arrays.constant(self.context, self.builder, kind, value)
         null = ir.Constant(arrays.POINTER, None)
-        found = self.scopes[0].arrays[name] = Array(kind, data, shape, null)
+        found = Array(kind, data, tuple(map(word, value.shape)), null)
+        scope = self.scopes[0 if isinstance(data, ir.Constant) else -1]
+        scope.arrays[name] = found
         return found
 
     def element(self, array: str, index: tuple[Expr, ...]) -> Any:
