@@ -1,19 +1,13 @@
-"""numba's compiler with the passes that generated code needs, and what it knows about indices.
+"""numba's compiler with passes of our own.
 
-In: a Python function of a generated module and its argument types. Out: a numba dispatcher.
-Differences from `numba.njit`:
+In: a Python function of a generated module, with its loop program, and its argument types. Out: a
+numba dispatcher. Differences from `numba.njit`:
 
-* Passes for closures, `with`, literals and array expressions are left out: 10 % less time. So is
-  static single assignment, which is quadratic: a generated variable has one type, 30 % less time
-  for 1,000 lines.
-* Allocations and reshapes are written in place (`codegen.shortcuts`).
-* An index counts from 0 and is in bounds (`codegen.expr.Load`). numba allows negative indices, and
-  the test for them keeps LLVM from vectorising loops that do not start at 0; here indices are
-  unsigned, so there is no test. A sum over 10,000 numbers in blocks: 1.0 instead of 5.2 us.
-* An innermost loop with vector math in it works on two vectors at a time (`codegen.interleave`).
+* LLVM code is written from the loop program (`codegen.emit`), not from the function's bytecode.
 * Functions linked in are internal to the compiled object. Under their public names, which hold a
   per-process counter, an object loaded from disk could be bound to another process's idea of them
   (numba #10486).
+* What is the same for all blocks of a parallel loop stays outside of its kernel.
 """
 
 from __future__ import annotations

@@ -2,7 +2,9 @@
 
 
 class CodegenError(Exception):
-    """A loop program that is not well-formed."""
+    """A loop program that is not well-formed; `comment` is that of the statement at fault."""
+
+    comment = ""
 
 
 class CompileError(CodegenError):
@@ -16,5 +18,3 @@ class CompileError(CodegenError):
 class BrokenPromise(CodegenError):
     """A foreign function cannot be compiled for its arguments, or returns other types than were
     promised for it; `comment` is that of the call."""
-
-    comment = ""

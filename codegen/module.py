@@ -28,10 +28,11 @@ from numba.core.errors import NumbaError
 from numba.core.serialize import dumps
 
 from codegen import (
+    apart,
     cache,
     compiler,
+    emit,
     foreign,
-    interleave,
     library,
     parts,
     promises,
@@ -40,7 +41,6 @@ from codegen import (
     target,
     vecmath,
 )
-from codegen.apart import Facts
 from codegen.emit.lowering import Program
 from codegen.errors import CodegenError, CompileError
 from codegen.interrupts import interruptible
@@ -71,8 +71,8 @@ SETTINGS = (
 """numba's settings that change the code it makes."""
 
 
-COMPILER = (compiler, interleave, parts, shortcuts, target)
-"""The modules that say how a text becomes code."""
+COMPILER = (compiler, apart, parts, shortcuts, target)
+"""The modules that say how a program becomes code, beside `emit`."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def surroundings() -> tuple[tuple[str, str], ...]:
         ("Python", f"{sys.implementation.cache_tag} {platform.python_version()}"),
         ("CPU", f"{llvm.get_process_triple()} {llvm.get_host_cpu_name()} {features}"),
         ("callees", vecmath.fingerprint() + library.fingerprint()),
-        ("compiler", "".join(inspect.getsource(module) for module in COMPILER)),
+        ("compiler", emit.fingerprint() + "".join(map(inspect.getsource, COMPILER))),
     )
 
 
@@ -136,9 +136,11 @@ def key(module: Module, text: str) -> cache.Key:
     given = source.foreign_names(module)
     signatures = [(f.name, str(signature(f))) for f in module.functions if not f.kernel]
     settings = [(name, str(vars(config).get(name))) for name in SETTINGS]
+    facts = [([p.shape for p in f.parameters], f.apart, f.extents) for f in module.functions]
     parts = (
         ("text", text),
         ("signatures", str(signatures)),
+        ("what is known of arguments", str(facts)),
         ("numba settings", str(settings)),
         *((f"foreign {f.name}", foreign.dependencies(f.function).digest) for f in given),
         *surroundings(),
@@ -249,7 +251,7 @@ def _dispatchers(module: Module, space: ModuleType, options: Options) -> dict[st
     functions: dict[str, Any] = {}
     for function in module.functions:
         plain = getattr(space, function.name).py_func
-        plain.program = Program(function, Facts(function.apart, function.extents))
+        plain.program = Program(function, apart.Facts(function.apart, function.extents))
         if function.kernel:
             made = compiler.kernel(plain, options.boundscheck)
         else:
@@ -272,7 +274,9 @@ def _compiled(module: Module, space: ModuleType, options: Options, text: str) ->
         for function in module.functions:
             promises.verify(function)
         name = module.functions[-1].name
-        raise CompileError(f"numba refused {name}: {error}", text) from error
+        refused = CompileError(f"numba refused {name}: {error}", text)
+        refused.comment = getattr(error, "comment", "")
+        raise refused from error
 
 
 def _translated(module: Module, space: ModuleType, options: Options) -> dict[str, Any]:

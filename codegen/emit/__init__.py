@@ -5,7 +5,14 @@ In: a scheduled `loops.Function` and the numba types of its arguments. Out: the 
 Python, reference counts. numba reads bytecode, infers types and lowers each operation on its own;
 a loop program knows its types, and what an index is. Half of a first call goes that way.
 
-`types` says what numba calls things, `scalars` are expressions, `arrays` memory, `statements` the
-rest, `lowering` the passes of numba's compiler in whose place this stands. numba compiles the text
-itself in stand-alone modules and where bounds are checked; tests compare the two.
+`kinds` says what numba calls things, `scalars` are expressions, `arrays` memory, `statements` the
+rest, `lowering` the passes that stand in numba's compiler. numba compiles the text itself in
+stand-alone modules and where bounds are checked; tests compare the two.
 """
+
+from pathlib import Path
+
+
+def fingerprint() -> str:
+    """The text of this package."""
+    return "".join(path.read_text("utf-8") for path in sorted(Path(__file__).parent.glob("*.py")))

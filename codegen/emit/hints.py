@@ -15,7 +15,6 @@ from importlib import import_module
 from typing import Any
 
 from llvmlite import ir
-
 from numba.core.registry import CPUDispatcher
 
 from codegen import scalar
@@ -37,7 +36,7 @@ def interleaved(module: Any, jump: Any, loop: For) -> None:
 
 
 def is_heavy(loop: For) -> bool:
-    """Whether it is an innermost loop of much vector math (of any, where nothing is accumulated)."""
+    """Whether it is an innermost loop of much vector math; of any, where nothing accumulates."""
     body = list(statements(loop.body))
     if any(isinstance(statement, For | While) for statement in body):
         return False

@@ -1,4 +1,4 @@
-"""Where loop programs enter numba's compiler: in the place of bytecode, type inference and lowering.
+"""Where loop programs enter numba's compiler: in place of bytecode, type inference, lowering.
 
 In: a dispatcher whose Python function has its `loops.Function` in the attribute `program`. Out: the
 result of a compilation as numba makes it, by its own last pass.

@@ -234,5 +234,3 @@ def _is_instruction(expr: Call) -> bool:
     if kind == "f":
         return expr.function in (*FLOAT_INSTRUCTIONS, "negative", "absolute", *PREDICATES)
     return expr.function in (*INTEGER_INSTRUCTIONS, "negative", "invert", "maximum", "minimum")
-
-

@@ -21,8 +21,9 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.errors import NumbaError
 
-from codegen import library, scalar
+from codegen import library
 from codegen.apart import Facts
 from codegen.emit import arrays
 from codegen.emit.arrays import EXACT, Array, word
@@ -186,6 +187,17 @@ class Body(Scalars):
                     self.release(array)
 
     def statement(self, statement: Statement) -> None:
+        try:
+            self.write(statement)
+        except NumbaError as error:
+            refused = CodegenError(str(error))
+            refused.comment = getattr(statement, "comment", "")
+            raise refused from error
+        except CodegenError as error:
+            error.comment = error.comment or getattr(statement, "comment", "")
+            raise
+
+    def write(self, statement: Statement) -> None:
         match statement:
             case Assign(target, value):
                 self.assign(target.name, self.evaluated(value, target.dtype), target.dtype)

@@ -30,7 +30,7 @@ def compile_error(graph: Graph, name: str, refused: Refused) -> CompileError:
     lines = [
         f"{name} did not compile, which is a defect of tracegrad: please report it with this dump "
         "and error.source",
-        *(f"  it happened at {place}" for place in user_lines(graph, str(refused), refused.source)),
+        *(f"  it happened at {place}" for place in user_lines(graph, refused)),
         f"  numba says: {said}",
     ]
     error = CompileError("\n".join(lines), dump, refused.source, str(refused))
@@ -56,15 +56,8 @@ def reason(message: str) -> str:
     return telling[0] if telling else message.strip()
 
 
-def user_lines(graph: Graph, message: str, source: str) -> Iterator[str]:
-    """The user's expressions from which the refused lines were generated."""
-    text = source.splitlines()
+def user_lines(graph: Graph, refused: Refused) -> Iterator[str]:
+    """The user's expression from which the refused statement was generated."""
     home = f"{Path(graph.source.file).name}:" if graph.source else ""
-    found: dict[str, None] = {}
-    for number in map(int, re.findall(r"line (\d+)", message)):
-        for line in reversed(text[max(number - 2, 0) : number]):
-            match = USER_LINE.search(line)
-            if match:
-                found[f"{home}{match[1]}, {match[2]}"] = None
-                break
-    yield from found
+    if match := USER_LINE.search(f"# {refused.comment}"):
+        yield f"{home}{match[1]}, {match[2]}"
