@@ -148,3 +148,34 @@ def test_batches_of_branches() -> None:
     want = sum(two_sides(W, x, x[0, 0]) for x in XS)
     assert tg.trace(f)(W, XS) == pytest.approx(want, rel=1e-12)
     tg.testing.check_grads(tg.trace(f), (W, XS), order=1)
+
+
+def selecting(x: Any, p: Any) -> Any:
+    """The size of what one side keeps is known to that side alone: it is computed again."""
+    return tg.cond(p > 0, lambda: np.sum(x[x > 1.5] ** 2), lambda: np.sum(x) * 1.0)
+
+
+def writing(x: Any, p: Any) -> Any:
+    def written() -> Any:
+        y = x.copy()
+        y[0] = y[0] ** 2
+        return y
+
+    return np.sum(tg.cond(p > 0, written, lambda: x) ** 2)
+
+
+def counting(x: Any, p: Any) -> Any:
+    """Results that are no floats have no cotangents; one of the floats is not used."""
+    k = (p > 0) * 3
+    y, n, _ = tg.cond(k > 1, lambda: (x * k, k + 1, x[0]), lambda: (np.sin(x), k + 2, x[1]))
+    return np.sum(y) * n
+
+
+@pytest.mark.parametrize("function", [selecting, writing, counting])
+def test_sides_of_every_kind(function: Any) -> None:
+    x, step = np.array([1.0, 3.0, 2.0]), 1e-6
+    for p in (1.0, -1.0):
+        found = tg.grad(function)(x, p)
+        for k, unit in enumerate(np.eye(3) * step):
+            want = (function(x + unit, p) - function(x - unit, p)) / (2 * step)
+            assert found[k] == pytest.approx(want, rel=1e-7, abs=1e-7)
