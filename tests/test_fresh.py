@@ -79,6 +79,10 @@ def alike(x: Any) -> Any:
     return out, like
 
 
+def filled_with(x: Any) -> Any:
+    return np.full(4, x[0]), np.full((2, 3), fill_value=x), np.full_like(np.ones(2), x[1])
+
+
 def nested(x: Any) -> Any:
     def squares(v: Any) -> Any:
         out = np.empty(len(v))
@@ -133,6 +137,7 @@ def more_of_scipy(x: Any) -> Any:
 
 
 PROGRAMS = (
+    filled_with,
     more_of_scipy,
     numbers,
     through_helpers,

@@ -55,8 +55,12 @@ def filled(numpys: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(numpys)
     def make(*args: Any, **kwargs: Any) -> Any:
-        found = numpys(*args, **kwargs)
-        return found if current_trace() is None else fresh(found)
+        if current_trace() is None:
+            return numpys(*args, **kwargs)
+        value = kwargs.get("fill_value", args[1] if len(args) > 1 else None)
+        if numpys in (np.full, np.full_like) and holds_traced(value):
+            return PUBLIC[numpys.__name__](*args, **kwargs)
+        return fresh(numpys(*args, **kwargs))
 
     return make
 
