@@ -5,6 +5,7 @@ Only types are computed: nothing is traced or compiled.
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from itertools import product
 from typing import Any
 
@@ -17,6 +18,7 @@ from tracegrad.errors import UnsupportedError
 from tracegrad.ops import REGISTRY
 from tracegrad.ops.elementwise import Elementwise
 from tracegrad.ops.op import type_of
+from tracegrad.ops.scipy import SciPy
 
 ROWS = [op for op in REGISTRY.values() if isinstance(op, Elementwise)]
 ARRAYS = [
@@ -25,6 +27,15 @@ ARRAYS = [
 OPERANDS: list[Any] = [*ARRAYS, 1, 1.0]
 OURS = ("softplus", "relu")
 """Rows that no library has as such: their references take arrays only."""
+
+
+NEWER_SCIPY = tuple(map(int, version("scipy").split(".")[:2])) >= (1, 18)
+"""From 1.18 on `scipy.special` computes in float32 with small integers; ours are float64, as they
+were, whatever SciPy there is."""
+
+
+def is_floating(arg: Any) -> bool:
+    return isinstance(arg, np.ndarray) and arg.dtype.kind == "f"
 
 
 def loop_of(op: Elementwise, args: tuple[Any, ...]) -> Any:
@@ -51,6 +62,8 @@ def test_result_dtypes(op: Elementwise) -> None:
         if op.name in OURS and not isinstance(args[0], np.ndarray):
             continue
         if not any(isinstance(arg, np.ndarray) for arg in args):
+            continue
+        if isinstance(op.numpy, SciPy) and NEWER_SCIPY and not all(map(is_floating, args)):
             continue
         ours, numpys = loop_of(op, args), loop_of_numpy(op, args)
         kinds = ", ".join(str(getattr(arg, "dtype", type(arg).__name__)) for arg in args)
