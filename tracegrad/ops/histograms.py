@@ -80,8 +80,10 @@ def _binned(x: Any) -> Any:
     return np.trunc(np.abs(x)).astype(int)
 
 
-sample(lambda x, w: np.bincount(_binned(x), w * w, minlength=5), (7,), (7,), smooth=False)
-sample(lambda x: np.bincount(_binned(x), minlength=2), (6,), smooth=False)
+sample(
+    lambda x, w: np.bincount(_binned(x), w * w, minlength=5), (7,), (7,), smooth=False, ragged=True
+)
+sample(lambda x: np.bincount(_binned(x), minlength=2), (6,), smooth=False, ragged=True)
 sample(lambda x, w: np.histogram(x, 4, weights=w)[0], (9,), (9,), smooth=False)
 sample(lambda x: np.histogram(x, [-1.0, 0.0, 0.5, 2.0], density=True), (9,), smooth=False)
 sample(lambda x: np.histogram(x, 3, range=(-1, 1))[0], (2, 5), smooth=False)
