@@ -515,3 +515,17 @@ def test_what_nobody_reads_of_a_loop_is_not_computed() -> None:
     (loop,) = (node for node in version.primal.final.nodes if node.op.name == "loop")
     assert len(loop.attributes["body"].outputs) == 1
     np.testing.assert_allclose(interpret(version.primal.final, [X])[0], last(X), rtol=1e-14)
+
+
+def test_rows_times_a_vector() -> None:
+    """Products that are numbers stay in the loop."""
+
+    def dots(x: Any, w: Any) -> Any:
+        total = 0.0
+        for row in x:
+            total = np.tanh(total + row @ w)
+        return total
+
+    x, w = RNG.normal(size=(12, 3)), RNG.normal(size=3)
+    version, values = tg.trace(dots).version_for((x, w), {})
+    np.testing.assert_allclose(interpret(version.graph, values)[0], dots(x, w), rtol=1e-12)

@@ -176,7 +176,7 @@ def _products(loop: Stepped) -> list[Node]:
             continue
         if isinstance(node.op, Elementwise) or node.op.name in ("reshape", "transpose", "slice"):
             of_items[node] = sum(of_items[x] for x in own)
-        elif node in behind and node.op in (MATMUL, DOT) and len(own) == 1:
+        elif node in behind and node.op in (MATMUL, DOT) and len(own) == 1 and node.type.rank:
             at = node.inputs.index(own[0])
             columns = _extent(node.type.shape[-1 if not at else 0])
             pays = _pays(node, node.inputs[1 - at].type, _figures(node.type) / columns)
