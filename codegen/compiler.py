@@ -47,8 +47,10 @@ class Library(JITCodeLibrary):
         for function in self._final_module.functions:
             if not function.is_declaration and self.marker not in function.name:
                 function.linkage = "internal"
-        super()._optimize_final_module()
-        rare.inlined(self._final_module, self._codegen._pass_builder())
+        # numba optimises twice, to prune reference counts in between; here are none to prune.
+        manager, builder = self._codegen._module_pass_manager()
+        manager.run(self._final_module, builder)
+        rare.inlined(self._final_module, builder)
 
     def _get_module_for_linking(self) -> Any:
         """The module for callers, marked so that numba keeps no caller in its own disk cache.
