@@ -38,9 +38,9 @@ BY_THE_DRIVER = {
 }
 """Ops that control/batching.py treats itself, or that never have a mapped operand."""
 
-ONE_BY_ONE = {"foreign", "draw", "after", "index_add"}
-"""User kernels know nothing of batches, each item draws its own random numbers, and a loop adds to
-its own place of an array.
+ONE_BY_ONE = {"foreign", "draw", "after", "index_add", "check", "unchecked"}
+"""User kernels know nothing of batches, each item draws its own random numbers, a loop adds to its
+own place of an array, and the first item whose check fails says so.
 """
 
 
