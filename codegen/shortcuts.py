@@ -1,11 +1,9 @@
-"""What numba compiles at each use and generated code uses everywhere, as single instructions.
+"""What numba compiles at each use and our functions use everywhere, as single instructions.
 
 In: the calls `np.empty(shape)`, `np.zeros(shape)`, `x.reshape(shape)`, `min(a, b)`, `max(a, b)` of
-a generated function. Out: the same calls bound to intrinsics, which write their LLVM code in place.
-For numba each is a Python function to be typed and compiled, in all 0.2 s of the first compilation
-of a process. The text of the module is not touched: stock numba compiles it as it stands.
-
-Generated code counts in sizes that are there and are not negative: no test for that is left.
+a function of `codegen`. Out: the same calls bound to intrinsics, which write their LLVM code in
+place. For numba each is a Python function to be typed and compiled, in all 0.2 s of the first
+compilation of a process. Sizes are not negative, but for the -1 of a reshape.
 """
 
 from __future__ import annotations
@@ -129,6 +127,19 @@ def allocating(zeroed: bool) -> tuple[Any, Any]:
     return of_float64, of_dtype
 
 
+def completed(builder: Any, sizes: Sequence[Any], items: Any) -> list[Any]:
+    """The sizes, with what is missing in the place of -1."""
+    zero, one = (llvm.Constant(items.type, number) for number in (0, 1))
+    open_ = [builder.icmp_signed("<", size, zero) for size in sizes]
+    given = one
+    for size, missing in zip(sizes, open_, strict=True):
+        given = builder.mul(given, builder.select(missing, one, size))
+    empty = builder.icmp_signed("==", given, zero)
+    rest = builder.sdiv(items, builder.select(empty, one, given))
+    pairs = zip(sizes, open_, strict=True)
+    return [builder.select(missing, rest, size) for size, missing in pairs]
+
+
 @intrinsic
 def reshaped(typing: Any, array: types.Type, shape: types.Type) -> Any:
     """`array.reshape(shape)` of a C-contiguous array whose size fits: the same memory."""
@@ -139,7 +150,7 @@ def reshaped(typing: Any, array: types.Type, shape: types.Type) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         base = make_array(array)(context, builder, args[0])
         view = make_array(result)(context, builder)
-        sizes = extents(context, builder, shape, args[1])
+        sizes = completed(builder, extents(context, builder, shape, args[1]), base.nitems)
         parts = {name: getattr(base, name) for name in ("data", "itemsize", "meminfo", "parent")}
         value = fill_in(context, builder, view, sizes, **parts)
         context.nrt.incref(builder, result, value)

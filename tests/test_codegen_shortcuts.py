@@ -100,6 +100,15 @@ def test_a_reshaped_argument_is_the_argument() -> None:
     assert x[0, 0] == 9.0
 
 
+def test_a_size_is_found_out() -> None:
+    def halves(x):
+        return x.reshape((2, -1)), x.reshape(-1)
+
+    x = np.arange(12.0).reshape(3, 4)
+    for got, wanted in zip(compiled(halves, F8[:, ::1])(x), halves(x), strict=True):
+        np.testing.assert_array_equal(got, wanted)
+
+
 def test_too_large_an_array_is_an_error() -> None:
     def huge(n):
         return np.empty((n, n))

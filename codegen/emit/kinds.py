@@ -37,7 +37,7 @@ def view_type(base: types.Array, view: View) -> types.Array:
     if view.shape is not None:
         return base.copy(ndim=len(view.shape))
     if view.axes is not None:
-        turned = {"C": "F", "F": "C"}.get(base.layout, "A") if view.axes == (1, 0) else "A"
+        turned: Any = {"C": "F", "F": "C"}.get(base.layout, "A") if view.axes == (1, 0) else "A"
         return base.copy(layout=turned)
     if view.at:
         layout = "C" if base.layout == "C" else "A"

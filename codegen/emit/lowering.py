@@ -68,8 +68,7 @@ class Lower(BaseLower):
         with target_override(NAME):  # in which numba looks functions up
             body.start(fndesc.argtypes, values, program.facts)
             body.block(program.function.body)
-        if not self.builder.block.is_terminated:
-            body.leave(())
+        body.finish()
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)

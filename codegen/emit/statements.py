@@ -176,6 +176,11 @@ class Body(Scalars):
                 self.release(self.scopes[-1].owned.pop(name))
         self.scopes.pop()
 
+    def finish(self) -> None:
+        """The end of the function, where nothing is returned."""
+        if not self.builder.block.is_terminated:
+            self.leave(())
+
     def release(self, array: Array) -> None:
         arrays.count(self.builder, "decref", array.meminfo)
 
@@ -444,10 +449,11 @@ class Body(Scalars):
             return
         parts = [(kind, value)]
         if statement.bundle:
-            if not isinstance(kind, types.BaseTuple) or len(kind) != len(statement.results):
+            kinds = getattr(kind, "types", ())
+            if len(kinds) != len(statement.results):
                 raise CodegenError(f"{statement.function.name} returns {kind}")
-            values = cgutils.unpack_tuple(self.builder, value, len(kind))
-            parts = list(zip(kind, values, strict=True))
+            values = cgutils.unpack_tuple(self.builder, value, len(kinds))
+            parts = list(zip(kinds, values, strict=True))
         others = [a for a in statement.args if isinstance(a, str)]
         for result, part in zip(statement.results, parts, strict=True):
             dtype = types.NumberClass(scalar_type(result.dtype))

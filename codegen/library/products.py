@@ -61,9 +61,9 @@ def product(
         function.linkage = "internal"
         function.attributes.add("noinline")
         inside = ir.IRBuilder(function.append_basic_block())
-        given = function.args
+        given = list(function.args)
         matrices = [Matrix(*given[at : at + 5]) for at in (0, 5, 10)]
-        Product(inside, dtype, matrices, *((given[15], given[16:]) if several else ())).build()
+        Product(inside, dtype, matrices, given[15] if several else None, given[16:]).build()
         inside.ret_void()
     builder.call(function, values)
 
