@@ -57,8 +57,12 @@ CONTROL = {
     "project",
     "draw",
     "after",
+    "check",
+    "unchecked",
+    "fixed",
 }
-"""Ops with whole programs as attributes, and the parts of their results: see test_control.py."""
+"""Ops with whole programs as attributes, and the parts of their results: see test_control.py; what
+raises, see test_checks.py; what no derivative is taken by, see test_random.py."""
 
 PULLBACKS = SINGLE = 8
 """Compilation is what takes time, so of every so many samples one has its pullback compiled too,

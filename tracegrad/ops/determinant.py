@@ -57,8 +57,14 @@ def slogdet(a: Any) -> SlogdetResult:
     a = square(a)
     lu, pivots = factors(a)
     diagonal = PUBLIC["diagonal"](lu, 0, -2, -1)
-    size = PUBLIC["sum"](PUBLIC["log"](PUBLIC["abs"](diagonal)), axis=-1)
+    size = PUBLIC["sum"](_logarithms(diagonal), axis=-1)
     return SlogdetResult(_sign(diagonal, pivots), bind(LOGABSDET, a, lu, pivots, size))
+
+
+def _logarithms(diagonal: Any) -> Any:
+    """`log(abs(d))`; of 0 it is no surprise here, so NumPy does not warn."""
+    where, zero = PUBLIC["where"], diagonal == 0
+    return where(zero, -np.inf, PUBLIC["log"](where(zero, 1.0, PUBLIC["abs"](diagonal))))
 
 
 def _sign(diagonal: Any, pivots: Any) -> Any:
