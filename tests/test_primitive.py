@@ -358,7 +358,7 @@ def test_what_cannot_be_exported_is_said(tmp_path):
     space = {"np": np}
     exec("def f(x):\n    return 2 * x", space)
     f = tg.primitive(numba.njit(space["f"]))
-    with pytest.raises(tg.UnsupportedError, match="cannot contain f: the source of f is not"):
+    with pytest.raises(tg.UnsupportedError, match=r"cannot contain f: .* is not"):
         tg.trace(lambda x: f(x)).export(tmp_path / "exported.py", X)
 
 

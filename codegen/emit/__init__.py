@@ -5,8 +5,9 @@ In: a scheduled `loops.Function` and the numba types of its arguments. Out: the 
 Python, reference counts. numba reads bytecode, infers types and lowers each operation on its own;
 a loop program knows its types, and what an index is. Half of a first call goes that way.
 
-`kinds` says what numba calls things, `scalars` are expressions, `arrays` memory, `statements` the
-rest, `lowering` the passes that stand in numba's compiler. numba compiles the text itself in
+`kinds` says what numba calls things, `typed` has it call functions; `scalars` are expressions,
+`arrays` memory, `names` what names stand for, `calls` and `statements` the rest; `lowering` holds
+the passes that stand in numba's compiler. numba compiles the text itself in
 stand-alone modules and where bounds are checked; tests compare the two.
 """
 

@@ -17,8 +17,8 @@ from numba import types
 from numba.np.numpy_support import as_dtype
 
 from codegen import scalar
-from codegen.emit.calls import Typed, call, imported
 from codegen.emit.kinds import scalar_type
+from codegen.emit.typed import Typed, call, imported
 from codegen.expr import BOOL, Call, Cast, Const, Expr, Load, Select, Var
 from codegen.scalar import COMPARISON, LOGICAL, Imported
 

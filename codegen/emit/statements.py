@@ -11,31 +11,25 @@ block that speaks of them, or to the caller.
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import reduce
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import types
 from numba.core import cgutils
 from numba.core.errors import NumbaError
 
-from codegen import library
 from codegen.apart import Facts
 from codegen.emit import arrays
 from codegen.emit.arrays import EXACT, Array, word
-from codegen.emit.calls import imported, packed
+from codegen.emit.calls import Calls
 from codegen.emit.hints import interleaved
-from codegen.emit.kinds import array_type, scalar_type, tuple_type, view_type
-from codegen.emit.scalars import Scalars
-from codegen.emit.scope import slots
+from codegen.emit.kinds import array_type, scalar_type, view_type
+from codegen.emit.names import Scope
 from codegen.errors import CodegenError
-from codegen.expr import BOOL, INT, Call, Const, Expr, Var, extent
-from codegen.foreign import Foreign
-from codegen.library.results import received, received_number
+from codegen.expr import INT, Call, Const, Expr, Var, extent
 from codegen.loops import (
     Accumulate,
     Alloc,
@@ -45,7 +39,6 @@ from codegen.loops import (
     For,
     ForeignCall,
     Forward,
-    Function,
     If,
     Launch,
     LibraryCall,
@@ -55,80 +48,13 @@ from codegen.loops import (
     View,
     While,
 )
-from codegen.schedule.dependence import aliases, used
-from codegen.source import RUNNING, library_function, returned
+from codegen.schedule.dependence import used
+from codegen.source import RUNNING
 from codegen.traverse import defined, statements
 
 
-@dataclass
-class Scope:
-    """What the names of a block stand for, and the arrays of it that hold a reference."""
-
-    scalars: dict[str, tuple[Any, np.dtype]] = field(default_factory=dict)
-    arrays: dict[str, Array] = field(default_factory=dict)
-    owned: dict[str, Array] = field(default_factory=dict)
-
-
-class Body(Scalars):
-    """The state of writing one function; `space` are the globals of its module."""
-
-    def __init__(
-        self, context: Any, builder: Any, function: Function, space: Mapping[str, Any]
-    ) -> None:
-        self.context, self.builder, self.function, self.space = context, builder, function, space
-        self.scopes = [Scope()]
-        self.slots: dict[str, tuple[Any, np.dtype] | None] = dict.fromkeys(slots(function))
-        self.roots = aliases(function)
-        self.numbers = {p.name for p in function.parameters if not p.rank}
-
-    # names
-
-    def variable(self, name: str) -> tuple[Any, np.dtype]:
-        if name in self.slots:
-            slot = self.slots[name]
-            if slot is None:
-                raise CodegenError(f"{name} is read before it has a value")
-            return self.builder.load(slot[0]), slot[1]
-        for scope in reversed(self.scopes):
-            if name in scope.scalars:
-                return scope.scalars[name]
-        raise CodegenError(f"{name} has no value here")
-
-    def assign(self, name: str, value: Any, dtype: np.dtype) -> None:
-        if name not in self.slots:
-            self.scopes[-1].scalars[name] = value, dtype
-            return
-        slot = self.slots[name]
-        if slot is None:
-            slot = self.slots[name] = cgutils.alloca_once(self.builder, value.type), dtype
-        self.builder.store(self.cast(value, dtype, slot[1]), slot[0])
-
-    def array(self, name: str) -> Array:
-        for scope in reversed(self.scopes):
-            if name in scope.arrays:
-                return scope.arrays[name]
-        value = self.space.get(name)
-        if not isinstance(value, np.ndarray):
-            raise CodegenError(f"there is no array {name} here")
-        return self.constant(name, value)
-
-    def constant(self, name: str, value: np.ndarray) -> Array:
-        """An array of the module."""
-        kind = types.Array(scalar_type(value.dtype), value.ndim, "C", readonly=True)
-        data = arrays.constant(self.context, self.builder, kind, value)
-        null = ir.Constant(arrays.POINTER, None)
-        found = Array(kind, data, tuple(map(word, value.shape)), null)
-        scope = self.scopes[0 if isinstance(data, ir.Constant) else -1]
-        scope.arrays[name] = found
-        return found
-
-    def element(self, array: str, index: tuple[Expr, ...]) -> Any:
-        found, places = self.array(array), [self.evaluated(part, INT) for part in index]
-        if len(places) != found.kind.ndim:
-            raise CodegenError(f"{array} has {found.kind.ndim} axes, not {len(places)}")
-        return arrays.address(self.context, self.builder, found, places)
-
-    # entry
+class Body(Calls):
+    """A function being written."""
 
     def start(self, given: Sequence[Any], values: Sequence[Any], facts: Facts) -> None:
         """The arguments and the sizes that are taken from them."""
@@ -162,8 +88,6 @@ class Body(Scalars):
         )
         self.scopes[0].arrays[name] = replace(array, shape=known)
 
-    # blocks
-
     def block(self, body: Sequence[Statement]) -> None:
         """The statements in a scope of their own."""
         last = last_mentions(body, self.roots)
@@ -180,16 +104,6 @@ class Body(Scalars):
         """The end of the function, where nothing is returned."""
         if not self.builder.block.is_terminated:
             self.leave(())
-
-    def release(self, array: Array) -> None:
-        arrays.count(self.builder, "decref", array.meminfo)
-
-    def release_all(self, kept: Sequence[str] = ()) -> None:
-        """Before the function is left: all references but those that go to the caller."""
-        for scope in self.scopes:
-            for name, array in scope.owned.items():
-                if name not in kept:
-                    self.release(array)
 
     def statement(self, statement: Statement) -> None:
         try:
@@ -237,9 +151,6 @@ class Body(Scalars):
             case Comment():
                 pass
 
-    def dtype(self, array: str) -> np.dtype:
-        return np.dtype(self.array(array).kind.dtype.name.replace("bool", "bool_"))
-
     def accumulate(self, statement: Accumulate) -> None:
         combine = RUNNING.get(statement.combine) if statement.dtype.kind == "f" else None
         function, dtype = combine or statement.combine, statement.dtype
@@ -251,15 +162,6 @@ class Body(Scalars):
         with self.bound(OLD, self.load(address, dtype), dtype):
             call = Call(function, (Var(OLD, dtype), statement.value), dtype)
             self.store(self.evaluated(call, dtype), dtype, address)
-
-    @contextmanager
-    def bound(self, name: str, value: Any, dtype: np.dtype) -> Iterator[None]:
-        """A name for a value that is at hand."""
-        self.scopes[-1].scalars[name] = value, dtype
-        yield
-        del self.scopes[-1].scalars[name]
-
-    # control flow
 
     def loop(self, loop: For) -> None:
         builder, dtype = self.builder, loop.var.dtype
@@ -346,22 +248,6 @@ class Body(Scalars):
         self.release_all(kept)
         self.give_back(found)
 
-    def give_back(self, values: list[tuple[Any, Any]]) -> None:
-        if not values:
-            kind, value = types.none, self.context.get_dummy_value()
-        elif len(values) == 1:
-            kind, value = values[0]
-        else:
-            kind = tuple_type([kind for kind, _ in values])
-            value = packed(self.context, self.builder, kind, [value for _, value in values])
-        result = self.context.get_return_value(self.builder, kind, value)
-        self.context.call_conv.return_value(self.builder, result)
-
-    # arrays
-
-    def shape(self, extents: tuple[Expr, ...]) -> tuple[Any, ...]:
-        return tuple(self.evaluated(extent, INT) for extent in extents)
-
     def allocate(self, alloc: Alloc) -> None:
         context, builder = self.context, self.builder
         kind = array_type(alloc.dtype, len(alloc.shape))
@@ -395,92 +281,6 @@ class Body(Scalars):
         data = arrays.address(self.context, self.builder, base, at)
         steps = base.strides and base.strides[len(at) :]
         return Array(kind, data, base.shape[len(at) :], base.meminfo, steps)
-
-    # calls
-
-    def argument(self, value: str | Expr) -> tuple[Any, Any]:
-        if isinstance(value, str) and value in self.numbers:
-            found, dtype = self.variable(value)
-            return scalar_type(dtype), found
-        if isinstance(value, str):
-            array = self.array(value)
-            return array.kind, arrays.structure(self.context, self.builder, array)
-        return scalar_type(value.dtype), self.evaluated(value)
-
-    def tuple_of(self, values: Sequence[str | Expr]) -> tuple[Any, Any]:
-        parts = [self.argument(value) for value in values]
-        kind = tuple_type([kind for kind, _ in parts])
-        return kind, packed(self.context, self.builder, kind, [value for _, value in parts])
-
-    def library_call(self, statement: LibraryCall) -> None:
-        function = imported(library_function(statement.function))
-        arguments = [self.argument(value) for value in (*statement.args, *statement.outs)]
-        found = self.called(function, arguments)
-        if statement.status is not None:
-            name, dtype = statement.status.name, statement.status.dtype
-            self.assign(name, self.as_dtype(found, dtype), dtype)
-
-    def launch(self, launch: Launch) -> None:
-        kernel = self.context.typing_context.resolve_value_type(self.space[launch.kernel])
-        whole = [self.argument(part) for part in (launch.total, launch.step)]
-        tuples = [self.tuple_of(launch.sums), self.tuple_of(launch.args)]
-        dummy = self.context.get_dummy_value()
-        self.called(library.parallel, [(kernel, dummy), *whole, *tuples])
-
-    def forward(self, forward: Forward) -> None:
-        """Where the condition holds: on to the version with threads, if it can be had."""
-        builder = self.builder
-        with builder.if_then(self.condition(forward.condition)):
-            address = self.called(library.threads_version, [])
-            with builder.if_then(cgutils.is_not_null(builder, address[1])):
-                name = types.literal(returned(forward.returns))
-                text = (name, self.context.get_dummy_value())
-                given = [address, text, self.tuple_of(forward.args)]
-                kind, value = self.called(library.call_version, given)
-                self.release_all()
-                result = self.context.get_return_value(builder, kind, value)
-                self.context.call_conv.return_value(builder, result)
-
-    def foreign_call(self, statement: ForeignCall) -> None:
-        """The call, and each result taken over: as memory of its own, as a number of its dtype."""
-        given = self.foreign_arguments(statement.function, statement)
-        kind, value = self.called(statement.function.function, given)
-        if not statement.results:
-            return
-        parts = [(kind, value)]
-        if statement.bundle:
-            kinds = getattr(kind, "types", ())
-            if len(kinds) != len(statement.results):
-                raise CodegenError(f"{statement.function.name} returns {kind}")
-            values = cgutils.unpack_tuple(self.builder, value, len(kinds))
-            parts = list(zip(kinds, values, strict=True))
-        others = [a for a in statement.args if isinstance(a, str)]
-        for result, part in zip(statement.results, parts, strict=True):
-            dtype = types.NumberClass(scalar_type(result.dtype))
-            named = dtype, self.context.get_dummy_value()
-            if result.fits is None:
-                found = self.called(received_number, [part, named])
-                self.assign(result.name, self.as_dtype(found, result.dtype), result.dtype)
-                continue
-            arguments = [part, named, self.tuple_of(result.shape), self.tuple_of(others)]
-            _, both = self.called(received, arguments)
-            array = self.builder.extract_value(both, 0)
-            self.context.nrt.decref(self.builder, *part)
-            kept = array_type(result.dtype, len(result.shape))
-            scope = self.scopes[-1]
-            taken = arrays.received(self.context, self.builder, kept, array)
-            scope.arrays[result.name] = scope.owned[result.name] = taken
-            self.assign(result.fits.name, self.builder.extract_value(both, 1), BOOL)
-            others.append(result.name)
-
-    def foreign_arguments(self, function: Foreign, call: ForeignCall) -> list[tuple[Any, Any]]:
-        found = [self.argument(value) for value in call.args]
-        if function.readonly:
-            found = [
-                (kind.copy(readonly=True) if isinstance(kind, types.Array) else kind, value)
-                for kind, value in found
-            ]
-        return [*found, *map(self.argument, call.outs)]
 
 
 OLD = "(old)"

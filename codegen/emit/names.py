@@ -1,0 +1,117 @@
+"""What the names of a function stand for: values, places in memory, arrays; who holds references.
+
+In: names, as blocks are entered and left. Out: LLVM values. A scalar is a value under a name, or a
+place in memory (`scope.slots`); an array of the module is part of the code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+
+from codegen.emit import arrays
+from codegen.emit.arrays import Array, word
+from codegen.emit.kinds import scalar_type
+from codegen.emit.scalars import Scalars
+from codegen.emit.scope import slots
+from codegen.errors import CodegenError
+from codegen.expr import INT, Expr
+from codegen.loops import Function
+from codegen.schedule.dependence import aliases
+
+
+@dataclass
+class Scope:
+    """What the names of a block stand for, and the arrays of it that hold a reference."""
+
+    scalars: dict[str, tuple[Any, np.dtype]] = field(default_factory=dict)
+    arrays: dict[str, Array] = field(default_factory=dict)
+    owned: dict[str, Array] = field(default_factory=dict)
+
+
+class Names(Scalars):
+    """The state of writing one function; `space` are the globals of its module."""
+
+    def __init__(
+        self, context: Any, builder: Any, function: Function, space: Mapping[str, Any]
+    ) -> None:
+        self.context, self.builder, self.function, self.space = context, builder, function, space
+        self.scopes = [Scope()]
+        self.slots: dict[str, tuple[Any, np.dtype] | None] = dict.fromkeys(slots(function))
+        self.roots = aliases(function)
+        self.numbers = {p.name for p in function.parameters if not p.rank}
+
+    def variable(self, name: str) -> tuple[Any, np.dtype]:
+        if name in self.slots:
+            slot = self.slots[name]
+            if slot is None:
+                raise CodegenError(f"{name} is read before it has a value")
+            return self.builder.load(slot[0]), slot[1]
+        for scope in reversed(self.scopes):
+            if name in scope.scalars:
+                return scope.scalars[name]
+        raise CodegenError(f"{name} has no value here")
+
+    def assign(self, name: str, value: Any, dtype: np.dtype) -> None:
+        if name not in self.slots:
+            self.scopes[-1].scalars[name] = value, dtype
+            return
+        slot = self.slots[name]
+        if slot is None:
+            slot = self.slots[name] = cgutils.alloca_once(self.builder, value.type), dtype
+        self.builder.store(self.cast(value, dtype, slot[1]), slot[0])
+
+    def array(self, name: str) -> Array:
+        for scope in reversed(self.scopes):
+            if name in scope.arrays:
+                return scope.arrays[name]
+        value = self.space.get(name)
+        if not isinstance(value, np.ndarray):
+            raise CodegenError(f"there is no array {name} here")
+        return self.constant(name, value)
+
+    def constant(self, name: str, value: np.ndarray) -> Array:
+        """An array of the module."""
+        kind = types.Array(scalar_type(value.dtype), value.ndim, "C", readonly=True)
+        data = arrays.constant(self.context, self.builder, kind, value)
+        null = ir.Constant(arrays.POINTER, None)
+        found = Array(kind, data, tuple(map(word, value.shape)), null)
+        scope = self.scopes[0 if isinstance(data, ir.Constant) else -1]
+        scope.arrays[name] = found
+        return found
+
+    def element(self, array: str, index: tuple[Expr, ...]) -> Any:
+        found, places = self.array(array), [self.evaluated(part, INT) for part in index]
+        if len(places) != found.kind.ndim:
+            raise CodegenError(f"{array} has {found.kind.ndim} axes, not {len(places)}")
+        return arrays.address(self.context, self.builder, found, places)
+
+    def dtype(self, array: str) -> np.dtype:
+        return np.dtype(self.array(array).kind.dtype.name.replace("bool", "bool_"))
+
+    @contextmanager
+    def bound(self, name: str, value: Any, dtype: np.dtype) -> Iterator[None]:
+        """A name for a value that is at hand."""
+        self.scopes[-1].scalars[name] = value, dtype
+        yield
+        del self.scopes[-1].scalars[name]
+
+    def shape(self, extents: tuple[Expr, ...]) -> tuple[Any, ...]:
+        return tuple(self.evaluated(extent, INT) for extent in extents)
+
+    def release(self, array: Array) -> None:
+        arrays.count(self.builder, "decref", array.meminfo)
+
+    def release_all(self, kept: Sequence[str] = ()) -> None:
+        """Before the function is left: all references but those that go to the caller."""
+        for scope in self.scopes:
+            for name, array in scope.owned.items():
+                if name not in kept:
+                    self.release(array)
