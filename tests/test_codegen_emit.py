@@ -120,6 +120,13 @@ def test_a_while_loop_that_is_left_in_the_middle() -> None:
     assert compiled(np.ones(3)) == compiled(np.ones(0)) == -1
 
 
+def test_both_sides_of_a_branch_may_return() -> None:
+    empty = Call("equal", (N, integer(0)), BOOL)
+    made = function(If(empty, (Return((f8(-1.0),)),), (Return((Load("x", (integer(0),), F8),)),)))
+    compiled, _ = both(made)
+    assert compiled(np.ones(0)) == -1 and compiled(np.full(2, 3.0)) == 3
+
+
 def test_a_choice_looks_at_one_side_only() -> None:
     """The element before the first is not read."""
     before = Load("x", (add(AT, integer(-1)),), F8)

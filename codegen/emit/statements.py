@@ -101,8 +101,12 @@ class Body(Calls):
         self.scopes.pop()
 
     def finish(self) -> None:
-        """The end of the function, where nothing is returned."""
-        if not self.builder.block.is_terminated:
+        """The end of the function: nobody gets there, or nothing is returned."""
+        if self.builder.block.is_terminated:
+            return
+        if any(isinstance(s, Return) and s.values for s in statements(self.function.body)):
+            self.builder.unreachable()
+        else:
             self.leave(())
 
     def statement(self, statement: Statement) -> None:
