@@ -106,6 +106,11 @@ class Names(Scalars):
     def shape(self, extents: tuple[Expr, ...]) -> tuple[Any, ...]:
         return tuple(self.evaluated(extent, INT) for extent in extents)
 
+    def owner(self, array: Array) -> str | None:
+        """The array of ours whose memory it is."""
+        own = (pair for scope in self.scopes for pair in scope.owned.items())
+        return next((name for name, found in own if found.meminfo is array.meminfo), None)
+
     def release(self, array: Array) -> None:
         arrays.count(self.builder, "decref", array.meminfo)
 

@@ -241,10 +241,10 @@ class Body(Calls):
             if not isinstance(value, str):
                 found.append((scalar_type(value.dtype), self.evaluated(value)))
                 continue
-            array, root = self.array(value), self.roots.get(value, value)
-            owned = any(root in scope.owned for scope in self.scopes)
-            if owned and root not in kept:
-                kept.append(root)
+            array = self.array(value)
+            owner = self.owner(array)
+            if owner is not None and owner not in kept:
+                kept.append(owner)
             else:
                 arrays.count(self.builder, "incref", array.meminfo)
             whole = arrays.structure(self.context, self.builder, array)
