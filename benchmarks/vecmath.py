@@ -26,7 +26,9 @@ import numpy as np
 from numba import njit
 from scipy import special
 
-from codegen import compiler, vecmath
+import codegen
+from codegen.expr import Call, Load, Var
+from codegen.loops import For, Function, Module, Parameter, Return, Store
 from codegen.vecmath.reference import ABSOLUTE, REFERENCES, Reference, exact, sample, ulps
 
 SIZE, ROUNDS, CALLS = 8192, 60, 5
@@ -79,9 +81,15 @@ def loop(function: Any, arity: int, compiled: Callable[..., Any]) -> Callable[..
     return compiled(one if arity == 1 else two)
 
 
-def generated(run: Any) -> Callable[..., None]:
-    """Compiled as the functions of generated modules are."""
-    return compiler.dispatcher(run, boundscheck=False)
+def generated(name: str, arity: int, dtype: Any) -> Callable[..., None]:
+    """A loop program that applies the function to every element."""
+    kind, i, n = np.dtype(dtype), Var("i"), Var("n")
+    arrays = ("a", "b")[:arity]
+    value = Call(name, tuple(Load(array, (i,), kind) for array in arrays), kind)
+    parameters = tuple(Parameter(array, kind, 1) for array in (*arrays, "out"))
+    body = (For(i, n, (Store("out", (i,), value),)), Return(()))
+    function = Function("run", parameters, body, sizes=(("n", "out", 0),))
+    return codegen.build(Module((function,))).functions["run"]
 
 
 def plain(name: str, arity: int) -> Callable[..., None] | None:
@@ -121,7 +129,7 @@ def measure(row: Reference, dtype: np.dtype) -> str:
     random = np.random.default_rng(0)
     columns = [random.uniform(row.low, row.high, SIZE).astype(dtype) for _ in range(row.arity)]
     out = np.empty(SIZE, dtype)
-    ours = loop(vecmath.lookup(row.name, dtype), row.arity, generated)
+    ours = generated(row.name, row.arity, dtype)
     numpy = OTHERS.get(row.name) or getattr(np, row.name, None) or getattr(special, row.name)
     library = plain(row.name, row.arity)
     calls = [lambda: ours(*columns, out), lambda: numpy(*columns)]
