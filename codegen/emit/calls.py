@@ -16,7 +16,7 @@ from codegen import library
 from codegen.emit import arrays
 from codegen.emit.kinds import array_type, scalar_type, tuple_type
 from codegen.emit.names import Names
-from codegen.emit.typed import imported, packed
+from codegen.emit.typed import imported
 from codegen.errors import CodegenError
 from codegen.expr import BOOL, Expr
 from codegen.foreign import Foreign
@@ -40,7 +40,7 @@ class Calls(Names):
     def tuple_of(self, values: Sequence[str | Expr]) -> tuple[Any, Any]:
         parts = [self.argument(value) for value in values]
         kind = tuple_type([kind for kind, _ in parts])
-        return kind, packed(self.context, self.builder, kind, [value for _, value in parts])
+        return kind, self.context.make_tuple(self.builder, kind, [value for _, value in parts])
 
     def library_call(self, statement: LibraryCall) -> None:
         function = imported(library_function(statement.function))
@@ -119,6 +119,6 @@ class Calls(Names):
             kind, value = values[0]
         else:
             kind = tuple_type([kind for kind, _ in values])
-            value = packed(self.context, self.builder, kind, [value for _, value in values])
+            value = self.context.make_tuple(self.builder, kind, [value for _, value in values])
         result = self.context.get_return_value(self.builder, kind, value)
         self.context.call_conv.return_value(self.builder, result)

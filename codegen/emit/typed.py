@@ -36,8 +36,3 @@ def call(context: Any, builder: Any, function: Any, arguments: Sequence[Typed]) 
         for (kind, value), wanted in zip(arguments, given, strict=True)
     ]
     return signature.return_type, implementation(builder, values)
-
-
-def packed(context: Any, builder: Any, kind: Any, values: Sequence[Any]) -> Any:
-    """A tuple of that type."""
-    return context.make_tuple(builder, kind, values)
