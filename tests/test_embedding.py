@@ -214,6 +214,8 @@ def test_what_fails_in_c_is_nan():
 def test_wrong_uses():
     with pytest.raises(ValueError, match="choose one of"):
         tg.cfunc(np.sin, "float(float)", 0.0)
+    with pytest.raises(TypeError, match="takes the C signature as text"):
+        tg.cfunc(np.sin, 0.0)  # pyright: ignore[reportArgumentType]
     with pytest.raises(tg.UnsupportedError, match="a function of one number"):
         tg.cfunc(np.sum, "double(double)", X)
     with pytest.raises(tg.UnsupportedError, match="a function of one array"):

@@ -157,12 +157,17 @@ def cfunc(fun: Callable[..., Any], signature: str, *args: Any) -> CFunction:
     `data` is an array of float64 of the shape in `args`. For a derivative, `cfunc(tg.grad(fun),
     ...)`. Nothing can be raised through C: where `fun` raises, or is called with a number of values
     that it does not take, results are NaN. Raises ValueError for another signature,
-    UnsupportedError for arguments that do not go with it.
+    TypeError for one that is not text, UnsupportedError for arguments that do not go with it.
 
     >>> import numpy as np, tracegrad as tg
     >>> tg.cfunc(lambda x: np.sin(x) ** 2, "double(double)", 0.0).ctypes(0.0)
     0.0
     """
+    if not isinstance(signature, str):
+        raise TypeError(
+            f"cfunc takes the C signature as text after the function, then example arguments: "
+            f'cfunc(f, "double(double)", 0.0); got {type(signature).__name__}'
+        )
     key = re.sub(r"\s*([(),*])\s*", r"\1", re.sub(r"\b(n|x|f|g|data|user_data)\b", "", signature))
     known = {form.replace(", ", ","): form for form in FORMS}
     if key.strip() not in known:
