@@ -90,6 +90,31 @@ def test_a_dump_computes_what_the_kernels_compute(name: str) -> None:
     agree(tuple(leaves(joint)[1:]), tuple(leaves(dumped)), steps)
 
 
+@tg.trace
+def last_value(x, a):
+    def step(level, x_t):
+        level = a * level + x_t
+        return level, np.exp(level)
+
+    return tg.scan(step, 0.0, x)[0]
+
+
+def test_statements_of_a_body_have_their_type_and_line() -> None:
+    dump = last_value.dump(np.ones(5), 0.5)
+    (head,) = (line for line in dump.splitlines() if "for index in range(n):" in line)
+    (step,) = (line for line in dump.splitlines() if " * carry" in line)
+    assert head.endswith("tg.scan(step, 0.0, x)") and "loop" in head
+    assert step.endswith("│ a * level") and "# f64 " in step
+
+
+def test_results_of_a_loop_that_nobody_uses_get_no_cotangent() -> None:
+    """`exp(level)` is stacked and dropped: the backward does not start from zeros for it."""
+    x, a = np.array([0.3, -0.2, 0.5]), 0.5
+    dump = last_value.dump(x, a, which="joint")
+    assert "exp" not in dump and "0.0 +" not in dump
+    np.testing.assert_allclose(last_value.grad(x, a), [0.25, 0.5, 1.0])
+
+
 def sample_arguments(sample: Sample, kind: str) -> list[np.ndarray]:
     rng = np.random.default_rng(3)
     low, high = sample.domain

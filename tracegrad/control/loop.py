@@ -318,13 +318,24 @@ def backward_through(
     `superseded`.
     """
     want, operands = _closed(wanted, ran.body, ran.carries), len(ran.inputs)
-    joint = simplify(expand(joint_body(ran.trace, ran.body, want), again=True))
+    seeded = _seeded(ran, cts)
+    joint = simplify(expand(joint_body(ran.trace, ran.body, want, seeded), again=True))
     ran, joint = _ahead(ran, joint)
     want += [False] * (len(ran.inputs) - operands)
     body = ran.body
     found = cut(joint, len(body.inputs), len(body.outputs), want, ran.carries)
     primal = _with_residuals(ran, found, superseded)
-    return _backward_loop(ran, found, primal, cts, want)[:operands]
+    return _backward_loop(ran, found, primal, cts, seeded, want)[:operands]
+
+
+def _seeded(ran: Ran, cts: Sequence[Any]) -> list[bool]:
+    """Which results of a step have a cotangent: every floating carry, since a later step may have
+    used it, and the stacks that something depends on.
+    """
+    return [
+        node.type.is_float and (number < ran.carries or ct is not None)
+        for number, (node, ct) in enumerate(zip(ran.body.outputs, cts, strict=True))
+    ]
 
 
 def _ahead(ran: Ran, joint: Graph) -> tuple[Ran, Graph]:
@@ -391,17 +402,20 @@ def _with_residuals(ran: Ran, found: Cut, superseded: Node | None) -> dict[int, 
 
 
 def _backward_loop(
-    ran: Ran, found: Cut, primal: dict[int, Placed], cts: Sequence[Any], want: Sequence[bool]
+    ran: Ran,
+    found: Cut,
+    primal: dict[int, Placed],
+    cts: Sequence[Any],
+    seeded: Sequence[bool],
+    want: Sequence[bool],
 ) -> list[Any]:
     """The backward body over the residuals, in reverse order; what it adds up, after it."""
     trace, body, carries = ran.trace, ran.body, ran.carries
     outputs = [node.type for node in body.outputs]
     given = iter(found.backward.inputs)
-    seeds = dict(zip(found.seeds, given, strict=False))
-    full = [
-        ct if ct is not None else zeros(type) if type.is_float else None
-        for ct, type in zip(cts, result_types(outputs, carries, ran.span.length), strict=False)
-    ]
+    seeds = dict(zip((s for s, seed in enumerate(seeded) if seed), given, strict=False))
+    types = result_types(outputs, carries, ran.span.length)
+    full = {s: zeros(types[s]) if cts[s] is None else cts[s] for s in seeds}
     same = {s: steady(trace, _as_traced(full[s])) for s in seeds if s >= carries}
     y_seeds = [s for s, value in same.items() if value is None]
     residuals = dict(zip(found.backward.inputs[len(seeds) :], primal.values(), strict=True))

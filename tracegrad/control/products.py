@@ -49,7 +49,9 @@ class Summed:
 
 
 def summands(node: Node) -> Summed:
-    """The cotangent as a sum of products and of other terms."""
+    """The cotangent as a sum of products and of other terms; a number is one term."""
+    if not node.type.rank:
+        return Summed((), (node,))
     products: list[Factors] = []
     rest: list[Node] = []
     stack = [node]

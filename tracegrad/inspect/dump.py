@@ -18,6 +18,7 @@ import html
 import importlib
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from tracegrad.autodiff.residuals import Cut, Residual
 from tracegrad.inspect.cost import kernel_text, plural
 from tracegrad.inspect.guards import assumptions
 from tracegrad.inspect.kernels import Layout, Place
-from tracegrad.inspect.statements import Writer
+from tracegrad.inspect.statements import Step, Writer
 from tracegrad.inspect.table import NO_BREAK, Row, table
 from tracegrad.ir.dims import Size
 from tracegrad.ir.graph import Graph, Node, Source, all_nodes
@@ -91,7 +92,9 @@ def dump_program(
     }
     writer = Writer(graph)
     rows = [
-        _row(writer, node, layout.places[node], remarks.get(node.name, "")) for node in layout.order
+        row
+        for node in layout.order
+        for row in _rows(writer, node, layout.places[node], remarks.get(node.name, ""))
     ]
     footer = [kernel_text(layout, kernel) for kernel in layout.kernels]
     head = [*_title(graph, f"{title} · {kind}", own), *notes, *_assumed(graph)]
@@ -102,7 +105,7 @@ def dump_graph(graph: Graph, title: str, kind: str, assumed: bool = True) -> Dum
     """Any graph, before or after any pass: types and the user's lines only."""
     graph = name_nodes(graph)
     writer = Writer(graph)
-    rows = [_row(writer, node) for node in writer]
+    rows = [row for node in writer for row in _rows(writer, node)]
     head = [*_title(graph, f"{title} · {kind}", None), *(_assumed(graph) if assumed else [])]
     return _assembled(graph, writer, rows, head, [])
 
@@ -129,20 +132,38 @@ def _uses(cut: Cut, name: str) -> int:
     return sum(operand.name == name for node in cut.forward.nodes for operand in node.inputs)
 
 
-def _row(writer: Writer, node: Node, place: Place | None = None, remark: str = "") -> Row:
-    line, text = position(node.source, writer.graph.source)
+def _rows(
+    writer: Writer, node: Node, place: Place | None = None, remark: str = ""
+) -> Iterator[Row]:
+    """The statements of a node: one row, and one for each statement of a body."""
     kernels = [kernel.name for kernel in place.kernels] if place else []
     notes = [remark] if remark else []
     notes += [f"again in {', '.join(kernels[1:])}"] if len(kernels) > 1 else []
-    return Row(
-        tuple(f"    {code}" for code in writer.lines(node)),
-        str(node.type),
+    row = Row(
+        (),
+        _type(node),
         kernels[0] if kernels else "",
         place.where if place else "",
-        line,
-        text,
+        *position(node.source, writer.graph.source),
         ", ".join(notes),
+        _is_block(node),
     )
+    for line in writer.lines(node):
+        if isinstance(line, Step):
+            yield row
+            at = position(line.node.source, writer.graph.source)
+            row = Row((), _type(line.node), row.kernel, "", *at, block=_is_block(line.node))
+        row = replace(row, code=(*row.code, f"    {line}"))
+    yield row
+
+
+def _is_block(node: Node) -> bool:
+    return node.op.has("block")
+
+
+def _type(node: Node) -> str:
+    """Of several results none: what projects them says theirs."""
+    return "" if hasattr(node.type, "parts") else str(node.type)
 
 
 def position(source: Source | None, home: Source | None) -> tuple[str, str]:

@@ -25,6 +25,23 @@ PLAIN = (np.dtype(np.float64), np.dtype(np.int64), np.dtype(bool))
 """The dtypes that a Python number has by itself."""
 
 
+class Step(str):
+    """A line of a loop's or a branch's body that begins the statements of `node`."""
+
+    node: Node
+    graph: Graph
+
+    def __new__(cls, text: str, node: Node, graph: Graph) -> Step:
+        self = super().__new__(cls, text)
+        self.node, self.graph = node, graph
+        return self
+
+
+def indented(line: str) -> str:
+    text = f"    {line}"
+    return Step(text, line.node, line.graph) if isinstance(line, Step) else text
+
+
 class Writer:
     """The statements of one graph; `tables` are its constant arrays too large to write out."""
 
@@ -40,7 +57,11 @@ class Writer:
     def body(self, graph: Graph) -> list[str]:
         """The statements of a loop's or a branch's body, indented."""
         inner = Writer(graph, self)
-        return [f"    {line}" for node in inner for line in inner.lines(node)]
+        lines: list[str] = []
+        for node in inner:
+            first, *others = inner.lines(node)
+            lines += [Step(first, node, graph), *others]
+        return [indented(line) for line in lines]
 
     def lines(self, node: Node) -> list[str]:
         """The statements that give `node.name` its value."""

@@ -21,7 +21,7 @@ CODE_WIDTH = 48
 
 @dataclass(frozen=True)
 class Row:
-    """One statement (its first line carries the comment)."""
+    """One statement; its first line carries the comment, or that on which its block begins."""
 
     code: tuple[str, ...]
     type: str
@@ -32,11 +32,17 @@ class Row:
     """`3`, or `other.py:3`."""
     text: str = ""
     note: str = ""
+    block: bool = False
+
+    @property
+    def head(self) -> int:
+        """The number of the line that carries the comment."""
+        return next((n for n, line in enumerate(self.code) if line[-1:] == ":"), 0) * self.block
 
 
 def table(rows: Sequence[Row]) -> list[str]:
     brackets = _brackets(rows)
-    codes = [len(row.code[0]) for row in rows]
+    codes = [len(row.code[row.head]) for row in rows]
     width = max((length for length in codes if length <= CODE_WIDTH), default=max(codes, default=0))
     columns = [
         _width(row.type for row in rows),
@@ -49,10 +55,11 @@ def table(rows: Sequence[Row]) -> list[str]:
     for row, bracket in zip(rows, brackets, strict=True):
         text = "″" if row.text and (row.line, row.text) == repeated else row.text
         repeated = (row.line, row.text)
-        head = f"{row.code[0]:<{width}}  # {row.type:<{columns[0]}}"
+        head = f"{row.code[row.head]:<{width}}  # {row.type:<{columns[0]}}"
         middle = f"  {bracket:<{columns[1]}}{row.where:<{columns[2]}}" if columns[2] else ""
+        lines.extend(row.code[: row.head])
         lines.append(_cut(f"{head}{middle}", _origin(row, columns[3], text), row.note))
-        lines.extend(row.code[1:])
+        lines.extend(row.code[row.head + 1 :])
     return lines
 
 
