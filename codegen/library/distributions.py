@@ -12,6 +12,8 @@ DRAWS = "codegen.library.draws"
 """The module with the functions; it needs numba."""
 SYMBOL = "codegen_random_"
 """What the symbols of NumPy's functions begin with in compiled code."""
+STATE_WORDS = 320
+"""Words that the state of any of NumPy's bit generators fits in: MT19937's has 313."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,9 @@ OTHERS = (
     "multivariate_hypergeometric_count",
     "permutation",
     "permuted",
+    "restore_state",
     "sample",
+    "save_state",
     "weighted_sample",
 )
 """What is written out in `draws`."""

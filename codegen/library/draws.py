@@ -33,7 +33,8 @@ def register(name: str) -> str:
     symbol = SYMBOL + name
     if not llvm.address_of_symbol(symbol):
         try:
-            address = ctypes.cast(getattr(interpreted.extension(), name), ctypes.c_void_p).value
+            found = interpreted.STATES.get(name) or getattr(interpreted.extension(), name)
+            address = ctypes.cast(found, ctypes.c_void_p).value
         except AttributeError:
             raise ImportError(
                 f"this build of NumPy does not export {name}: draw the numbers before the call "
@@ -242,6 +243,30 @@ def typed_interval(typing_context: Any, rng: Any, largest: Any) -> Any:
     return types.int64(types.intp, types.int64), generate
 
 
+def typed_save_state(typing_context: Any, rng: Any, out: Any) -> Any:
+    """Keep the generator's state in `out`; 0 if that is not known how."""
+    checked(out, types.int64)
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        site = Site(context, builder, signature, values)
+        place = builder.ptrtoint(site.array(1).data, WORD)
+        return site.call("save_state", WORD, values[0], place)
+
+    return types.int64(types.intp, out), generate
+
+
+def typed_restore_state(typing_context: Any, saved: Any, rng: Any) -> Any:
+    """Put the generator back into a state that was kept."""
+    checked(saved, types.int64)
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        site = Site(context, builder, signature, values)
+        place = builder.ptrtoint(site.array(0).data, WORD)
+        return site.call("restore_state", WORD, values[1], place)
+
+    return types.int64(saved, types.intp), generate
+
+
 @intrinsic
 def address(typing_context: Any, generator: Any) -> Any:
     """A `bitgen_t` for a `numpy.random.Generator` in compiled code, on the caller's stack: the
@@ -433,6 +458,8 @@ MADE = {
     "binomial": typed_binomial,
     "integers": typed_integers,
     "multinomial": typed_multinomial,
+    "restore_state": typed_restore_state,
+    "save_state": typed_save_state,
 }
 
 

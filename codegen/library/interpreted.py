@@ -1,7 +1,8 @@
 """The draws of `draws` as plain Python, for where numba is switched off (NUMBA_DISABLE_JIT=1).
 
 In: parameters, the address of a generator's `bitgen_t`, the array to fill. The same functions of
-NumPy's C API are called, through ctypes.
+NumPy's C API are called, through ctypes. Keeping a generator's state and putting it back is done
+here in any case: compiled code calls `save_state` and `restore_state` as C functions.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from codegen.library.distributions import DISTRIBUTIONS, FILLS, Distribution
+from codegen.library.distributions import DISTRIBUTIONS, FILLS, STATE_WORDS, Distribution
 
 SCRATCH = 64
 """Words for NumPy's `binomial_t`, which has fewer than 20; all zero means nothing is known yet."""
@@ -102,10 +103,64 @@ def integers(low: int, span: int, rng: int, out: np.ndarray) -> None:
     call(f"random_bounded_{name}_fill", None, rng, *args)
 
 
-def draw(name: str) -> Callable[..., None]:
+def draw(name: str) -> Callable[..., Any]:
     """The function of that name."""
     if name in FILLS:
         return fill(FILLS[name])
     if name in DISTRIBUTIONS:
         return elements(DISTRIBUTIONS[name])
-    return {"binomial": binomial, "integers": integers, "multinomial": multinomial}[name]
+    written = (binomial, integers, multinomial, restore_state, save_state)
+    return {function.__name__: function for function in written}[name]
+
+
+@functools.cache
+def state_sizes() -> dict[int, int]:
+    """How many bytes the states of NumPy's bit generators have, by their function `next_uint64`.
+
+    A state lies at the end of the Python object, and what pointers in it point to does too.
+    """
+    found = {}
+    for name in ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64"):
+        kind: Any = getattr(np.random, name)
+        example = kind(0)
+        state, step = _heads(example.ctypes.bit_generator.value)
+        size = id(example) + kind.__basicsize__ - state
+        if 0 < size <= 8 * STATE_WORDS:
+            found[step] = size
+    return found
+
+
+def _heads(rng: int) -> tuple[int, int]:
+    """The first two words of a `bitgen_t`: where the state is, the function that steps it."""
+    state, step = (ctypes.c_size_t * 2).from_address(rng)
+    return state, step
+
+
+def copy_state(rng: int, saved: int) -> int:
+    """Copy the generator's state to memory at `saved`; 0 if it is none of NumPy's, whose size is
+    not known."""
+    state, step = _heads(rng)
+    size = state_sizes().get(step, 0)
+    ctypes.memmove(saved, state, size)
+    return size
+
+
+def put_state(rng: int, saved: int) -> int:
+    """The inverse."""
+    state, step = _heads(rng)
+    size = state_sizes().get(step, 0)
+    ctypes.memmove(state, saved, size)
+    return size
+
+
+_CALLED = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_size_t, ctypes.c_size_t)
+STATES = {"save_state": _CALLED(copy_state), "restore_state": _CALLED(put_state)}
+"""As C functions; they take Python's lock while they run."""
+
+
+def save_state(rng: int, out: np.ndarray) -> int:
+    return copy_state(rng, out.ctypes.data)
+
+
+def restore_state(saved: np.ndarray, rng: int) -> int:
+    return put_state(rng, saved.ctypes.data)

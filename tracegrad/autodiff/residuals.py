@@ -21,6 +21,7 @@ from tracegrad.ir.graph import Graph, Node, attr_sizes, reachable, rebuild
 from tracegrad.ir.types import ArrayType, TupleType
 from tracegrad.ops.barrier import BARRIER
 from tracegrad.ops.constant import BOUND, Input
+from tracegrad.ops.project import PROJECT
 from tracegrad.ops.reduction import Reduction
 from tracegrad.passes.cost import compute_cost, keep_cost
 from tracegrad.passes.plan import array_operands, is_view, plan
@@ -183,7 +184,11 @@ def kept_by_position(
     kept, _ = _choose(order, behind, _crossing(order, behind, gradients), free)
     kept = dict.fromkeys((*kept, *_stored_across(joint, behind)))
     positions = {node: number for number, node in enumerate(again.nodes)}
-    loops = {new: positions[old] for old, new in trace.superseded.items()}
+    loops = {
+        new.inputs[0] if new.op is PROJECT else new: positions[whole]
+        for old, new in trace.superseded.items()
+        if (whole := old.inputs[0] if old.op is PROJECT else old) in positions
+    }
     for node in kept:
         place = positions.get(node, loops.get(node.inputs[0]) if node.inputs else None)
         if node not in free and place is not None and not isinstance(node.type, TupleType):

@@ -315,7 +315,7 @@ def backward_through(
     ran: Ran, wanted: Sequence[bool], cts: Sequence[Any], superseded: Node | None
 ) -> list[Any]:
     """The cotangents of the operands; the loop with its residuals takes the place of
-    `superseded`.
+    `superseded`, a counted loop, or of the carries of one that ends by a condition.
     """
     want, operands = _closed(wanted, ran.body, ran.carries), len(ran.inputs)
     seeded = _seeded(ran, cts)
@@ -392,9 +392,13 @@ def _with_residuals(ran: Ran, found: Cut, superseded: Node | None) -> dict[int, 
     graph = replace(found.forward, outputs=outputs)
     operands = [trace.capture(x._trace, x.node) for x in map(_as_traced, ran.inputs)]
     node = record(trace, graph, operands, carries, stacks, ran.span)
-    if superseded is not None:
-        trace.supersede(superseded, node)
     results = results_of(trace, node)
+    if superseded is not None and superseded.op is LOOP:
+        trace.supersede(superseded, node)
+    elif superseded is not None:
+        for place, new in enumerate(results[:carries]):
+            old = trace.record(PROJECT, (superseded,), {"index": place})
+            trace.supersede(old, new.node)
     return {
         number: Placed("stack", results[place.value]) if place.kind == "result" else place
         for number, place in placed.items()

@@ -12,11 +12,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from codegen import expr as ex
-from codegen import loops
-from codegen.expr import Var
 from tracegrad.autodiff import traced
 from tracegrad.autodiff.derived import as_traced
 from tracegrad.control.batching import Batched, batch_graph, for_all, for_items, mapped_outputs
@@ -30,40 +25,23 @@ from tracegrad.control.body import (
     with_states,
     zeros,
 )
-from tracegrad.control.counted import assignments, results_of, start_carries, tuple_text
+from tracegrad.control.counted import results_of
 from tracegrad.control.loop import INDEX, Ran, Span, backward_through, carried
+from tracegrad.control.repeated import REHEARSAL, RepeatedLoop, drawn_from
 from tracegrad.ir.graph import Graph, Node
-from tracegrad.ir.interpret import interpret
-from tracegrad.ir.op import Array, Op
-from tracegrad.ir.types import ArrayType, StateType, TupleType
-from tracegrad.lower import Scope
-from tracegrad.nested import Nested
+from tracegrad.ir.op import Array
+from tracegrad.ir.types import StateType
 from tracegrad.ops.batched import count_of
 from tracegrad.ops.constant import Input
 from tracegrad.ops.op import register
 from tracegrad.ops.project import PROJECT
+from tracegrad.passes.draws import drawn_again
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.trace import Trace, current_trace
 
 
-class Repeat(Op):
-    """`while condition(*carries, *constants): carries = body(*carries, *constants)`.
-
-    Operands: initial carries, constants. Results: the carries, and the number of steps.
-    """
-
-    name = "repeat"
-    stored = (-1,)
-
-    def infer(self, *types: ArrayType, condition: Graph, body: Graph, carries: int) -> ArrayType:
-        return TupleType.of((*(output.type for output in body.outputs), INDEX))
-
-    def reference(self, *arrays: Any, condition: Graph, body: Graph, carries: int) -> Any:
-        carry, constants, steps = list(arrays[:carries]), arrays[carries:], 0
-        while interpret(condition, [*carry, *constants])[0]:
-            carry = interpret(body, [*carry, *constants])
-            steps += 1
-        return (*carry, np.int64(steps))
+class Repeat(RepeatedLoop):
+    """The loop; both its derivatives are loops again."""
 
     def jvp(
         self,
@@ -144,12 +122,13 @@ class Repeat(Op):
         trace = current_trace()
         assert trace is not None
         owner: Trace = out._trace
-        steps = owner.record(PROJECT, (out.node,), {"index": carries})
-        bound, length = trace.bound(trace.capture(owner, steps))
+        ahead, inputs = _rehearsed(trace, owner, out.node, inputs)
+        bound, length = trace.bound(trace.capture(owner, project(owner, ahead, carries)))
         index = Node(Input(INDEX), (), (), INDEX, "step")
         counted = replace(body, inputs=(index, *body.inputs))
         ran = Ran(trace, counted, inputs, carries, 0, Span(length, False, bound))
-        return backward_through(ran, wanted, cts[:carries], None)
+        superseded = None if ahead is out.node else out.node
+        return backward_through(ran, wanted, cts[:carries], superseded)
 
     def batch(
         self,
@@ -194,71 +173,33 @@ class Repeat(Op):
         )
         return list(zip(results, [*flags[:carries], False], strict=True))
 
-    def takes(self, node: Node) -> dict[int, int]:
-        """Carries go on in the memory of their initial values."""
-        return {k: k for k in range(node.attributes["carries"]) if node.inputs[k].type.rank}
-
-    def block(self, writer: Any, node: Node) -> list[str]:
-        """`while True: condition; break; body`, then the results as a tuple."""
-        attrs = node.attributes
-        condition, body, carries = attrs["condition"], attrs["body"], attrs["carries"]
-        operands = [writer.value(n) for n in node.inputs]
-        given = [n.name for n in body.inputs]
-        steps = f"{node.name}_steps"
-        return [
-            *assignments(given, operands),
-            f"{steps} = 0",
-            "while True:",
-            *(f"    {line}" for line in assignments([n.name for n in condition.inputs], given)),
-            *writer.body(condition),
-            f"    if not {writer.value(condition.outputs[0])}:",
-            "        break",
-            *writer.body(body),
-            *(
-                f"    {line}"
-                for line in assignments(given[:carries], [writer.value(n) for n in body.outputs])
-            ),
-            f"    {steps} += 1",
-            f"{node.name} = {tuple_text([*given[:carries], steps])}",
-        ]
-
-    def kernel(self, lowering: Any, node: Node) -> None:
-        """The condition is computed before the loop and at the end of each step."""
-        carries = node.attributes["carries"]
-        names = start_carries(lowering, node, carries)
-        steps = Var(names[-1])
-        lowering.append(loops.Assign(steps, ex.integer(0)))
-        go = Var(lowering.namer.unique("go_on"), ex.BOOL)
-        self._test(lowering, node, names, go)
-        lowering.scopes.append(Scope())
-        inner = self._nested(lowering, node, names, node.attributes["body"])
-        inner.run()
-        outputs = node.attributes["body"].outputs
-        inner.update(list(zip(outputs, names[:carries], strict=True)))
-        lowering.append(loops.Assign(steps, ex.Call("add", (steps, ex.integer(1)), ex.INT)))
-        self._test(lowering, node, names, go)
-        body = tuple(lowering.scopes.pop().statements)
-        lowering.append(loops.While(go, body))
-        lowering.place(node, names)
-
-    def _nested(self, lowering: Any, node: Node, names: Sequence[str], graph: Graph) -> Nested:
-        carries = node.attributes["carries"]
-        own = graph.inputs[:carries] if graph is node.attributes["body"] else ()
-        inner = Nested(lowering, graph, own)
-        for given, name in zip(graph.inputs[:carries], names, strict=False):
-            inner.give(given, name)
-        for given, operand in zip(graph.inputs[carries:], node.inputs[carries:], strict=True):
-            inner.give_operand(given, lowering, operand)
-        return inner
-
-    def _test(self, lowering: Any, node: Node, names: Sequence[str], go: Var) -> None:
-        graph = node.attributes["condition"]
-        inner = self._nested(lowering, node, names, graph)
-        inner.run()
-        inner.append(loops.Assign(go, inner.value(graph.outputs[0], ())))
-
 
 REPEAT = register(Repeat())
+
+
+def _rehearsed(
+    trace: Trace, owner: Trace, node: Node, inputs: tuple[Array, ...]
+) -> tuple[Node, tuple[Array, ...]]:
+    """The loop that tells how many steps there are, and the operands to run them again with: of
+    one that draws random numbers a rehearsal, and the generators as it leaves them behind.
+    """
+    attrs = node.attributes
+    body, steps = attrs["body"], attrs["carries"]
+    drawn = drawn_from(body, steps)
+    if not drawn:
+        return node, inputs
+    if trace is not owner:
+        raise drawn_again(body.inputs[drawn[0]].name)
+    ahead = trace.record(REHEARSAL, tuple(node_in(trace, x) for x in inputs), attrs)
+    trace.supersede(project(trace, node, steps), project(trace, ahead, steps))
+    again = list(inputs)
+    for number in drawn:
+        again[number] = Traced(trace, project(trace, ahead, number))
+    return ahead, tuple(again)
+
+
+def project(trace: Trace, node: Node, index: int) -> Node:
+    return trace.record(PROJECT, (node,), {"index": index})
 
 
 def repeat(trace: Trace, condition: Body, body: Body, init: Sequence[Any]) -> list[Traced]:

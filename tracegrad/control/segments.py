@@ -118,6 +118,6 @@ def counted_first(
     if trace.states != drawn:
         raise TraceError(
             "while_loop: a number of snapshots takes two runs, and the body draws random numbers: "
-            'use checkpoint="sqrt", or draw them before the loop'
+            "leave checkpoint out, or draw them before the loop"
         )
     return fori_loop(0, steps, lambda _, value: body(value), init, checkpoint=count)

@@ -23,23 +23,26 @@ def check_draws(graph: Graph, carries: int | None = None) -> None:
         readers = {user for user in graph.uses[state] if user.op.name != "after"}
         if len(readers) > 1 or (readers and is_repeated(graph, state, carries)):
             assert isinstance(state.type, StateType)
-            raise NotDifferentiableError(
-                f"the numbers drawn from {state.type.generator} would be drawn again: this "
-                "derivative runs a loop or a branch that draws a second time; draw the numbers "
-                "before it (and take them as xs of a scan), or use reverse mode through a scan or "
-                "fori_loop"
-            )
+            raise drawn_again(state.type.generator)
     for node in graph.nodes:
         moving = carried(node)
         for body in bodies(node):
             check_draws(body, moving)
 
 
+def drawn_again(generator: str) -> NotDifferentiableError:
+    return NotDifferentiableError(
+        f"the numbers drawn from {generator} would be drawn again: this derivative runs a loop or "
+        "a branch that draws a second time; draw the numbers before it (and take them as xs of a "
+        "scan), or use reverse mode through one loop or branch around all draws"
+    )
+
+
 def carried(node: Node) -> int | None:
     """The number of inputs of a loop's body up to its last carry; None if the node is no loop."""
     if node.op.name == "loop":
         return 1 + node.attributes["carries"]
-    return node.attributes["carries"] if node.op.name == "repeat" else None
+    return node.attributes["carries"] if node.op.name in ("repeat", "rehearsal") else None
 
 
 def is_repeated(graph: Graph, state: Node, carries: int | None) -> bool:
