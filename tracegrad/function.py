@@ -27,6 +27,7 @@ from tracegrad.leaves import Address, argument, drawing, is_leaf, kind, leaves_o
 from tracegrad.ops.operators import ArrayMethods
 from tracegrad.out import of_gradient, of_gradient_and_aux, whole
 from tracegrad.pyflow.build import program_of
+from tracegrad.shared import MARK
 from tracegrad.tracing import randomness
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.generator import TracedGenerator
@@ -69,6 +70,7 @@ class Function(Inspectable):
         self.__dict__.pop("grad", None)  # of a traced function that is traced again
         self.__dict__.pop("value_and_grad", None)
         self.__dict__.pop("program", None)
+        self.__dict__.pop(MARK, None)
         self.python = python
         self.python_control_flow = python_control_flow
         self.name = name or name_of(python)

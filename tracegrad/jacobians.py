@@ -37,6 +37,7 @@ from tracegrad.ops.grids import eye
 from tracegrad.ops.op import PUBLIC, bind
 from tracegrad.ops.shape import RESHAPE
 from tracegrad.passes.cost import guess
+from tracegrad.shared import shared
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.trace import current_trace
 from tracegrad.transforms import grad
@@ -78,7 +79,11 @@ def hessian(fun: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False
 
     With `has_aux`, `(hessian, aux)`.
     """
-    return jacfwd(grad(fun, argnums, has_aux), argnums, has_aux)
+
+    def make() -> Function:
+        return jacfwd(grad(fun, argnums, has_aux), argnums, has_aux)
+
+    return shared(fun, ("hessian", argnums, has_aux), make)
 
 
 def hvp(fun: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Function:
@@ -88,6 +93,10 @@ def hvp(fun: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) ->
     `fun` may take more arguments; `v` comes last and is a tuple if `argnums` is one. With
     `has_aux`, `(product, aux)`.
     """
+    return shared(fun, ("hvp", argnums, has_aux), lambda: _hvp(fun, argnums, has_aux))
+
+
+def _hvp(fun: Callable[..., Any], argnums: Argnums, has_aux: bool) -> Function:
     gradient = grad(fun, argnums, has_aux)
 
     def product(*args: Any, **kwargs: Any) -> Any:
@@ -144,7 +153,8 @@ def _derived(
         return (jacobian, aux) if has_aux else jacobian
 
     derived.__wrapped__ = getattr(fun, "python", fun)  # type: ignore[attr-defined]
-    return Function(derived, f"{name_of(fun)}_jacobian")
+    options = ("jacobian", argnums, has_aux, forward)
+    return shared(fun, options, lambda: Function(derived, f"{name_of(fun)}_jacobian"))
 
 
 def _check(fun: Any, region: Region, ys: Sequence[Traced]) -> None:

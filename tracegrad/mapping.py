@@ -28,6 +28,7 @@ from tracegrad.ops.constant import Input
 from tracegrad.ops.op import PUBLIC, type_of
 from tracegrad.ops.shape import as_size
 from tracegrad.passes.whole import as_wholes
+from tracegrad.shared import shared
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.trace import Trace, current_trace
 from tracegrad.tree import Branch, Leaf, Tree, count_leaves, flatten, unflatten
@@ -86,7 +87,8 @@ def vmap(
         return unflatten(body.tree, iter(placed))
 
     mapped.__wrapped__ = getattr(fun, "python", fun)  # type: ignore[attr-defined]
-    return Function(mapped, f"{name}_vmap")
+    options = ("vmap", in_axes, out_axes, axis_size)
+    return shared(fun, options, lambda: Function(mapped, f"{name}_vmap"))
 
 
 def _applied(trace: Trace, body: Body, stacks: Sequence[Traced], count: Size) -> list[Batched]:

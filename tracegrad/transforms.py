@@ -14,6 +14,7 @@ from tracegrad.function import Function
 from tracegrad.leaves import leaves_of
 from tracegrad.linearized import pulling, pushing
 from tracegrad.ops.operators import ArrayMethods
+from tracegrad.shared import shared
 from tracegrad.tracing.trace import current_trace
 
 
@@ -97,7 +98,8 @@ def jvp(
         def pushed(primals: Any, tangents: Any) -> Any:
             return jvp(fun, primals, tangents, has_aux)
 
-        return Function(pushed, f"{name_of(fun)}_jvp")(tuple(primals), tuple(tangents))
+        made = shared(fun, ("jvp", has_aux), lambda: Function(pushed, f"{name_of(fun)}_jvp"))
+        return made(tuple(primals), tuple(tangents))
     region = Region(fun, range(len(primals)), primals, {})
     value, aux = split_aux(region.result, has_aux)
     region.result = value
@@ -106,8 +108,8 @@ def jvp(
 
 
 def as_function(fun: Callable[..., Any]) -> Function:
-    """`fun` traced: itself if it is already."""
-    return fun if isinstance(fun, Function) else Function(fun)
+    """`fun` traced: itself if it is already, or as before if it reads what it read then."""
+    return fun if isinstance(fun, Function) else shared(fun, "traced", lambda: Function(fun))
 
 
 __all__ = ["as_function", "grad", "jvp", "linearize", "value_and_grad", "vjp"]
