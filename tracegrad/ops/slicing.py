@@ -56,7 +56,8 @@ class Slice(Op):
         return bind(SLICE, x, at=(None, *at))
 
     def put(self, base: Array, value: Array, *, at: Region) -> Array:
-        return bind(UPDATE, base, value, at=at)
+        whole = all(part is None for part in at)
+        return value if whole else bind(UPDATE, base, value, at=at)
 
     def strides(self, strides: Shape, x: ArrayType, *, at: Region) -> Shape:
         return tuple(

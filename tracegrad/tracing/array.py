@@ -187,7 +187,14 @@ class Traced(ArrayMethods):
         return value if isinstance(value, Traced) else Traced(self._trace, self._trace.lift(value))
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        self.write(self._lifted(PUBLIC["setitem"](self, key, value)))
+        if not self._is_there(key, value):
+            self.write(self._lifted(PUBLIC["setitem"](self, key, value)))
+
+    def _is_there(self, key: Any, value: Any) -> bool:
+        """Whether this is `x[i] = x[i]`, which changes nothing: `x[i] += v` ends with that."""
+        if not isinstance(value, Traced) or value._view is None or value.root is not self.root:
+            return False
+        return PUBLIC["getitem"](self, key).node is value.node
 
     def __getitem__(self, key: Any) -> Any:
         return PUBLIC["getitem"](self, key)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import builtins
 import keyword
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from tracegrad.ir.graph import Graph, Node, map_bodies, mapped_bounds
+from tracegrad.ir.graph import Graph, Node, all_nodes, map_bodies, mapped_bounds
 
 UNNAMED = ("constant", "size", "after", "unchecked")
 LOOP_LETTERS = ("i", "j", "k", "l", "a", "b", "c", "d")
@@ -76,7 +76,7 @@ def name_nodes(
     """Every label made a name of its own: `%7` numbered in order of appearance, repeats told
     apart.
     """
-    namer = namer or Namer(set(graph.sizes))
+    namer = namer or Namer({*graph.sizes, *_computed_sizes(graph)})
     numbers = {} if numbers is None else numbers
     names: dict[Node, str] = {}
     attrs: dict[Node, Any] = {}
@@ -97,6 +97,13 @@ def name_nodes(
             names[node] = namer.unique(numbers[number]) if known else namer.numbered()
             numbers.setdefault(number, names[node])
     return with_names(graph, names, attrs)
+
+
+def _computed_sizes(graph: Graph) -> Iterator[str]:
+    """The symbols of extents that the program computes, in bodies too: variables of its code."""
+    for node in all_nodes(graph):
+        if node.op.name == "bound":
+            yield str(node.attributes["symbol"])
 
 
 def with_names(

@@ -24,6 +24,7 @@ from tracegrad.ir.graph import (
     Node,
     Source,
     adopted,
+    all_nodes,
     attr_sizes,
     largest,
     next_serial,
@@ -444,7 +445,7 @@ class Trace:
 def _lettered(graph: Graph, known: dict[str, Size]) -> dict[str, Size]:
     """The symbols still in use, renamed in order of appearance, apart from the names of values."""
     graph = rebuild(graph, None, known)
-    taken = {node.name for node in graph.nodes}
+    taken = {node.name for node in all_nodes(graph)}
     fresh = (name for name in size_names() if name not in taken)
     renamed: dict[str, Size] = {}
     for size in _all_sizes(graph):
