@@ -7,16 +7,12 @@ from codegen.vecmath import add_reassoc_f64, exp_f64, log_f64
 
 @njit(error_model="numpy", nogil=True)
 def cross_entropy_forward(logits, target):
-    """logits: f64[n, m], target: f64[n, m]  ->  y: f64, v1: f64[n], v4: f64[n], v24: f64[n]"""
+    """logits: f64[n, m], target: f64[n, m]  ->  y: f64, v1: f64[n], v4: f64[n]"""
     n, m = logits.shape
-    if n * m >= 23000:
+    if n * m >= 28000:
         threaded = threads_version()                    # where loops run on several threads
         if threaded:
-            return call_version(
-                threaded,
-                "float64, float64[1], float64[1], float64[1]",
-                (logits, target),
-            )
+            return call_version(threaded, "float64, float64[1], float64[1]", (logits, target))
     if m == 0:
         raise ValueError("cross_entropy_forward: compiled for m != 0")
     if target.shape[0] != n:
@@ -26,7 +22,6 @@ def cross_entropy_forward(logits, target):
     v1 = np.empty(n)
     v4 = np.empty(n)
     v9 = 0.0
-    v24 = np.empty(n)
     v9_lost = 0.0
     for i in range(n):
         v1_max = -np.inf
@@ -47,40 +42,27 @@ def cross_entropy_forward(logits, target):
         v4[i] = v4_sum                          # 40│ np.sum(np.exp(shifted), axis=1, keepdims=True)
         log_sum = log_f64(v4[i])        # 40│ np.log(np.sum(np.exp(shifted), axis=1, keepdims=True))
         v8 = 0.0
-        v23 = 0.0
         v8_part = 0.0
-        v23_part = 0.0
         for j in range(min(256, m)):
             shifted = logits[i, j] - v1[i]      # 39│ logits - np.max(logits, axis=1, keepdims=True)
             # 41│ np.sum(target * (shifted - log_sum), axis=1)
             v8_part = add_reassoc_f64(v8_part, target[i, j] * (shifted - log_sum))
-            # 39│ np.max(logits, axis=1, keepdims=True)
-            v23_part = add_reassoc_f64(v23_part, np.float64(logits[i, j] == v1[i]))
         v8 += v8_part
-        v23 += v23_part
         if 256 < m:
             v8_lost = 0.0
-            v23_lost = 0.0
             for j_block in range(256, m, 256):
                 v8_part = 0.0
-                v23_part = 0.0
                 for j in range(j_block, min(j_block + 256, m)):
                     # 39│ logits - np.max(logits, axis=1, keepdims=True)
                     shifted = logits[i, j] - v1[i]
                     # 41│ np.sum(target * (shifted - log_sum), axis=1)
                     v8_part = add_reassoc_f64(v8_part, target[i, j] * (shifted - log_sum))
-                    # 39│ np.max(logits, axis=1, keepdims=True)
-                    v23_part = add_reassoc_f64(v23_part, np.float64(logits[i, j] == v1[i]))
                 v8_lost += rounding_error_f64(v8, v8_part)
                 v8 += v8_part
-                v23_lost += rounding_error_f64(v23, v23_part)
-                v23 += v23_part
             v8 += v8_lost
-            v23 += v23_lost
         v9_lost += rounding_error_f64(v9, v8)
         v9 += v8                         # 41│ np.mean(np.sum(target * (shifted - log_sum), axis=1))
-        v24[i] = 1.0 / v23                              # 39│ np.max(logits, axis=1, keepdims=True)
     v9 += v9_lost
     v10 = v9 / n                         # 41│ np.mean(np.sum(target * (shifted - log_sum), axis=1))
     y = -v10                            # 41│ -np.mean(np.sum(target * (shifted - log_sum), axis=1))
-    return y, v1, v4, v24
+    return y, v1, v4

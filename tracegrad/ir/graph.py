@@ -253,6 +253,10 @@ class Builder:
                 self.bounds.append(found)
         return found
 
+    def known(self, op: Op, inputs: tuple[Node, ...]) -> Node | None:
+        """The node of an op without attributes that was made before, if there is one."""
+        return self._made.get((op, tuple(node.serial for node in inputs), ()))
+
 
 def adopted(nodes: Iterable[Node]) -> Builder:
     """A builder that already knows these nodes."""

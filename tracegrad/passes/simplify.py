@@ -32,6 +32,8 @@ from tracegrad.passes import elements
 from tracegrad.passes.identity import times_identity
 from tracegrad.passes.pieces import side_by_side
 from tracegrad.passes.prune import prune
+from tracegrad.passes.shares import by_shares
+from tracegrad.passes.shifts import without_shift
 from tracegrad.passes.sink import summed, sunk
 from tracegrad.passes.turn import turn_products
 from tracegrad.passes.whole import as_wholes
@@ -52,8 +54,11 @@ def simplify(graph: Graph) -> Graph:
         return found
 
     simple = rebuild(graph, rule)
-    named = with_names(simple, {node: moved.get(node, node.name) for node in simple.nodes})
-    return turn_products(prune(as_wholes(named)))
+    names = {node: moved.get(node, node.name) for node in simple.nodes}
+    for before, after in zip(graph.outputs, simple.outputs, strict=True):
+        if is_named(before) and after.op.name != "input":
+            names[after] = before.name  # a result keeps its name, whatever it is found to be
+    return turn_products(prune(as_wholes(with_names(simple, names))))
 
 
 def is_named(node: Node) -> bool:
@@ -173,6 +178,9 @@ def _reshape(builder: Builder, node: Node) -> Node | None:
     if inner.type.shape == node.type.shape:
         return inner
     if inner.op is RESHAPE:
+        (base,) = inner.inputs
+        if base.type.shape == node.type.shape:
+            return base
         return builder.node(RESHAPE, inner.inputs, node.attrs, node.name, node.source)
     return None
 
@@ -305,9 +313,9 @@ def _checked(builder: Builder, node: Node) -> Node | None:
 
 
 RULES: dict[str, tuple[Rule, ...]] = {
-    "add": (side_by_side, _add_placed, _add_scattered),
+    "add": (side_by_side, _add_placed, _add_scattered, without_shift),
     "place": (_whole_place,),
-    "multiply": (_drop_one,),
+    "multiply": (_drop_one, by_shares),
     "divide": (_divide_one,),
     "subtract": (_minus_zero,),
     "negative": (_double_negative,),
