@@ -36,14 +36,21 @@ from codegen.library.parallel import parallel
 from codegen.library.products import batched_dot, dot
 from codegen.library.results import readonly, received, received_number
 from codegen.library.selection import find_nonzero, find_repeats
-from codegen.library.sorting import argsort, searchsorted
+from codegen.library.sorting import argsort, argsort_rows, searchsorted
 from codegen.library.sums import rounding_error_f32, rounding_error_f64
 from codegen.library.versions import call_version, threads_version
 
 SORTING = (sorting.before, sorting.merge, sorting.argsort)
+SORTING_ROWS = (
+    sorting.before,
+    sorting.row_before,
+    sorting.merge_rows,
+    sorting.argsort_rows,
+)
 
 FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "argsort": SORTING,
+    "argsort_rows": SORTING_ROWS,
     "searchsorted": (sorting.before, sorting.searchsorted),
     "dot": (portable.fill_dot, portable.compiled_fill_dot, portable.dot),
     "batched_dot": (
@@ -77,6 +84,7 @@ HEADER = {portable: ("from numba import types", "from numba.extending import ove
 
 __all__ = [
     "argsort",
+    "argsort_rows",
     "batched_dot",
     "call_version",
     "cholesky",

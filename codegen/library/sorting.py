@@ -1,6 +1,7 @@
-"""Sorting and searching: the stable order of rows, and places in a sorted vector.
+"""Sorting and searching: the stable order of elements and of rows, places in a sorted vector.
 
     argsort(x, n, keys, merged, moved, order)    order: that of each n elements of x, NaN last
+    argsort_rows(x, n, m, moved, order)          order: that of n rows of m elements, as words
     at = searchsorted(a, value, right)
 
 Merge sort: runs of 16 by insertion, then merged pairwise; keys move together with their places, so
@@ -63,6 +64,55 @@ def argsort(x, n, keys, merged, moved, order):
         if not there:
             for i in range(n):
                 order[start + i] = moved[i]
+
+
+@njit(error_model="numpy", nogil=True)
+def row_before(x, m, a, b):
+    """Whether row `a` of `x` comes before row `b`: by the first elements that differ."""
+    for k in range(m):
+        left, right = x[a * m + k], x[b * m + k]
+        if before(left, right):
+            return True
+        if before(right, left):
+            return False
+    return False
+
+
+@njit(error_model="numpy", nogil=True)
+def merge_rows(x, m, places, low, middle, end, moved):
+    """Merge the sorted `low:middle` and `middle:end` of `places` into `moved`."""
+    left, right = low, middle
+    for k in range(low, end):
+        if right >= end or (left < middle and not row_before(x, m, places[right], places[left])):
+            moved[k] = places[left]
+            left += 1
+        else:
+            moved[k] = places[right]
+            right += 1
+
+
+@njit(error_model="numpy", nogil=True)
+def argsort_rows(x, n, m, moved, order):
+    """`order`: the indices that sort the `n` rows of `m` elements in `x`, equal rows in order."""
+    for i in range(n):
+        j = i
+        while j % 16 > 0 and row_before(x, m, i, order[j - 1]):
+            order[j] = order[j - 1]
+            j -= 1
+        order[j] = i
+    width, there = 16, True
+    while width < n:
+        for low in range(0, n, 2 * width):
+            middle, end = min(low + width, n), min(low + 2 * width, n)
+            if there:
+                merge_rows(x, m, order, low, middle, end, moved)
+            else:
+                merge_rows(x, m, moved, low, middle, end, order)
+        there = not there
+        width *= 2
+    if not there:
+        for i in range(n):
+            order[i] = moved[i]
 
 
 @njit(error_model="numpy", nogil=True)

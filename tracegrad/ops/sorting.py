@@ -68,6 +68,33 @@ class ArgSort(Op):
         lowering.append(LibraryCall("argsort", (x, row), (*rooms, order), comment))
 
 
+class ArgSortRows(Op):
+    """The stable order of the rows of a matrix as words are ordered: by the first elements that
+    differ."""
+
+    name = "argsort_rows"
+    stored = (0,)
+    weight = 40
+
+    def infer(self, x: ArrayType) -> ArrayType:
+        return ArrayType(np.dtype(np.int64), x.shape[:1])
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        return np.lexsort(x.T[::-1]) if x.shape[1] else np.arange(len(x))
+
+    def text(self, x: str) -> str:
+        return f"np.lexsort({x}.T[::-1])"
+
+    def kernel(self, lowering: Any, node: Any) -> None:
+        x, order = lowering.arrays[node.inputs[0]], lowering.allocate(node)
+        rows, columns = map(lowering.size, node.inputs[0].type.shape)
+        moved, flat = map(lowering.namer.unique, (f"{order}_moved", f"{x}_all"))
+        lowering.append(Alloc(moved, (rows,), np.dtype(np.int64)))
+        lowering.append(View(flat, x, (lowering.size(product(node.inputs[0].type.shape)),)))
+        comment = lowering.comment(node)
+        lowering.append(LibraryCall("argsort_rows", (flat, rows, columns), (moved, order), comment))
+
+
 class SearchSorted(Op):
     """For each of `v` its place in the sorted vector `a`, before or (`right`) behind equal ones."""
 
@@ -103,6 +130,7 @@ class SearchSorted(Op):
 
 
 ARGSORT, SEARCHSORTED = register(ArgSort()), register(SearchSorted())
+ARGSORT_ROWS = register(ArgSortRows())
 
 
 def _line(a: Any, axis: Any) -> tuple[Any, int]:
