@@ -45,6 +45,7 @@ into an array that a derivative still needs."""
 CONTROL = {
     "branch",
     "loop",
+    "rehearsal",
     "repeat",
     "unset",
     "within",
