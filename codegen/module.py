@@ -38,6 +38,7 @@ from codegen import (
     promises,
     shortcuts,
     source,
+    straight,
     target,
     vecmath,
 )
@@ -71,7 +72,7 @@ SETTINGS = (
 """numba's settings that change the code it makes."""
 
 
-COMPILER = (compiler, apart, parts, shortcuts, target)
+COMPILER = (compiler, apart, parts, shortcuts, straight, target)
 """The modules that say how a program becomes code, beside `emit`."""
 
 

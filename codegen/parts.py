@@ -8,13 +8,13 @@ with that of the caller. Four functions for a network's gradient: 0.10 instead o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 from numba.core import ir
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler_machinery import FunctionPass, register_pass
-from numba.core.registry import CPUDispatcher
 from numba.core.typed_passes import (
     IRLegalization,
     NativeLowering,
@@ -31,8 +31,9 @@ from numba.core.untyped_passes import (
     TranslateByteCode,
 )
 
-from codegen import target
+from codegen import straight, target
 from codegen.shortcuts import Shortcuts
+from codegen.straight import Typed, own
 
 
 class Part(target.Dispatcher):
@@ -43,6 +44,10 @@ class Part(target.Dispatcher):
         cres = cres._replace(entry_point=key)
         self.targetctx.insert_user_function(key, cres.fndesc, [cres.library])
         self.overloads[tuple(cres.signature.args)] = cres
+
+    def in_place(self, context: Any, builder: Any, arguments: Sequence[Typed]) -> Typed | None:
+        """What a call returns, if the text can be written in its place."""
+        return straight.in_place(context, builder, self.py_func, arguments, part)
 
 
 class PartLibrary(JITCodeLibrary):
@@ -91,13 +96,6 @@ class Parts(FunctionPass):
                     case ir.Assign(value=ir.Global() | ir.FreeVar() as name) if own(name.value):
                         name.value = part(name.value)
         return True
-
-
-def own(value: Any) -> bool:
-    """Whether it is a compiled function out of this package's own text."""
-    if not isinstance(value, CPUDispatcher):
-        return False
-    return (value.py_func.__module__ or "").startswith("codegen.")
 
 
 class PartCompiler(target.Compiler):

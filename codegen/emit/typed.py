@@ -1,8 +1,8 @@
-"""Calls of compiled functions, typed and linked in by numba.
+"""Calls of numba functions.
 
 In: a numba function (a dispatcher, an intrinsic, one with overloads) and LLVM values with their
-types. Out: the value that it returns. `exp_f64(x)` becomes a call of the compiled part of that
-name, which is inlined later.
+types. Out: the value that it returns. `exp_f64(x)` becomes the code of that function; `digamma_f64`
+has a loop and becomes a call of the compiled part of that name, which numba types and links in.
 """
 
 from __future__ import annotations
@@ -13,26 +13,18 @@ from typing import Any
 
 from codegen import parts
 from codegen.scalar import Imported
-
-Typed = tuple[Any, Any]
-"""A numba type and an LLVM value of it."""
+from codegen.straight import Typed, own, resolved
 
 
 def imported(function: Imported) -> Any:
     """The function that a module would import; of one of `codegen` its compiled part."""
     found = getattr(import_module(function.module), function.name)
-    return parts.part(found) if parts.own(found) else found
+    return parts.part(found) if own(found) else found
 
 
 def call(context: Any, builder: Any, function: Any, arguments: Sequence[Typed]) -> Typed:
-    """The result, by numba's rules for the types of the arguments."""
-    typing = context.typing_context
-    kind = typing.resolve_value_type(function)
-    signature = kind.get_call_type(typing, tuple(t for t, _ in arguments), {})
-    implementation = context.get_function(kind, signature)
-    given = signature.args[: len(arguments)]
-    values = [
-        context.cast(builder, value, kind, wanted)
-        for (kind, value), wanted in zip(arguments, given, strict=True)
-    ]
-    return signature.return_type, implementation(builder, values)
+    """The result of a function, written in place where its text is straight, else linked in."""
+    found = None
+    if isinstance(function, parts.Part):
+        found = function.in_place(context, builder, arguments)
+    return found or resolved(context, builder, function, arguments)

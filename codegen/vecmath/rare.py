@@ -58,6 +58,7 @@ X86 = llvm.get_default_triple().startswith("x86_64")
 PREFIX = "rare_"
 VARIANT = re.compile(r"_\d+(_lanes)?$")
 """What the name of a variant has after that of its function."""
+USED = "llvm.compiler.used"
 CONVENTION = "intel_ocl_bicc" if X86 else ""
 """With it half of the vector registers outlive the call (in C's convention none does, and a loop
 over sin and cos spends 40 % of its time on saving them)."""
@@ -175,10 +176,15 @@ def keep(module: Any, functions: list[Any]) -> None:
     the one whose variants they are, which may not lose an argument that all calls have in common.
     """
     pointer = ir.IntType(8).as_pointer()
-    kind = ir.ArrayType(pointer, len(functions))
-    used: Any = ir.GlobalVariable(module, kind, "llvm.compiler.used")
-    used.linkage, used.section = "appending", "llvm.metadata"
-    used.initializer = ir.Constant(kind, [function.bitcast(pointer) for function in functions])
+    listed: Any = [function.bitcast(pointer) for function in functions]
+    used: Any = module.globals.get(USED)
+    if used is None:
+        used = ir.GlobalVariable(module, ir.ArrayType(pointer, 0), USED)
+        used.linkage, used.section = "appending", "llvm.metadata"
+    else:
+        listed = [*used.initializer.constant, *listed]
+    used.value_type = ir.ArrayType(pointer, len(listed))
+    used.initializer = ir.Constant(used.value_type, listed)
 
 
 def variants(
@@ -228,15 +234,10 @@ def hidden_choice(
     """The LLVM code of `rare` for a slow path with these argument types; its arguments, where they
     are others than the second one, begin at `first`."""
     dispatcher = slow.dispatcher
-    dispatcher.compile(arguments)
-    compiled = dispatcher.overloads[arguments]
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        context.active_code_library.add_linking_library(compiled.library)
-
         def call_slow(inner: Any, values: Any) -> Any:
-            call = context.call_internal_no_propagate
-            return call(inner, compiled.fndesc, result(*arguments), values)[1]
+            return slow_path(context, inner, dispatcher, arguments, values)
 
         values = [args[0], args[1], *args[first:]]
         name = f"{PREFIX}{dispatcher.__name__}_{result}"
@@ -247,6 +248,21 @@ def hidden_choice(
         return builder.call(function, values, cconv=CONVENTION or None)
 
     return generate
+
+
+def slow_path(
+    context: Any, builder: Any, dispatcher: Any, kinds: tuple[Any, ...], values: Any
+) -> Any:
+    """LLVM code for a slow path: in place, where `codegen.parts` can, or a call."""
+    if hasattr(dispatcher, "in_place"):
+        typed = tuple(zip(kinds, values, strict=True))
+        if found := dispatcher.in_place(context, builder, typed):
+            return found[1]
+    dispatcher.compile(kinds)
+    compiled = dispatcher.overloads[kinds]
+    context.active_code_library.add_linking_library(compiled.library)
+    call = context.call_internal_no_propagate
+    return call(builder, compiled.fndesc, compiled.signature, values)[1]
 
 
 def literals(*bounds: Any) -> list[int]:
