@@ -22,6 +22,7 @@ from functools import cache
 from typing import Any
 
 import numba
+import numpy as np
 from numba import types
 from numba.core.errors import RequireLiteralValue
 from numba.core.extending import _Intrinsic as Intrinsic
@@ -93,11 +94,22 @@ def is_known(node: Any, function: Any) -> bool:
             return type(op) in ARITHMETIC and is_known(a, function) and is_known(b, function)
         case ast.Compare(left=a, comparators=[b]):
             return is_known(a, function) and is_known(b, function)
-        case ast.Call(func=ast.Name(id=name), args=parts, keywords=[]):
-            callee = function.__globals__.get(name)
-            known = own(callee) or isinstance(callee, Intrinsic)
+        case ast.Call(func=called, args=parts, keywords=[]):
+            callee = named(called, function.__globals__)
+            known = own(callee) or isinstance(callee, Intrinsic) or is_cast(callee)
             return known and all(is_known(part, function) for part in parts)
     return False
+
+
+def named(node: Any, space: Mapping[str, Any]) -> Any:
+    """What `PI` or `np.pi` stands for; None if nothing."""
+    if isinstance(node, ast.Attribute):
+        return getattr(named(node.value, space), node.attr, None)
+    return space.get(node.id) if isinstance(node, ast.Name) else None
+
+
+def is_cast(callee: Any) -> bool:
+    return callee is np.float32 or callee is np.float64
 
 
 def in_place(
@@ -148,10 +160,8 @@ class Written:
                 return self.constant(value)
             case ast.Name(id=name) if name in self.names:
                 return self.names[name]
-            case ast.Name(id=name):
-                return self.constant(self.space[name])
-            case ast.Attribute(value=ast.Name(id=name), attr=attribute):
-                return self.constant(getattr(self.space[name], attribute))
+            case ast.Name() | ast.Attribute():
+                return self.constant(named(node, self.space))
             case ast.Tuple(elts=parts):
                 return self.tuple_of([self.value(part) for part in parts])
             case ast.IfExp():
@@ -164,8 +174,9 @@ class Written:
                 return self.arithmetic(op, self.value(a), self.value(b))
             case ast.Compare(left=a, ops=[op], comparators=[b]):
                 return self.comparison(op, self.value(a), self.value(b))
-            case ast.Call(func=ast.Name(id=name), args=parts):
-                return self.called(self.space[name], [self.value(part) for part in parts])
+            case ast.Call(func=function, args=parts):
+                callee = named(function, self.space)
+                return self.called(callee, [self.value(part) for part in parts])
         raise NotImplementedError(ast.unparse(node))
 
     def constant(self, value: Any) -> Typed:
@@ -248,6 +259,9 @@ class Written:
         return self.context.typing_context.unify_types(*kinds)
 
     def called(self, function: Any, arguments: Sequence[Typed]) -> Typed:
+        if is_cast(function):
+            kind = numba.from_dtype(np.dtype(function))
+            return kind, self.cast(arguments[0], kind)
         if isinstance(function, Intrinsic):
             return intrinsic(self.context, self.builder, function, arguments)
         found = in_place(self.context, self.builder, function.py_func, arguments, self.twin)

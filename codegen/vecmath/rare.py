@@ -253,7 +253,7 @@ def hidden_choice(
 def slow_path(
     context: Any, builder: Any, dispatcher: Any, kinds: tuple[Any, ...], values: Any
 ) -> Any:
-    """LLVM code for a slow path: in place, where `codegen.parts` can, or a call."""
+    """LLVM code for a slow path: in place, if its dispatcher can do that, or a call."""
     if hasattr(dispatcher, "in_place"):
         typed = tuple(zip(kinds, values, strict=True))
         if found := dispatcher.in_place(context, builder, typed):
