@@ -112,6 +112,36 @@ def test_values_and_derivatives(name: str) -> None:
                 run(BAD)
 
 
+def with_jvp(f: Program) -> Program:
+    whole = tg.custom_jvp(f)
+    whole.defjvp(lambda primals, tangents: tg.jvp(f, primals, tangents))
+    return whole
+
+
+def with_vjp(f: Program) -> Program:
+    whole = tg.custom_vjp(f)
+    whole.defvjp(lambda x: (f(x), x), lambda x, ct: (ct * tg.grad(f)(x),))
+    return whole
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered in sqrt")
+@pytest.mark.parametrize("name", ["plain", "scan", "cond", "nested"])
+@pytest.mark.parametrize("wrap", [tg.checkpoint, with_jvp, with_vjp])
+def test_in_functions_with_rules_of_their_own_and_checkpoints(wrap: Any, name: str) -> None:
+    f = tg.trace(wrap(PROGRAMS[name]))
+    slope, pair = 0.5 / np.sqrt(GOOD), np.stack([GOOD, GOOD])
+    np.testing.assert_allclose(f.grad(GOOD), slope, rtol=1e-14)
+    np.testing.assert_allclose(tg.hvp(f)(GOOD, GOOD), -slope / 2, rtol=1e-13)
+    np.testing.assert_allclose(tg.vmap(f.grad)(pair), [slope, slope], rtol=1e-14)
+    runs: list[Program] = [f, f.grad, lambda x: tg.hvp(f)(x, x)]
+    runs += [lambda x: tg.vmap(f.grad)(np.stack([GOOD, x])), f.dump(GOOD).function()]
+    if wrap is not with_vjp:
+        runs.append(lambda x: tg.jvp(f, (x,), (x,)))
+    for run in runs:
+        with pytest.raises(ValueError, match=r"^x > 0$"):
+            run(BAD)
+
+
 @tg.trace(python_control_flow=True)
 def classes(x: Any) -> Any:
     total = np.sum(x)
@@ -221,16 +251,11 @@ def by_condition(x: Any) -> Any:
     return tg.while_loop(go, lambda x: x + 1, x)
 
 
-def with_rules(x: Any) -> Any:
-    return tg.checkpoint(lambda x: (tg.check(x > 0, "x"), x)[1])(x)
-
-
 ERRORS: list[tuple[Program, str]] = [
     (caught, "ValueError is raised on a traced condition, inside of a try that could catch it"),
     (asserted, "AssertionError is raised on a traced condition, inside of a try"),
     (formatted, "has a value in it that is known when the compiled code runs"),
     (by_condition, "a check in the condition of a loop"),
-    (with_rules, "check before it is called"),
     (lambda x: tg.check(x * np.ones(2) > 0, "x"), "has to be one truth value, use np.all"),
     (lambda x: tg.check(x > 0, "x", ANY), "which is no class of exceptions"),
 ]

@@ -571,6 +571,34 @@ def test_the_lock_is_held_and_given_back():
     assert np.isfinite(f(rng, 1.0))
 
 
+def test_what_comes_after_a_checkpoint_that_draws():
+    """The draws in it are kept, and are made before later ones."""
+
+    def f(x, rng):
+        noisy = tg.checkpoint(lambda x: np.sin(x) * rng.random() + rng.normal() * x**2)
+        return noisy(x) * rng.random()
+
+    last = np.random.default_rng(3)
+    a, b, c = last.random(), last.normal(), last.random()
+    value, slope = (np.sin(0.7) * a + b * 0.49) * c, (np.cos(0.7) * a + 1.4 * b) * c
+    pushed = tg.trace(lambda x, rng: tg.jvp(lambda x: f(x, rng), (x,), (1.0,)))
+    for run in (tg.value_and_grad(f), pushed):
+        rng = np.random.default_rng(3)
+        np.testing.assert_allclose(run(0.7, rng), (value, slope), rtol=1e-13)
+        assert rng.bit_generator.state == last.bit_generator.state
+
+
+def test_a_function_with_rules_of_its_own_does_not_draw():
+    def f(x, rng):
+        return tg.custom_jvp(lambda x: x * rng.random())(x)
+
+    whole = tg.custom_vjp(lambda x, rng: x * rng.random(), nondiff_argnums=(1,))
+    whole.defvjp(lambda x, rng: (x, rng.random()), lambda rng, u, ct: (ct * u,))
+    for program in (f, whole):
+        with pytest.raises(tg.TracegradError, match=r"draws random numbers|before it is passed"):
+            tg.trace(program)(1.0, np.random.default_rng(0))
+
+
 def grows(x, rng):
     """Two loops whose numbers of steps, and what they compute, depend on draws."""
     y = tg.while_loop(lambda y: y < 20.0, lambda y: y * 1.5 + rng.random() * y, x)

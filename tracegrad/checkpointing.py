@@ -22,20 +22,20 @@ from tracegrad.autodiff.traced import TracedLinearizer, naming
 from tracegrad.checkpoint_policies import Policy, Value, as_policy
 from tracegrad.control.batching import batch_graph, for_all
 from tracegrad.control.body import node_in, trace_body, zeros
-from tracegrad.control.whole import Whole, whole
+from tracegrad.control.whole import Whole, called, whole
 from tracegrad.function import Function
-from tracegrad.ir.graph import Graph, Node
+from tracegrad.ir.graph import Graph, Node, all_nodes
 from tracegrad.ir.interpret import interpret
 from tracegrad.ir.op import Array, Op
-from tracegrad.ir.types import ArrayType, TupleType
+from tracegrad.ir.types import ArrayType, StateType, TupleType
 from tracegrad.ops.barrier import BARRIER, NAMED
 from tracegrad.ops.batched import count_of
+from tracegrad.ops.draw import DRAW
 from tracegrad.ops.op import as_operand, bind, register
 from tracegrad.ops.project import PROJECT
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.naming import UNNAMED
 from tracegrad.tracing.trace import Trace, current_trace
-from tracegrad.tree import unflatten
 
 Tangents = Sequence[Array | None]
 
@@ -63,9 +63,18 @@ class Checkpoint(Op):
             again = Again(inner, body, values[: len(inputs)], {})
             seeds = dict(zip(_where(body.inputs, moving), values[len(inputs) :], strict=True))
             found = forward.tangents(body.outputs, seeds, again.value, TracedLinearizer(inner))
-            return [_or_zero(t, y) for t, y in zip(found, body.outputs, strict=True)]
+            pushed = [_or_zero(t, y) for t, y in zip(found, body.outputs, strict=True)]
+            return [*map(again.value, body.outputs), *pushed] if drawn else pushed
 
-        return record(trace, f"{body.name}_jvp", given, run)
+        # Random numbers are drawn once: by the checkpoint that has the tangents too.
+        drawn = any(node.op is DRAW for node in body.nodes)
+        found = record(trace, f"{body.name}_jvp", given, run)
+        if not drawn:
+            return found
+        count = len(body.outputs)
+        for index, new in enumerate(found[:count]):
+            trace.supersede(_part(out, index).node, new.node)
+        return found[count:]
 
     def vjp(
         self,
@@ -230,24 +239,34 @@ def checkpointed(
         trace = _current()
         call = whole(trace, name_of(fun), fun, (args, kwargs))
         saved = choose(trace, call.body.graph)
+        if saved is not None and _loops_draw(call.body.graph):
+            trace.note("checkpoint", f"{name_of(fun)}: kept, for loops or branches in it draw")
+            saved = None
         return fun(*args, **kwargs) if saved is None else _recorded(trace, call, saved)
 
     kept_whole.__wrapped__ = getattr(fun, "python", fun)  # type: ignore[attr-defined]
     return Function(kept_whole, name_of(fun))
 
 
+def _loops_draw(body: Graph) -> bool:
+    """Whether random numbers are drawn in a loop or branch, which cannot be run again for them."""
+    return any(node.op is DRAW and node not in body.nodes for node in all_nodes(body))
+
+
 def _recorded(trace: Trace, call: Whole, saved: Iterable[Node]) -> Any:
     body = call.body.graph
     results = len(body.outputs)
-    outputs = (*body.outputs, *(node for node in saved if node not in body.outputs))
+    kept = dict.fromkeys((*saved, *(node for node in body.nodes if node.op is DRAW)))
+    outputs = (*body.outputs, *(node for node in kept if node not in body.outputs))
     graph = replace(body, outputs=outputs)
-    return unflatten(call.body.tree, iter(results_of(trace, call.operands, graph, results)))
+    return called(trace, CHECKPOINT, call, graph, results=results)
 
 
 def candidates(body: Graph) -> list[Node]:
     """The values of a body that could be kept: what it computes, without tuples and constants."""
     inner = body.nodes[len(body.inputs) :]
-    return [n for n in inner if n.op.name not in UNNAMED and not isinstance(n.type, TupleType)]
+    other = (TupleType, StateType)
+    return [n for n in inner if n.op.name not in UNNAMED and not isinstance(n.type, other)]
 
 
 def value_of(node: Node) -> Value:

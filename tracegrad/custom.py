@@ -18,16 +18,16 @@ from tracegrad.autodiff import traced
 from tracegrad.autodiff.derived import as_traced, name_of
 from tracegrad.autodiff.traced import transpose_linear
 from tracegrad.control.body import node_in, separate, zeros
-from tracegrad.control.whole import whole
-from tracegrad.errors import NotDifferentiableError
+from tracegrad.control.whole import called, whole
+from tracegrad.errors import NotDifferentiableError, TraceError
 from tracegrad.function import Function, signature_of
 from tracegrad.ir.dims import must_be_same
 from tracegrad.ir.graph import Graph, Node
+from tracegrad.ir.types import CHECKS
 from tracegrad.leaves import leaves_of, matching
 from tracegrad.ops.call import CALL, Rule
 from tracegrad.ops.op import type_of
 from tracegrad.ops.operators import ArrayMethods
-from tracegrad.ops.project import PROJECT
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.trace import Trace, current_trace
 from tracegrad.tree import Tree, count_leaves, unflatten
@@ -80,13 +80,14 @@ class Custom:
         trace = current_trace()
         assert trace is not None
         call = whole(trace, self.name, self.fun, (args, {}))
-        body, rule = call.body, self.rule(call.tree.children[0], call.body.tree)  # type: ignore[union-attr]
-        node = trace.record(CALL, call.operands, {"body": body.graph, "rule": rule})
-        results = [
-            Traced(trace, trace.record(PROJECT, (node,), {"index": index}))
-            for index in range(len(body.graph.outputs))
-        ]
-        return unflatten(body.tree, iter(results))
+        drawn = [generator for generator in call.body.generators if generator != CHECKS]
+        if drawn:
+            raise TraceError(
+                f"{self.name}, which has rules of its own, draws random numbers from {drawn[0]}: "
+                "its rules would draw others; draw them before, and pass them as an argument"
+            )
+        rule = self.rule(call.tree.children[0], call.body.tree)  # type: ignore[union-attr]
+        return called(trace, CALL, call, call.body.graph, rule=rule)
 
     def fixed(self, count: int) -> set[int]:
         """The positions of the arguments that are constants for differentiation."""

@@ -11,10 +11,10 @@ from typing import Any
 
 from tracegrad.autodiff.derived import as_traced
 from tracegrad.control.body import Body, node_in, trace_body
-from tracegrad.errors import TraceError
-from tracegrad.ir.graph import Node
-from tracegrad.ir.types import CHECKS
+from tracegrad.ir.graph import Graph, Node
+from tracegrad.ir.op import Op
 from tracegrad.leaves import leaves_of
+from tracegrad.ops.project import PROJECT
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.trace import Trace
 from tracegrad.tree import Tree, unflatten
@@ -41,9 +41,17 @@ def whole(trace: Trace, name: str, fun: Callable[..., Any], arguments: Any) -> W
         return fun(*args, **kwargs)
 
     body = trace_body(trace, name, named, run)
-    if CHECKS in body.generators:
-        raise TraceError(
-            f"a check (tg.check, or an exception in a branch) in {name}, which has rules of its "
-            "own or is computed again: check before it is called"
-        )
     return Whole(body, (*(node_in(trace, x) for x in given), *body.captured), tree)
+
+
+def called(trace: Trace, op: Op, call: Whole, body: Graph, **attrs: Any) -> Any:
+    """The result of the call, recorded as a node with that body: that of `call`, or one with
+    further outputs. Checks and draws in it come after those before it, and before later ones.
+    """
+    node = trace.record(op, call.operands, {"body": body, **attrs})
+    count = len(call.body.graph.outputs)
+    results = [trace.record(PROJECT, (node,), {"index": index}) for index in range(count)]
+    own = count - len(call.body.generators)
+    for generator, state in zip(call.body.generators, results[own:], strict=True):
+        trace.advance(generator, state)
+    return unflatten(call.body.tree, iter([Traced(trace, result) for result in results[:own]]))

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from tracegrad.errors import NotDifferentiableError
-from tracegrad.ir.graph import Graph
+from tracegrad.ir.graph import Graph, Node
 from tracegrad.ir.interpret import interpret
 from tracegrad.ir.op import Array, Op
-from tracegrad.ir.types import ArrayType, TupleType
+from tracegrad.ir.types import ArrayType, StateType, TupleType
 from tracegrad.ops.op import register
 
 
@@ -95,7 +95,8 @@ class CallOp(Op):
             )
         _own_alone(rule, [t is not None for t in tangents], body)
         own = rule.arguments
-        return rule.jvp(inputs[:own], tangents[:own])
+        found = rule.jvp(inputs[:own], tangents[:own])
+        return [*found, *([None] * (len(body.outputs) - len(found)))]
 
     def vjp(
         self,
@@ -117,8 +118,14 @@ class CallOp(Op):
         if backward_pass.get() is not None:
             rule.answered[:] = [backward_pass.get()]
         _own_alone(rule, wanted, body)
-        found = rule.vjp(inputs[: rule.arguments], cts)
+        results = [ct for ct, y in zip(cts, body.outputs, strict=True) if _is_value(y)]
+        found = rule.vjp(inputs[: rule.arguments], results)
         return [*found, *([None] * (len(inputs) - rule.arguments))]
+
+
+def _is_value(node: Node) -> bool:
+    """Whether an output is a result of the function's, not the state that checks leave behind."""
+    return not isinstance(node.type, StateType)
 
 
 def _own_alone(rule: Rule, moving: Sequence[bool], body: Graph) -> None:
