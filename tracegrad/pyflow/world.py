@@ -23,8 +23,11 @@ from typing import Any
 import numpy as np
 
 from tracegrad.ops.op import PUBLIC, Bindable, SizeValue, type_of
-from tracegrad.tracing.fresh import fresh
+from tracegrad.ir.dims import Dim
+from tracegrad.tracing.array import Traced
+from tracegrad.tracing.fresh import NUMBERS, fresh, fresh_of_sizes
 from tracegrad.tracing.grown import Grown
+from tracegrad.tracing.size import TracedSize, is_whole
 from tracegrad.tracing.source import is_user_file
 from tracegrad.tracing.trace import current_trace
 
@@ -60,9 +63,52 @@ def filled(numpys: Callable[..., Any]) -> Callable[..., Any]:
         value = kwargs.get("fill_value", args[1] if len(args) > 1 else None)
         if numpys in (np.full, np.full_like) and holds_traced(value):
             return PUBLIC[numpys.__name__](*args, **kwargs)
-        return fresh(numpys(*args, **kwargs))
+        found = sized_like(numpys, args, kwargs)
+        return fresh(numpys(*args, **kwargs)) if found is None else found
 
     return make
+
+
+def counted(numpys: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that makes numbers at equal distances: as many as a traced extent says."""
+
+    @functools.wraps(numpys)
+    def make(*args: Any, **kwargs: Any) -> Any:
+        found = None if current_trace() is None else sized_like(numpys, args, kwargs)
+        return numpys(*args, **kwargs) if found is None else found
+
+    return make
+
+
+def sized_like(numpys: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """The array that `numpys` makes for traced extents, with these left open; None without any, and
+    for what has no operation: objects, and distances that are no integers.
+    """
+    sizes = [*extents((args, kwargs))]
+    kind = np.dtype(kwargs.get("dtype", args[1] if len(args) > 1 and numpys in BY_SHAPE else None))
+    steps = numpys is np.arange and not all(map(is_whole, args))
+    if not sizes or steps or kind.kind not in NUMBERS:
+        return None
+    named = {name: value for name, value in kwargs.items() if name not in ("order", "device")}
+    made = PUBLIC[numpys.__name__](*args, **named)
+    return fresh_of_sizes(sizes, made, lambda: numpys(*args, **kwargs))
+
+
+def extents(value: Any) -> Iterator[Dim]:
+    """The traced extents in a nested value."""
+    match value:
+        case TracedSize():
+            yield value.dim
+        case tuple() | list():
+            for part in value:
+                yield from extents(part)
+        case dict():
+            yield from extents([*value.values()])
+
+
+def length(x: Any, /) -> Any:
+    """`len`, of a traced array its traced extent."""
+    return x.shape[0] if isinstance(x, Traced) and x.type.rank else len(x)
 
 
 def stacked(numpys: Callable[..., Any]) -> Callable[..., Any]:
@@ -114,12 +160,15 @@ def of_numbers(name: str) -> Replace:
     return replaced
 
 
-MAKING = ("zeros", "ones", "empty", "full", "eye", "identity")
+BY_SHAPE = (np.zeros, np.ones, np.empty, np.identity)
+"""These take the dtype as their second argument."""
+MAKING = ("zeros", "ones", "empty", "full", "eye", "identity", "tri")
 ALIKE = ("zeros_like", "ones_like", "empty_like", "full_like")
 REPLACED: dict[str, dict[str, Replace]] = {
     "numpy": {
         **dict.fromkeys((*MAKING, *ALIKE), filled),
         **dict.fromkeys(("array", "asarray"), stacked),
+        **dict.fromkeys(("arange", "linspace"), counted),
     },
     "scipy.special": {
         name: ours(name)
@@ -213,8 +262,11 @@ class World:
         made.__qualname__, made.__module__ = function.__qualname__, function.__module__
         made.__doc__, made.__annotations__ = function.__doc__, function.__annotations__
         self._made[function] = made
-        for name in set(code_names(function.__code__)) & before.keys():
+        named = set(code_names(function.__code__))
+        for name in named & before.keys():
             names[name] = self._seen(before[name])
+        if "len" in named:
+            names.setdefault("len", length)
         for cell, new in zip(cells or (), closure or (), strict=True):
             if new is not cell:
                 new.cell_contents = self._seen(content(cell))
@@ -238,7 +290,8 @@ class World:
         values = [function.__globals__[name] for name in names if name in function.__globals__]
         values += [content(cell) for cell in function.__closure__ or ()]
         found = not writes_globals(function.__code__) and any(
-            self._needs(value) if is_users(value) else replaces(value, names) for value in values
+            self._needs(value) if is_users(value) else replaces(value, names)
+            for value in (*values, *([len] if "len" in names else []))
         )
         self._needy[function] = found
         return found
@@ -249,7 +302,7 @@ def replaces(value: Any, names: set[str]) -> bool:
     if isinstance(value, ModuleType):
         parts = REPLACED if value.__name__ == "scipy" else (value.__name__,)
         return any(names & REPLACED.get(part, {}).keys() for part in parts)
-    return stand_in(value) is not value
+    return value is len or stand_in(value) is not value
 
 
 def is_users(value: Any) -> bool:

@@ -248,6 +248,9 @@ class Traced(ArrayMethods):
     def __iter__(self) -> Iterator[Any]:
         if not self.type.rank:
             raise TypeError("iteration over a traced scalar")
+        values = self._of_sizes() if self.type.rank == 1 else None
+        if values is not None:
+            return iter(values)
         return (self[i] for i in range(pinned(self.type.shape[0])))
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
@@ -256,6 +259,9 @@ class Traced(ArrayMethods):
             box = np.empty((), dtype=object)
             box[()] = self
             return box
+        values = self._of_sizes()
+        if values is not None:
+            return np.array(values, dtype)
         functions = called_in_scipy()
         if functions:
             names = [name for f in functions for name in (f, f"linalg.{f}") if name in PUBLIC]
@@ -283,7 +289,7 @@ class Traced(ArrayMethods):
             attrs = substitute_attrs(node.attrs, self._trace.assumptions.known)
             operands = (found[operand] for operand in node.inputs)
             found[node] = node.op.reference(*operands, **dict(attrs))
-        return found[self.node] if self.type.rank == 0 else None
+        return found[self.node]
 
     def __bool__(self) -> bool:
         value = self._of_sizes()
@@ -329,10 +335,16 @@ class Traced(ArrayMethods):
     def __complex__(self) -> complex:
         raise self._no_value("made a number by complex()", "complex numbers are not supported yet")
 
-    def item(self) -> Any:
+    def item(self, *args: Any) -> Any:
+        value = self._of_sizes()
+        if value is not None:
+            return np.asarray(value).item(*args)
         raise self._no_value("made a number by .item()", "return it from the traced function")
 
     def tolist(self) -> Any:
+        value = self._of_sizes()
+        if value is not None:
+            return np.asarray(value).tolist()
         raise self._no_value("made a list by .tolist()", "return it from the traced function")
 
     def _no_value(self, use: str, cure: str) -> TraceError:

@@ -7,16 +7,21 @@ first traced value that is written into it, or into a view of it, makes it a tra
     out = np.zeros(3)        known: [0, 0, 0]
     out[0] = 1.0             known: [1, 0, 0]
     out[1] = x               out' = update([1, 0, 0], x, at 1)
+
+An array of a traced extent, `np.zeros(n)`, is an operation of the program, so that the extent stays
+open; it has values from when something makes the extent a number, `range(n)` for instance.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tracegrad.errors import TraceError
+from tracegrad.ir.dims import Dim
 from tracegrad.ir.graph import Node, attr_sizes
 from tracegrad.ir.op import Op
 from tracegrad.ir.types import ArrayType
@@ -34,14 +39,36 @@ def fresh(value: Any) -> Any:
     return Fresh(trace, value) if plain and trace is not None else value
 
 
+def fresh_of_sizes(sizes: Sequence[Dim], made: Any, numpys: Callable[[], np.ndarray]) -> Any:
+    """The traced array `made`, which NumPy can make too when these extents are numbers."""
+    if not isinstance(made, Traced) or not made.type.rank or made.type.dtype.kind not in NUMBERS:
+        return made
+    array = Fresh(made._trace, None)
+    array._node, array._pending = made.node, Pending(tuple(sizes), numpys)
+    return array
+
+
+@dataclass(frozen=True)
+class Pending:
+    """How an array gets values once these extents are numbers."""
+
+    sizes: tuple[Dim, ...]
+    numpys: Callable[[], np.ndarray]
+
+    def values(self, trace: Trace) -> np.ndarray | None:
+        resolved = map(trace.assumptions.resolve, self.sizes)
+        return self.numpys() if all(isinstance(size, int) for size in resolved) else None
+
+
 class Fresh(Traced):
     """An array that has values until a traced one is written into it."""
 
     dispatch_rank = 1.75  # type: ignore[assignment]  # traced arrays decide, where there are any
 
-    def __init__(self, trace: Trace, values: np.ndarray) -> None:
+    def __init__(self, trace: Trace, values: np.ndarray | None) -> None:
         super().__init__(trace, None)  # type: ignore[arg-type]  # the node is made at its first use
-        self._values: np.ndarray | None = values
+        self._values = values
+        self._pending: Pending | None = None
         self._recorded = -1
         self._readers: list[Trace] = []
         """Bodies of loops and branches that took its values for what they are."""
@@ -56,7 +83,13 @@ class Fresh(Traced):
     def known(self) -> np.ndarray | None:
         """Its values, while it has any."""
         own, trace = self._own, current_trace()
-        if own._values is None or own._trace.finished:
+        if own._trace.finished:
+            return None
+        if own._pending is not None:
+            own._values = own._pending.values(own._trace)
+            if own._values is not None:
+                own._pending, own._recorded = None, own._version
+        if own._values is None:
             return None
         if trace is not None and trace is not own._trace:
             own._readers.append(trace)
@@ -99,9 +132,8 @@ class Fresh(Traced):
 
     def _may_write(self, *parts: Any) -> bool:
         """Whether what is written is known, and where, and that it is written at all."""
-        own = self._own
-        here = own._values is not None and current_trace() is own._trace
-        return here and all(map(is_known, parts)) and self._values is not None
+        here = current_trace() is self._own._trace and self.known() is not None
+        return here and all(map(is_known, parts))
 
     def _written(self) -> None:
         self._own._version += 1
@@ -122,6 +154,7 @@ class Fresh(Traced):
 
     def _forget(self) -> None:
         """From now on its values are the program's."""
+        self._pending = None
         if self._values is None:
             return
         if any(not reader.finished for reader in self._readers):
@@ -226,7 +259,7 @@ class Fresh(Traced):
 
     def item(self, *args: Any) -> Any:
         values = self.known()
-        return super().item() if values is None else values.item(*args)
+        return super().item(*args) if values is None else values.item(*args)
 
     def tolist(self) -> Any:
         values = self.known()

@@ -49,7 +49,7 @@ class TracedSize(SizeValue):
         return hash(self.dim)
 
     def _compare(self, relation: str, other: Any) -> Any:
-        if _is_whole(other):
+        if is_whole(other):
             known = knows(self.dim, relation, _as_dim(other))
             return PUBLIC[_NAMES[relation]](self.value, other) if known is None else known
         if isinstance(other, float | np.floating):
@@ -98,7 +98,7 @@ class TracedSize(SizeValue):
                 result = self.dim * result
             return sized(result)
         value = self.value
-        return PUBLIC["power"](value / 1 if _is_whole(exponent) else value, exponent)
+        return PUBLIC["power"](value / 1 if is_whole(exponent) else value, exponent)
 
     def __rpow__(self, base: Any) -> Any:
         return PUBLIC["power"](base, self.value)
@@ -109,7 +109,7 @@ class TracedSize(SizeValue):
         return bind(SIZE, size=self.dim)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        whole = method == "__call__" and not options and all(map(_is_whole, inputs))
+        whole = method == "__call__" and not options and all(map(is_whole, inputs))
         if whole and ufunc in _SYMBOLIC:
             a, b = (x if isinstance(x, TracedSize) else int(x) for x in inputs)
             return _SYMBOLIC[ufunc](a, b)
@@ -141,7 +141,7 @@ _SYMBOLIC: dict[np.ufunc, Callable[[Any, Any], Any]] = {
 }
 
 
-def _is_whole(value: Any) -> bool:
+def is_whole(value: Any) -> bool:
     """An integer: a traced extent, Python's, or NumPy's."""
     return isinstance(value, TracedSize | int | np.integer)
 
@@ -182,7 +182,7 @@ def _size_operator(symbolic: Callable[[Any, Any], Any] | None, name: str, reflec
     """Integers stay symbolic sizes; any other operand turns the size into a traced number."""
 
     def method(self: TracedSize, other: Any) -> Any:
-        if _is_whole(other) and symbolic is not None:
+        if is_whole(other) and symbolic is not None:
             a, b = self.dim, _as_dim(other)
             if reflected:
                 a, b = b, a
