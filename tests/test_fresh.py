@@ -289,3 +289,62 @@ def test_recursion_and_methods() -> None:
     assert interpreted(lambda x: powers(x, 3), 2.0)[0].tolist() == [16.0]
     with pytest.raises(tg.TraceError, match="stored in a plain NumPy array"):
         tg.trace(lambda x: Model().features(x, 1))(1.0)
+
+
+def test_extents_stay_open() -> None:
+    """What is made of traced extents is an operation: one version serves every size."""
+
+    @tg.trace
+    def f(x: Any) -> Any:
+        n = len(x)
+        k = np.exp(-((x[:, None] - x) ** 2)) + 0.5 * np.eye(n) + np.tri(n, n + 0, -1)
+        t = np.linspace(0.0, 1.0, n) + np.full(n, 2.0) + np.arange(n)[::-1] / n
+        w = np.ones(x.shape)
+        w[0] = w[-1] = 0.5
+        return np.linalg.solve(k, t) @ w + np.zeros((n, 2)).sum()
+
+    def by_numpy(x: np.ndarray) -> Any:
+        return f.python(x)
+
+    for n in (3, 5, 8):
+        x = np.linspace(-1, 1, n) ** 3
+        np.testing.assert_allclose(f(x), by_numpy(x), rtol=1e-12)
+    assert len(f.versions) == 1
+    tg.testing.check_grads(f, (np.array([0.1, -0.4, 0.7, 1.0]),), order=2)
+
+
+def test_an_extent_that_becomes_a_number_gives_the_arrays_of_it_values() -> None:
+    def f(x: Any) -> Any:
+        n = len(x)
+        second, times = np.zeros((n, n)), np.linspace(0, 1, n) * 2
+        total = np.arange(n)[-1] * 1.0
+        for i in range(n):
+            second[i, i] = -2
+            if i:
+                second[i, i - 1] = second[i - 1, i] = 1
+        for k, t in zip(np.arange(n)[::-1] // 2, times, strict=True):
+            if t > 0.5:
+                total = total + x[k] * t
+        order = np.argsort(np.cos(np.arange(n)))
+        return total + np.sum(second @ x * x[order.tolist()])
+
+    x = np.array([0.3, -1.0, 2.0, 0.7])
+    traced = tg.trace(f)
+    np.testing.assert_allclose(traced(x), f(x), rtol=1e-14)
+    assert "[-2. 1. 0. 0.]" in traced.dump(x)
+    tg.testing.check_grads(traced, (x,), order=2)
+
+
+def test_a_traced_value_written_before_the_extent_is_a_number_stays() -> None:
+    def f(x: Any) -> Any:
+        out = np.zeros(len(x))
+        out[0] = x[1]
+        total = 0.0
+        for i in range(len(x)):
+            total = total + out[i] * (i + 1)
+            out[i] += x[i]
+        return total + np.sum(out**2)
+
+    x = np.array([0.5, 2.0, -1.0])
+    np.testing.assert_allclose(tg.trace(f)(x), f(x), rtol=1e-14)
+    tg.testing.check_grads(tg.trace(f), (x,), order=2)

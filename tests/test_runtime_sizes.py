@@ -407,9 +407,24 @@ def test_mapped_functions() -> None:
         tg.vmap(lambda x: x[x > 0])(xs)
 
 
+def test_arrays_of_computed_sizes_are_made_with_numpys_names() -> None:
+    @tg.trace
+    def f(x: Any) -> Any:
+        y = x[x > 0]
+        weights = np.ones(len(y)) / (1 + np.arange(y.size))
+        weights[0] = 2.0
+        return np.sum(y * weights) + np.zeros(y.shape).sum() + len(y)
+
+    for x in (X, np.append(X, 3.0)):
+        y = x[x > 0]
+        weights = np.append(2.0, 1 / np.arange(2, len(y) + 1))
+        np.testing.assert_allclose(f(x), y @ weights + len(y))
+    assert len(f.versions) == 1
+
+
 ERRORS: list[tuple[Program, str]] = [
-    (lambda x: len(x[x > 0]), r"x\[mask\] or np.nonzero: use it as a number"),
-    (lambda x: np.zeros(x[x > 0].shape), r"tg\.ones\(y\.size\)"),
+    (lambda x: int(x[x > 0].size), r"x\[mask\] or np.nonzero: use it as a number"),
+    (lambda x: np.hanning(x[x > 0].size) * 1, r"tg\.ones\(y\.size\)"),
     (lambda x: list(x[x > 0]), "data decides on that size"),
     (lambda x: 1.0 if x[x > 0].size > 2 else 0.0, "python_control_flow=True"),
     (
