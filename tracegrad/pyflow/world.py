@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from tracegrad.ops.op import PUBLIC, Bindable, SizeValue, type_of
 from tracegrad.ir.dims import Dim
+from tracegrad.ops.op import PUBLIC, Bindable, SizeValue, type_of
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.fresh import NUMBERS, fresh, fresh_of_sizes
 from tracegrad.tracing.grown import Grown
