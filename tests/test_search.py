@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import tracegrad as tg
+from tracegrad.ops import search
 from tracegrad.ops.search import BLOCK
 
 LENGTHS = (1, 2, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 3 * BLOCK + 7)
@@ -75,6 +76,21 @@ def test_rows_of_several_blocks(dtype: str) -> None:
             over = np.repeat(x, 9, axis=1)  # long rows go by eight at a time
             columnwise = tg.trace(lambda x, find=find: find(x, axis=0))
             np.testing.assert_array_equal(columnwise(over), find(over, axis=0))
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f4", "i2"])
+@pytest.mark.parametrize("shape", [(23, 5), (3, 17, 4), (2, 1, 3)])
+def test_eras_of_rows(shape: tuple[int, ...], dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More rows than narrow numbers count: five of them make an era here."""
+    monkeypatch.setattr(search, "ERA", 5)
+    x = np.random.default_rng(3).integers(-3, 4, shape).astype(dtype)
+    if dtype != "i2":
+        x[..., -4:-2, 1], x[..., 0], x[..., -1, 2] = np.nan, -np.inf, np.nan
+    for find in (np.argmax, np.argmin):
+        for axis in range(len(shape) - 1):
+            function = tg.trace(lambda x, find=find, axis=axis: find(x, axis=axis))
+            np.testing.assert_array_equal(function(x), find(x, axis=axis))
+            assert ", 5)" in function.source(x)
 
 
 def test_zeros_of_both_signs_are_equal() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -285,6 +285,16 @@ class Lowering:
             )
         for statement in body:
             self.append(statement)
+
+    @contextmanager
+    def loop(self, around: loops.For) -> Iterator[None]:
+        """Inside, statements go to the body of this loop."""
+        self.scopes.append(Scope())
+        try:
+            yield
+        finally:
+            body = tuple(self.scopes.pop().statements)
+        self.append(replace(around, body=body))
 
     def _loop_variable(self, depth: int) -> Var:
         letters = self.namer.letters[:4]

@@ -45,6 +45,9 @@ FEW, MANY = 4, 8
 """Rows at a time, of sums and of all else. Sums have little to gain from more, and every gradient
 of a bias is one, to be compiled; the largest of columns (and where it is) are found at 1.0 (0.8)
 instead of 0.9 (0.4) of the speed of memory."""
+PARTS = 30
+"""Parts of the expressions of an element up to which it may be printed nine times: those of
+`argmax`."""
 LONG = 2048
 """Elements of a row from which on its accumulators do not stay in the first-level cache."""
 
@@ -122,7 +125,7 @@ def is_accumulation(outer: For, inner: Statement, roots: dict[str, str]) -> bool
     """Whether the two loops may change places, and rows are accumulated that may be long."""
     if not isinstance(inner, For) or inner.sequential or inner.step != 1:
         return False
-    if outer.step != 1 or is_short(inner) or not is_simple(inner.body):
+    if outer.step != 1 or is_short(inner) or not is_simple(inner.body, PARTS):
         return False
     if not all(isinstance(s, Assign | Store | Accumulate) for s in inner.body):
         return False

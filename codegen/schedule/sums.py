@@ -189,11 +189,11 @@ def stride(loop: For) -> int:
     return loop.step
 
 
-def is_simple(body: Body) -> bool:
-    """Whether a second copy of the body costs next to no compile time."""
+def is_simple(body: Body, most: int = SIMPLE) -> bool:
+    """Whether another copy of the body costs next to no compile time."""
     parts = [part for s in statements(body) for expr in expressions(s) for part in walk(expr)]
     long = any(isinstance(part, Call) and is_long(part.function, part.dtype) for part in parts)
-    return len(parts) <= SIMPLE and not long
+    return len(parts) <= most and not long
 
 
 def is_innermost(loop: For) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from codegen import expr as ex
-from codegen.expr import Call, Const, Expr, Load, Select, Var
+from codegen.expr import Call, Cast, Const, Expr, Load, Select, Var
 from codegen.loops import Accumulate, Alloc, Assign, For, If, Store, View
 from tracegrad.errors import ShapeError
 from tracegrad.ir.dims import Size, product, required
@@ -32,6 +32,8 @@ BLOCK = 1024
 end of a vectorised loop little beside a block."""
 SHORT = 256
 """Elements of a block of a row, each of which has one block to search."""
+NARROW, ERA = np.dtype(np.int32), 1 << 30
+"""Numbers of rows, and how many rows they number."""
 NOT = {"greater": "less_equal", "less": "greater_equal"}
 
 NAMES = ("value", "part", "block", "i", "start", "bests", "first")
@@ -94,6 +96,8 @@ class Position(Op):
         names = (lowering.namer.unique(f"{node.name}_{what}") for what in NAMES)
         best, part = (Var(next(names), dtype) for _ in range(2))
         block, j, start = (Var(next(names)) for _ in range(3))
+        kind = NARROW if dtype.itemsize <= NARROW.itemsize else ex.INT
+        place = Var(lowering.namer.unique(f"{node.name}_place"), kind)
         at = Var(lowering.namer.unique(f"{node.name}_at") if kept else node.name)
         if kept:
             lowering.allocate(node)
@@ -112,17 +116,25 @@ class Position(Op):
                 *best_of(part, block, Call("minimum", (ex.add(block, size), count), ex.INT)),
                 wins,
             )
-            found = _is_best(lowering.value(x, (*outer, j)), best)
-            smallest = Accumulate(
-                at.name, None, "minimum", Select(found, j, count, ex.INT), ex.INT, note
-            )
+            none, here = Const(SHORT, kind), _converted(ex.subtract(j, start), kind)
             end = Call("minimum", (ex.add(start, size), count), ex.INT)
+            value = lowering.value(x, (*outer, j))
+
+            def first(found: Expr) -> tuple[For]:
+                number = Select(found, here, none, kind)
+                smallest = Accumulate(place.name, None, "minimum", number, kind, note)
+                return (For(j, end, (smallest,), start),)
+
+            search = first(Call("equal", (value, best), ex.BOOL))
+            if dtype.kind == "f":
+                search = (If(_is_nan(best), first(_is_nan(value)), search),)
             for statement in (
                 *best_of(best, ex.integer(0), whole),
                 Assign(start, ex.integer(0)),
                 For(block, count, blocks, size, SHORT, sequential=True),
-                Assign(at, count),
-                For(j, end, (smallest,), start),
+                Assign(place, none),
+                *search,
+                Assign(at, ex.add(start, _converted(place, ex.INT))),
             ):
                 lowering.append(statement)
             if kept:
@@ -171,30 +183,65 @@ class Position(Op):
         lowering.scalars[node] = at
 
     def _across_rows(self, lowering: Any, node: Any, axis: int) -> None:
-        """Row by row, with the best values so far in an array beside the result."""
+        """Row by row, with the best values so far and the numbers of their rows in arrays. These
+        numbers are narrow, so that they move half of the memory, and count from the beginning of an
+        era of rows; a column that did not change in an era has none.
+        """
         (x,) = node.inputs
-        dtype = x.type.dtype
+        shape, dtype, count = x.type.shape, x.type.dtype, lowering.size(x.type.shape[axis])
         at = lowering.allocate(node, fill=0)
-        best = lowering.namer.unique(f"{node.name}_value")
-        shape = tuple(lowering.size(size) for size in node.type.shape)
-        lowering.append(Alloc(best, shape, dtype, self.limit(dtype)))
-        with lowering.nest(x.type.shape, (axis,)) as index:
-            kept = index[:axis] + index[axis + 1 :]
-            value, old = (
-                Var(lowering.namer.unique(f"{node.name}_{what}"), dtype) for what in ("new", "old")
-            )
-            wins = Var(lowering.namer.unique(f"{node.name}_wins"), ex.BOOL)
-            lowering.append(Assign(value, lowering.value(x, index)))
-            lowering.append(Assign(old, Load(best, kept, dtype)))
-            lowering.append(Assign(wins, self.wins(value, old), lowering.comment(node)))
-            place = Select(wins, index[axis], Load(at, kept, ex.INT), ex.INT)
-            lowering.append(Store(at, kept, place))
-            lowering.append(Store(best, kept, Select(wins, value, old, dtype)))
+        value, row = (lowering.namer.unique(f"{node.name}_{what}") for what in ("value", "row"))
+        extents = tuple(lowering.size(size) for size in node.type.shape)
+        lowering.append(Alloc(value, extents, dtype, self.limit(dtype)))
+        lowering.append(Alloc(row, extents, NARROW))
+        era, i = (Var(lowering.namer.unique(f"{node.name}_{what}")) for what in ("era", "i"))
+        stop = Call("minimum", (ex.add(era, ex.integer(ERA)), count), ex.INT)
+        eras = For(era, count, (), step=ERA, sequential=True)
+        rows, columns = For(i, stop, (), era, sequential=True), shape[axis + 1 :]
+        with lowering.nest(shape[:axis]) as outer, lowering.loop(eras):
+            with lowering.nest(columns) as inner:
+                lowering.append(Store(row, (*outer, *inner), Const(-1, NARROW)))
+            with lowering.loop(rows), lowering.nest(columns) as inner:
+                new = lowering.value(x, (*outer, i, *inner))
+                number = Cast(ex.subtract(i, era), NARROW)
+                self._better_row(lowering, node, (*outer, *inner), new, number, (value, row))
+            with lowering.nest(columns) as inner:
+                kept = (*outer, *inner)
+                found = Load(row, kept, NARROW)
+                known = Call("greater_equal", (found, Const(0, NARROW)), ex.BOOL)
+                place = ex.add(era, Cast(found, ex.INT))
+                place = Select(known, place, Load(at, kept, ex.INT), ex.INT)
+                lowering.append(Store(at, kept, place))
+
+    def _better_row(
+        self, lowering: Any, node: Any, kept: Any, element: Expr, number: Expr, arrays: Any
+    ) -> None:
+        """One element of a row against the best value of its column, and that one's row."""
+        value, row = arrays
+        names = (lowering.namer.unique(f"{node.name}_{what}") for what in ("new", "old", "last"))
+        new, old = (Var(next(names), element.dtype) for _ in range(2))
+        last, wins = (
+            Var(next(names), NARROW),
+            Var(lowering.namer.unique(f"{node.name}_wins"), ex.BOOL),
+        )
+        for statement in (
+            Assign(new, element),
+            Assign(old, Load(value, kept, old.dtype)),
+            Assign(last, Load(row, kept, NARROW)),
+            Assign(wins, self.wins(new, old), lowering.comment(node)),
+            Store(row, kept, Select(wins, number, last, NARROW)),
+            Store(value, kept, Select(wins, new, old, old.dtype)),
+        ):
+            lowering.append(statement)
 
 
 def _fits(size: Size) -> bool:
     """Whether a vector is known to be no longer than a block."""
     return isinstance(size, int) and size <= BLOCK
+
+
+def _converted(value: Expr, dtype: np.dtype) -> Expr:
+    return value if value.dtype == dtype else Cast(value, dtype)
 
 
 def _in_a_row(lowering: Any, x: Any, count: Expr) -> str:
