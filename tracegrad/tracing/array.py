@@ -286,7 +286,7 @@ class Traced(ArrayMethods):
         for node in nodes:
             for size in attr_sizes(node.attrs):
                 pinned(size)
-            attrs = substitute_attrs(node.attrs, self._trace.assumptions.known)
+            attrs = substitute_attrs(node.attrs, self._trace.assumptions.hints)
             operands = (found[operand] for operand in node.inputs)
             found[node] = node.op.reference(*operands, **dict(attrs))
         return found[self.node]
