@@ -74,6 +74,11 @@ class Effects:
             found.setdefault(access.root, []).append(access)
         return found
 
+    @cached_property
+    def names(self) -> Names:
+        """Every name that it has to do with: two statements without a common one are unordered."""
+        return self.reads | self.writes | self.by_root.keys()
+
 
 def aliases(function: Function) -> dict[str, str]:
     """Each view's root: the array whose memory it shows."""
@@ -229,6 +234,8 @@ def ordered(first: Effects, second: Effects) -> bool:
     """Whether `first` has to stay before `second`. What follows a check may rely on it."""
     if first.returns or second.returns or first.raises:
         return True
+    if first.names.isdisjoint(second.names):  # most pairs, in a program of thousands of statements
+        return False
     return bool(clashes(first, second)) or any(True for _ in meeting(first, second))
 
 

@@ -521,6 +521,11 @@ def must_be_same(a: Size, b: Size) -> bool:
     return a is b or required(a, "==", b)
 
 
+def fixed(size: Size) -> int:
+    """The number that a size is in the current trace, which is then valid for this number only."""
+    return size if isinstance(size, int) else (_current.get() or Assumptions({})).pin(size)
+
+
 def in_figures(size: Size) -> Size:
     """The number that a size is in the current trace, for messages."""
     assumptions = _current.get()

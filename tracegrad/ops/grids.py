@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tracegrad.errors import ShapeError
+from tracegrad.ir.dims import fixed, must_be_same
 from tracegrad.ops.axes import broadcast_arrays
 from tracegrad.ops.constant import astype
 from tracegrad.ops.creation import FLOAT, counting, given
@@ -104,10 +105,44 @@ def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = 
     return tuple(duplicate(x) for x in found) if copy else tuple(found)
 
 
+@public(np.diag_indices_from)
+def diag_indices_from(arr: Any) -> tuple[Any, ...]:
+    """The index arrays of the diagonal of `arr`, whose extents are equal."""
+    shape = type_of(as_operand(arr)).shape
+    if len(shape) < 2:
+        raise ValueError("input array must be at least 2-d")
+    if not all(must_be_same(size, shape[0]) for size in shape[1:]):
+        raise ValueError("All dimensions of input must be of equal length")
+    return (counting(shape[0]),) * len(shape)
+
+
+@public(np.tril_indices_from)
+def tril_indices_from(arr: Any, k: int = 0) -> tuple[Any, Any]:
+    """The index arrays of what lies on and below the `k`-th diagonal; the extents become fixed."""
+    rows, columns = _fixed_extents(arr)
+    return np.tril_indices(rows, k, columns)
+
+
+@public(np.triu_indices_from)
+def triu_indices_from(arr: Any, k: int = 0) -> tuple[Any, Any]:
+    """The index arrays of what lies on and above the `k`-th diagonal; the extents become fixed."""
+    rows, columns = _fixed_extents(arr)
+    return np.triu_indices(rows, k, columns)
+
+
+def _fixed_extents(arr: Any) -> tuple[int, int]:
+    shape = type_of(as_operand(arr)).shape
+    if len(shape) != 2:
+        raise ValueError("input array must be 2-d")
+    return fixed(shape[0]), fixed(shape[1])
+
+
 sample(lambda x: x * np.arange(len(x)) + np.eye(3)[0], (3,))
 sample(lambda x: np.tril(x) - np.triu(x, 1) * np.tril(x, k=-1).T, (3, 3))
 sample(lambda x: (np.tril(x, 1), np.triu(x, -1)), (2, 3, 4))
 sample(lambda x: x * np.tri(3, 4) + np.identity(4)[:3], (3, 4))
+sample(lambda x: x[np.diag_indices_from(x)] * x[0], (3, 3))
+sample(lambda x: (x[np.triu_indices_from(x)], x[np.tril_indices_from(x, -1)]), (3, 4))
 sample(lambda x, y: np.meshgrid(x, y), (3,), (4,))
 sample(lambda x, y, z: np.meshgrid(x, y, z, indexing="ij"), (2,), (3,), (1,))
 sample(lambda x, y: np.meshgrid(x, y, sparse=True), (2,), (3,))

@@ -26,11 +26,18 @@ _UFUNC_REDUCTIONS = {
     np.minimum: "min",
     np.logical_and: "all",
     np.logical_or: "any",
+    np.logaddexp: "logsumexp",
+}
+_UFUNC_ACCUMULATIONS = {
+    np.add: "cumsum",
+    np.multiply: "cumprod",
+    np.maximum: "maximum_accumulate",
+    np.minimum: "minimum_accumulate",
 }
 
 
 def numpy_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: dict[str, Any]):
-    """NumPy's `__array_ufunc__`: the ufunc, or its `reduce`, on traced or eager operands."""
+    """NumPy's `__array_ufunc__`: the ufunc, or a method of it, on traced or eager operands."""
     out = options.pop("out", None)
     ours = meaning(ufunc)
     if method == "__call__" and ours is not None:
@@ -43,6 +50,9 @@ def numpy_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: 
     elif method == "reduce" and ufunc in _UFUNC_REDUCTIONS:
         options.setdefault("axis", 0)
         result = PUBLIC[_UFUNC_REDUCTIONS[ufunc]](*inputs, **options)
+    elif method == "accumulate" and ufunc in _UFUNC_ACCUMULATIONS:
+        options.setdefault("axis", 0)
+        result = PUBLIC[_UFUNC_ACCUMULATIONS[ufunc]](*inputs, **options)
     elif method == "at" and f"{ufunc.__name__}_at" in PUBLIC:
         return PUBLIC[f"{ufunc.__name__}_at"](*inputs)
     elif method == "outer" and ours is not None:

@@ -12,7 +12,7 @@ import numpy as np
 from codegen.expr import Expr
 from tracegrad.ops.constant import astype
 from tracegrad.ops.elementwise import Elementwise, row
-from tracegrad.ops.op import PUBLIC, as_operand, public, type_of
+from tracegrad.ops.op import PUBLIC, as_operand, public, sample, type_of
 from tracegrad.ops.shape import copy
 
 
@@ -51,3 +51,26 @@ def round_(a: Any, decimals: int = 0, out: Any = None) -> Any:
 
 
 PUBLIC["around"] = round_
+
+
+@public(np.modf)
+def modf(x: Any) -> tuple[Any, Any]:
+    """`(fraction, whole)`: the parts after and before the point, both with the sign of `x`."""
+    x = as_operand(x)
+    whole = PUBLIC["trunc"](x)
+    fraction = PUBLIC["where"](PUBLIC["isinf"](x), 0.0, x - whole)
+    return PUBLIC["copysign"](fraction, x), whole
+
+
+@public(np.ldexp)
+def ldexp(x1: Any, x2: Any) -> Any:
+    """`x1 * 2**x2`, for integers `x2`."""
+    x1, x2 = as_operand(x1), as_operand(x2)
+    if type_of(x2).dtype.kind not in "iu":
+        raise TypeError("ldexp takes an integer power of 2 as its second argument")
+    kind = type_of(x1).dtype
+    return x1 * PUBLIC["exp2"](astype(x2, kind if kind.kind == "f" else np.float64))
+
+
+sample(lambda x: np.modf(3 * x)[0] * x + np.modf(x)[1], (5,))
+sample(lambda x: np.ldexp(x, np.arange(-2, 3)) * x, (5,))

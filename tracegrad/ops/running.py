@@ -37,6 +37,10 @@ class Running(Op):
     def step(self, state: Expr, operands: tuple[Expr, ...], dtype: np.dtype) -> Expr:
         raise NotImplementedError
 
+    def first(self, dtype: np.dtype) -> Any:
+        """The state before the first element."""
+        return self.start
+
     def infer(self, *types: ArrayType, axis: int, reverse: bool) -> ArrayType:
         return types[0]
 
@@ -54,7 +58,7 @@ class Running(Op):
             sizes = tuple(lowering.size(size) for size in inner)
             lowering.append(Alloc(carry, sizes, dtype))
         with lowering.nest(shape[:axis]) as outer:
-            first = Const(self.start, dtype)
+            first = Const(self.first(dtype), dtype)
             if inner:
                 with lowering.nest(inner) as at:
                     lowering.append(Store(carry, at, first))

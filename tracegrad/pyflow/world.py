@@ -22,8 +22,10 @@ from typing import Any
 
 import numpy as np
 
+from tracegrad.errors import UnsupportedError
 from tracegrad.ir.dims import Dim
-from tracegrad.ops.op import PUBLIC, Bindable, SizeValue, type_of
+from tracegrad.ops.op import NUMPY, PUBLIC, Bindable, SizeValue, type_of
+from tracegrad.ops.translators import Columns, Grid, OpenGrid, Rows
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.fresh import NUMBERS, fresh, fresh_of_sizes
 from tracegrad.tracing.grown import Grown
@@ -31,7 +33,7 @@ from tracegrad.tracing.size import TracedSize, is_whole
 from tracegrad.tracing.source import is_user_file
 from tracegrad.tracing.trace import current_trace
 
-Replace = Callable[[Callable[..., Any]], Callable[..., Any]]
+Replace = Callable[..., Any]
 
 
 def cholesky(
@@ -51,6 +53,13 @@ def holds_traced(value: Any) -> bool:
     if isinstance(value, dict):
         return any(map(holds_traced, value.values()))
     return isinstance(value, np.ndarray) and value.dtype == object
+
+
+def holds_arrays(value: Any) -> bool:
+    """Whether a list, or one nested in it, has a traced or eager array among its items."""
+    if isinstance(value, tuple | list):
+        return any(map(holds_arrays, value))
+    return isinstance(value, Bindable)
 
 
 def filled(numpys: Callable[..., Any]) -> Callable[..., Any]:
@@ -127,6 +136,71 @@ def stacked(numpys: Callable[..., Any]) -> Callable[..., Any]:
     return make
 
 
+def listed(numpys: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that NumPy does not hand over where lists of traced arrays are given: `np.sum`."""
+
+    @functools.wraps(numpys)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        given = (arg for arg in (*args, *kwargs.values()) if type(arg) in (tuple, list))
+        return (NUMPY[numpys] if any(map(holds_arrays, given)) else numpys)(*args, **kwargs)
+
+    return call
+
+
+def laid_out(numpys: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that settles how an array lies in memory: of a traced one the compiler decides."""
+
+    @functools.wraps(numpys)
+    def same(a: Any, *args: Any, **kwargs: Any) -> Any:
+        if not holds_traced(a):
+            return numpys(a, *args, **kwargs)
+        return PUBLIC["asarray"](a, dtype=kwargs.get("dtype", args[0] if args else None))
+
+    return same
+
+
+def from_items(numpys: Callable[..., Any]) -> Callable[..., Any]:
+    """`np.fromiter`: the items are taken first, then it is seen whether they are traced."""
+
+    @functools.wraps(numpys)
+    def call(iterable: Any, dtype: Any, count: int = -1, **kwargs: Any) -> Any:
+        items = list(iterable)[: None if count < 0 else count]
+        if holds_traced(items):
+            return PUBLIC["asarray"](items, dtype=dtype)
+        return numpys(items, dtype, count, **kwargs)
+
+    return call
+
+
+def refused(advice: str) -> Replace:
+    """A function that calls one of the user's for each item, with advice in its place."""
+
+    def replaced(numpys: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(numpys)
+        def refuse(*args: Any, **kwargs: Any) -> Any:
+            if not holds_traced((args, kwargs)):
+                return numpys(*args, **kwargs)
+            name = getattr(numpys, "__name__", "vectorize")
+            raise UnsupportedError(f"np.{name} is not supported on traced arrays: {advice}")
+
+        return refuse
+
+    return replaced
+
+
+def vectorized(numpys: type) -> Callable[..., Any]:
+    """`np.vectorize`: what it makes of a function refuses traced arrays, with advice."""
+    advice = (
+        "call the function with whole arrays, np.where in the place of its conditions, or use "
+        "tg.vmap(f)(x)"
+    )
+
+    def vectorize(*args: Any, **kwargs: Any) -> Any:
+        return refused(advice)(numpys(*args, **kwargs))
+
+    return vectorize
+
+
 def ours(name: str, own: Callable[..., Any] | None = None) -> Replace:
     """SciPy's function for arrays, `own` or `tg.<name>` for traced ones."""
 
@@ -164,11 +238,27 @@ BY_SHAPE = (np.zeros, np.ones, np.empty, np.identity)
 """These take the dtype as their second argument."""
 MAKING = ("zeros", "ones", "empty", "full", "eye", "identity", "tri")
 ALIKE = ("zeros_like", "ones_like", "empty_like", "full_like")
+LAYING = ("ascontiguousarray", "asfortranarray", "asarray_chkfinite", "require")
+OF_LISTS = (
+    *("sum", "mean", "prod", "max", "min", "amax", "amin", "std", "var", "median", "average"),
+    *("any", "all", "cumsum", "cumprod", "sort", "argmax", "argmin", "argsort", "diff", "ptp"),
+    *("dot", "inner", "outer", "cross", "trace", "transpose", "ravel", "reshape", "where", "clip"),
+    *("trapezoid", "interp", "nansum", "nanmean", "percentile", "quantile"),
+)
 REPLACED: dict[str, dict[str, Replace]] = {
     "numpy": {
         **dict.fromkeys((*MAKING, *ALIKE), filled),
-        **dict.fromkeys(("array", "asarray"), stacked),
+        **dict.fromkeys(("array", "asarray", "asanyarray"), stacked),
         **dict.fromkeys(("arange", "linspace"), counted),
+        **dict.fromkeys(LAYING, laid_out),
+        **{name: listed for name in OF_LISTS if hasattr(np, name)},
+        "r_": Rows,
+        "c_": Columns,
+        "mgrid": Grid,
+        "ogrid": OpenGrid,
+        "apply_along_axis": refused("use tg.vmap(f, in_axes=...), or axis= of what f calls"),
+        "fromiter": from_items,
+        "vectorize": vectorized,
     },
     "scipy.special": {
         name: ours(name)
