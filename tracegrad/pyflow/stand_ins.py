@@ -1,0 +1,283 @@
+"""What stands in for NumPy's, SciPy's and Python's functions in a traced function.
+
+Each function here takes a library's function and makes one that knows of traced arrays; `REPLACED`
+says which. Without anything traced among the arguments they are the library's.
+
+    np.zeros(3)              ->  an array that can hold traced values (tracegrad.tracing.fresh)
+    np.sum([x, y], axis=0)   ->  tg.sum of the two stacked
+    np.r_[0.0, x]            ->  np.concatenate(([0.0], x))
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from tracegrad.errors import UnsupportedError
+from tracegrad.ir.dims import Dim
+from tracegrad.ops.op import NUMPY, PUBLIC, Bindable, SizeValue, type_of
+from tracegrad.ops.translators import Columns, Grid, OpenGrid, Rows
+from tracegrad.tracing.array import Traced
+from tracegrad.tracing.fresh import NUMBERS, fresh, fresh_of_sizes
+from tracegrad.tracing.grown import Grown
+from tracegrad.tracing.size import TracedSize, is_whole
+from tracegrad.tracing.trace import current_trace
+
+Replace = Callable[..., Any]
+
+
+def cholesky(
+    a: Any, lower: bool = False, overwrite_a: bool = False, check_finite: bool = True
+) -> Any:
+    """`scipy.linalg.cholesky`: upper unless asked otherwise."""
+    del overwrite_a, check_finite
+    return PUBLIC["linalg.cholesky"](a, upper=not lower)
+
+
+def holds_traced(value: Any) -> bool:
+    """Whether a value, or one nested in it, is traced or eager."""
+    if isinstance(value, Bindable | SizeValue | Grown):
+        return True
+    if isinstance(value, tuple | list):
+        return any(map(holds_traced, value))
+    if isinstance(value, dict):
+        return any(map(holds_traced, value.values()))
+    return isinstance(value, np.ndarray) and value.dtype == object
+
+
+def holds_arrays(value: Any) -> bool:
+    """Whether a list, or one nested in it, has a traced or eager array among its items."""
+    if isinstance(value, tuple | list):
+        return any(map(holds_arrays, value))
+    return isinstance(value, Bindable)
+
+
+def filled(numpys: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that makes arrays: the array may be written to."""
+
+    @functools.wraps(numpys)
+    def make(*args: Any, **kwargs: Any) -> Any:
+        if current_trace() is None:
+            return numpys(*args, **kwargs)
+        value = kwargs.get("fill_value", args[1] if len(args) > 1 else None)
+        if numpys in (np.full, np.full_like) and holds_traced(value):
+            return PUBLIC[numpys.__name__](*args, **kwargs)
+        found = sized_like(numpys, args, kwargs)
+        return fresh(numpys(*args, **kwargs)) if found is None else found
+
+    return make
+
+
+def counted(numpys: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that makes numbers at equal distances: as many as a traced extent says."""
+
+    @functools.wraps(numpys)
+    def make(*args: Any, **kwargs: Any) -> Any:
+        found = None if current_trace() is None else sized_like(numpys, args, kwargs)
+        return numpys(*args, **kwargs) if found is None else found
+
+    return make
+
+
+def sized_like(numpys: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """The array that `numpys` makes for traced extents, with these left open; None without any, and
+    for what has no operation: objects, and distances that are no integers.
+    """
+    sizes = [*extents((args, kwargs))]
+    kind = np.dtype(kwargs.get("dtype", args[1] if len(args) > 1 and numpys in BY_SHAPE else None))
+    steps = numpys is np.arange and not all(map(is_whole, args))
+    if not sizes or steps or kind.kind not in NUMBERS:
+        return None
+    named = {name: value for name, value in kwargs.items() if name not in ("order", "device")}
+    made = PUBLIC[numpys.__name__](*args, **named)
+    return fresh_of_sizes(sizes, made, lambda: numpys(*args, **kwargs))
+
+
+def extents(value: Any) -> Iterator[Dim]:
+    """The traced extents in a nested value."""
+    match value:
+        case TracedSize():
+            yield value.dim
+        case tuple() | list():
+            for part in value:
+                yield from extents(part)
+        case dict():
+            yield from extents([*value.values()])
+
+
+def length(x: Any, /) -> Any:
+    """`len`, of a traced array its traced extent."""
+    return x.shape[0] if isinstance(x, Traced) and x.type.rank else len(x)
+
+
+def stacked(numpys: Callable[..., Any]) -> Callable[..., Any]:
+    """`np.array` and its like: lists of traced arrays become one."""
+
+    @functools.wraps(numpys)
+    def make(*args: Any, **kwargs: Any) -> Any:
+        boxed = np.dtype(kwargs.get("dtype", args[1] if len(args) > 1 else None)) == object
+        if current_trace() is None or boxed or not args or not holds_traced(args[0]):
+            return numpys(*args, **kwargs)
+        if numpys is np.array:
+            kwargs.setdefault("copy", True)
+        first = args[0].stacked if isinstance(args[0], Grown) else args[0]
+        return PUBLIC["asarray"](first, *args[1:], **kwargs)
+
+    return make
+
+
+def listed(numpys: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that NumPy does not hand over where lists of traced arrays are given: `np.sum`."""
+
+    @functools.wraps(numpys)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        given = (arg for arg in (*args, *kwargs.values()) if type(arg) in (tuple, list))
+        return (NUMPY[numpys] if any(map(holds_arrays, given)) else numpys)(*args, **kwargs)
+
+    return call
+
+
+def laid_out(numpys: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that settles how an array lies in memory: of a traced one the compiler decides."""
+
+    @functools.wraps(numpys)
+    def same(a: Any, *args: Any, **kwargs: Any) -> Any:
+        if not holds_traced(a):
+            return numpys(a, *args, **kwargs)
+        return PUBLIC["asarray"](a, dtype=kwargs.get("dtype", args[0] if args else None))
+
+    return same
+
+
+def from_items(numpys: Callable[..., Any]) -> Callable[..., Any]:
+    """`np.fromiter`: the items are taken first, then it is seen whether they are traced."""
+
+    @functools.wraps(numpys)
+    def call(iterable: Any, dtype: Any, count: int = -1, **kwargs: Any) -> Any:
+        items = list(iterable)[: None if count < 0 else count]
+        if holds_traced(items):
+            return PUBLIC["asarray"](items, dtype=dtype)
+        return numpys(items, dtype, count, **kwargs)
+
+    return call
+
+
+def refused(advice: str) -> Replace:
+    """A function that calls one of the user's for each item, with advice in its place."""
+
+    def replaced(numpys: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(numpys)
+        def refuse(*args: Any, **kwargs: Any) -> Any:
+            if not holds_traced((args, kwargs)):
+                return numpys(*args, **kwargs)
+            name = getattr(numpys, "__name__", "vectorize")
+            raise UnsupportedError(f"np.{name} is not supported on traced arrays: {advice}")
+
+        return refuse
+
+    return replaced
+
+
+def vectorized(numpys: type) -> Callable[..., Any]:
+    """`np.vectorize`: what it makes of a function refuses traced arrays, with advice."""
+    advice = (
+        "call the function with whole arrays, np.where in the place of its conditions, or use "
+        "tg.vmap(f)(x)"
+    )
+
+    def vectorize(*args: Any, **kwargs: Any) -> Any:
+        return refused(advice)(numpys(*args, **kwargs))
+
+    return vectorize
+
+
+def ours(name: str, own: Callable[..., Any] | None = None) -> Replace:
+    """SciPy's function for arrays, `own` or `tg.<name>` for traced ones."""
+
+    def replaced(scipys: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(scipys)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            traced = holds_traced((args, kwargs))
+            return ((own or PUBLIC[name]) if traced else scipys)(*args, **kwargs)
+
+        return call
+
+    return replaced
+
+
+def of_numbers(name: str) -> Replace:
+    """A function of `math`, `tg.<name>` for traced numbers."""
+
+    def replaced(maths: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(maths)
+        def call(*args: Any) -> Any:
+            if not any(isinstance(arg, Bindable) for arg in args):
+                return maths(*args)
+            if any(type_of(arg).rank for arg in args):
+                raise TypeError(f"math.{maths.__name__} is for numbers: for arrays, tg.{name}")
+            if maths is math.log and len(args) == 2:
+                return PUBLIC["log"](args[0]) / PUBLIC["log"](args[1])
+            return PUBLIC[name](*args)
+
+        return call
+
+    return replaced
+
+
+BY_SHAPE = (np.zeros, np.ones, np.empty, np.identity)
+"""These take the dtype as their second argument."""
+MAKING = ("zeros", "ones", "empty", "full", "eye", "identity", "tri")
+ALIKE = ("zeros_like", "ones_like", "empty_like", "full_like")
+LAYING = ("ascontiguousarray", "asfortranarray", "asarray_chkfinite", "require")
+OF_LISTS = (
+    *("sum", "mean", "prod", "max", "min", "amax", "amin", "std", "var", "median", "average"),
+    *("any", "all", "cumsum", "cumprod", "sort", "argmax", "argmin", "argsort", "diff", "ptp"),
+    *("dot", "inner", "outer", "cross", "trace", "transpose", "ravel", "reshape", "where", "clip"),
+    *("trapezoid", "interp", "nansum", "nanmean", "percentile", "quantile"),
+)
+REPLACED: dict[str, dict[str, Replace]] = {
+    "numpy": {
+        **dict.fromkeys((*MAKING, *ALIKE), filled),
+        **dict.fromkeys(("array", "asarray", "asanyarray"), stacked),
+        **dict.fromkeys(("arange", "linspace"), counted),
+        **dict.fromkeys(LAYING, laid_out),
+        **{name: listed for name in OF_LISTS if hasattr(np, name)},
+        "r_": Rows,
+        "c_": Columns,
+        "mgrid": Grid,
+        "ogrid": OpenGrid,
+        "apply_along_axis": refused("use tg.vmap(f, in_axes=...), or axis= of what f calls"),
+        "fromiter": from_items,
+        "vectorize": vectorized,
+    },
+    "scipy.special": {
+        name: ours(name)
+        for name in ("logsumexp", "softmax", "log_softmax", "multigammaln", "polygamma")
+    },
+    "scipy.linalg": {
+        name: ours(f"linalg.{name}")
+        for name in (
+            *("solve_triangular", "cho_factor", "cho_solve", "solve", "inv", "det", "norm"),
+            *("block_diag", "toeplitz", "pinv", "svdvals", "eigvalsh"),
+        )
+    }
+    | {"cholesky": ours("linalg.cholesky", cholesky)},
+}
+REPLACED["math"] = {
+    name: of_numbers({"pow": "power", "lgamma": "gammaln"}.get(name, name))
+    for name in (
+        *("exp", "expm1", "exp2", "log", "log1p", "log2", "log10", "sqrt", "cbrt", "pow", "hypot"),
+        *("sin", "cos", "tan", "sinh", "cosh", "tanh", "degrees", "radians", "fabs", "copysign"),
+        *("erf", "erfc", "gamma", "lgamma", "fmod", "isnan", "isinf", "isfinite"),
+    )
+    if hasattr(math, name)  # exp2 and cbrt are there from Python 3.11 on
+}
+REPLACED["math"] |= {
+    name: of_numbers(name.replace("a", "arc", 1))
+    for name in ("asin", "acos", "atan", "atan2", "asinh", "acosh", "atanh")
+}
+"""By module: the functions with a stand-in."""
