@@ -66,3 +66,26 @@ def test_the_middle_asks_nothing() -> None:
         text = function.source(np.ones(shape), which="primal")
         middle = text.rsplit("for j in range(", 1)[1].split("return")[0]
         assert middle.startswith("j_low, j_high)") and " if " not in middle
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 4), (2, 3), (3, 2), (4, 5), (5, 4), (9, 300)])
+def test_the_gradient_of_a_nonlinear_stencil(shape: tuple[int, int]) -> None:
+    """It reads rolled arrays rolled once more: integers, so that NumPy's adjoint is exact."""
+    u = np.random.default_rng(3).integers(-4, 5, shape).astype(float)
+    inner = lambda v: np.roll(v, 1, 0) + np.roll(v, -1, 0) + 2 * np.roll(v, 1, 1) - 3 * v  # noqa: E731
+    w = 2 * inner(u)
+    expected = np.roll(w, -1, 0) + np.roll(w, 1, 0) + 2 * np.roll(w, -1, 1) - 3 * w
+    value, gradient = ENERGY(u)
+    assert value == np.sum(inner(u) ** 2)
+    np.testing.assert_array_equal(gradient, expected)
+
+
+ENERGY = tg.value_and_grad(
+    lambda u: np.sum((np.roll(u, 1, 0) + np.roll(u, -1, 0) + 2 * np.roll(u, 1, 1) - 3 * u) ** 2)
+)
+
+
+def test_what_is_left_to_ask_when_a_border_is_settled_is_settled_too() -> None:
+    source = ENERGY.source(np.ones((9, 300)))
+    middle = source.rpartition("for j in range(j_block")[2].partition("y_lost")[0]
+    assert " if " not in middle and "x[i + 2, j]" in middle.replace("u[", "x["), middle

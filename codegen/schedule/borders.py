@@ -50,7 +50,7 @@ from codegen.vecmath import is_long
 
 WIDEST = 8
 """Iterations at either end that may be taken out."""
-LARGEST = 250
+LARGEST = 600
 """Parts of the expressions of a body that may be printed twice."""
 FALSE, TRUE = Const(False, BOOL), Const(True, BOOL)
 
@@ -207,15 +207,31 @@ def apart(expr: Expr) -> tuple[Expr | None, int]:
 
 def without(questions: Questions, loop: For) -> For:
     """The loop over iterations in which these questions have the answers of the middle."""
+    return replace(loop, body=answered(questions, loop.body))
+
+
+def answered(questions: Questions, body: Body) -> Body:
     if not questions:
-        return loop
+        return body
     answers: dict[Expr, Expr] = {c: TRUE if q.answer else FALSE for c, q in questions.items()}
-    return replace(loop, body=deep_map(loop.body, lambda e: simpler(answers.get(e, e))))
+    return deep_map(body, lambda e: simpler(answers.get(e, e)))
+
+
+def settled(loop: For, body: Body) -> Questions:
+    """The questions about the variable of `loop`, also those that are left when others are settled:
+    `(i + 1 if i < n - 1 else 0) < n - 1` becomes `i + 1 < n - 1`.
+    """
+    found: Questions = {}
+    while True:
+        asked = questions_of(loop, answered(found, body))
+        if asked.keys() <= found.keys():
+            return found
+        found |= asked
 
 
 def in_two(loop: For, around: tuple[For, ...], scope: Scope) -> Body:
-    questions = questions_of(loop, loop.body)
-    outer = [(o, asked) for o in around if any(reach(asked := questions_of(o, loop.body)))]
+    questions = settled(loop, loop.body)
+    outer = [(o, asked) for o in around if any(reach(asked := settled(o, loop.body)))]
     first, last = reach(questions)
     if not outer and not first and not last:
         return (loop,)
@@ -294,4 +310,6 @@ def simpler(expr: Expr) -> Expr:
             return TRUE
         case Call("logical_not", (Const(value),)):
             return FALSE if value else TRUE
+        case Call("add" | "subtract", (a, Const() as b)) if expr.dtype == INT:
+            return add(a, b) if expr.function == "add" else subtract(a, b)
     return expr

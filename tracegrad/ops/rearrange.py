@@ -63,11 +63,20 @@ class Roll(Op):
     def element(self, read: Callable[..., Expr], index: tuple[Expr, ...], node: Any) -> Expr:
         axis = node.attributes["axis"]
         shift, size = node.attributes["shift"], node.type.shape[axis]
-        i, first = index[axis], extent(shift)
-        wrapped = ex.add(i, extent(size - shift))
-        start = Call("less", (i, first), ex.BOOL)
-        place = Select(start, wrapped, ex.subtract(i, first), ex.INT)
+        i = index[axis]
+        match i:
+            case Select(Call("less", (before, _))) if i == rolled(before, size - shift, size):
+                place = before  # rolled there and back
+            case _:
+                place = rolled(i, shift, size)
         return read(0, (*index[:axis], place, *index[axis + 1 :]))
+
+
+def rolled(i: Expr, shift: Size, size: Size) -> Expr:
+    """`(i - shift) mod size`."""
+    first = extent(shift)
+    wrapped = ex.add(i, extent(size - shift))
+    return Select(Call("less", (i, first), ex.BOOL), wrapped, ex.subtract(i, first), ex.INT)
 
 
 ROLL = register(Roll())
