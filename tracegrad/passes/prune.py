@@ -60,7 +60,7 @@ def _reduced(loop: Node, read: Iterable[int]) -> Reduced | None:
     attrs = loop.attributes
     body, carries, stacks = attrs["body"], attrs["carries"], attrs["stacks"]
     outputs = _needed(body, carries, read)
-    behind = reachable(body.outputs[number] for number in outputs)
+    behind = _behind(body, outputs)
     inputs = [
         number
         for number, node in enumerate(body.inputs)
@@ -86,7 +86,7 @@ def _reduced_branch(branch: Node, read: Iterable[int]) -> Reduced | None:
     bodies: tuple[Graph, ...] = branch.attributes["branches"]
     states = (k for k, y in enumerate(bodies[0].outputs) if isinstance(y.type, StateType))
     outputs = sorted({*read, *states})
-    behind = [reachable(body.outputs[number] for number in outputs) for body in bodies]
+    behind = [_behind(body, outputs) for body in bodies]
     inputs = [
         number
         for number in range(len(bodies[0].inputs))
@@ -122,6 +122,15 @@ def _needed(body: Graph, carries: int, read: Iterable[int]) -> Sequence[int]:
         number = waiting.pop()
         if number not in needed:
             needed.add(number)
-            behind = reachable((body.outputs[number],))
+            behind = _behind(body, [number])
             waiting += [at for node, at in numbers.items() if node in behind]
     return sorted(needed)
+
+
+def _behind(body: Graph, outputs: Iterable[int]) -> set[Node]:
+    """What these outputs depend on, with the numbers that become extents of what they need."""
+    wanted = tuple(body.outputs[number] for number in outputs)
+    if not body.bounds:
+        return reachable(wanted)
+    inner = replace(body, outputs=wanted).nodes[len(body.inputs) :]
+    return {*wanted, *inner, *(operand for node in inner for operand in node.inputs)}
