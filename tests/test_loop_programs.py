@@ -104,3 +104,149 @@ def test_gradients_through_slices_that_grow():
     check(lower_solve, definite(7), some(7))
     check(factors, definite(7))
     check(levinson, some(7) / 7)
+
+
+# Plain Python loops, which nobody has to mark
+
+
+def smoothed(u):
+    u = u.copy()
+    for _ in range(4):
+        new = u.copy()
+        for i in range(1, u.shape[0] - 1):
+            for j in range(1, u.shape[1] - 1):
+                if i == j:
+                    new[i, j] = 0.0
+                else:
+                    new[i, j] = 0.2 * (u[i, j] + u[i + 1, j] + u[i - 1, j] + u[i, j + 1])
+        u = new
+    return u
+
+
+def warped(a, b):
+    D = np.full((a.shape[0] + 1, b.shape[0] + 1), 1e10)
+    D[0, 0] = 0.0
+    for i in range(1, a.shape[0] + 1):
+        for j in range(1, b.shape[0] + 1):
+            least = np.minimum(np.minimum(D[i - 1, j], D[i, j - 1]), D[i - 1, j - 1])
+            D[i, j] = (a[i - 1] - b[j - 1]) ** 2 + least
+    return D[-1, -1]
+
+
+def test_loops_in_loops_are_kept():
+    check(smoothed, some(20, 20))
+    check(warped, some(25), some(20))
+    assert tg.trace(smoothed).source(some(20, 20)).count("\n") < 120
+
+
+def test_one_compilation_serves_all_sizes():
+    f = tg.trace(warped)
+    for n in (20, 30):
+        np.testing.assert_allclose(f(some(n), some(n)), warped(some(n), some(n)))
+    assert len(f.versions) == 1
+
+
+def in_steps(u):
+    for _ in range(5):
+        u = one_step(u)
+    return u
+
+
+def one_step(u):
+    new = np.zeros_like(u)
+    for i in range(u.shape[0]):
+        for j in range(u.shape[1]):
+            new[i, j] = np.sin(u[i, j]) if i > j else u[j, i]
+    return new
+
+
+def test_loops_of_functions_that_are_called_are_kept():
+    check(in_steps, some(16, 16))
+    assert tg.trace(in_steps).source(some(16, 16)).count("\n") < 120
+
+
+def test_a_loop_that_needs_its_counter_as_a_number_is_unrolled():
+    """The loop around it is kept."""
+
+    def powers(x):
+        y = np.zeros(x.shape[0])
+        for i in range(x.shape[0]):
+            for j in range(6):
+                y[i] += [1.0, 2.0, 3.0, 4.0, 5.0, 6.0][j] * x[i] ** j
+        return y
+
+    x = some(200)
+    f = tg.trace(powers)
+    np.testing.assert_allclose(f(x), powers(x), rtol=1e-12)
+    assert f.source(x).count("\n") < 120
+
+
+class Clock:
+    def __init__(self):
+        self.time = 0.0
+
+    def tick(self):
+        self.time += 0.25
+        return self.time
+
+
+CALLS = []
+
+
+def counted(x):
+    CALLS.append(1)
+    return len(CALLS) * x
+
+
+def test_what_keeps_a_state_of_its_own_is_unrolled():
+    """The first step of a loop would not be like the others."""
+
+    def ticking(x):
+        clock, y = Clock(), np.zeros_like(x)
+        for i in range(x.shape[0]):
+            for _ in range(10):
+                y[i] += clock.tick() * x[i] + np.sin(x[i])
+        return y
+
+    def counting(x):
+        CALLS.clear()
+        y = np.zeros_like(x)
+        for i in range(x.shape[0]):
+            for _ in range(10):
+                y[i] += np.sin(counted(x[i])) * x[i]
+        return y
+
+    for function in (ticking, counting):
+        x = some(25)
+        np.testing.assert_allclose(tg.trace(function)(x), function(x), rtol=1e-12)
+
+
+@tg.trace(python_control_flow=True)
+def bisected(x):
+    return root(x, 0.0, 2.0)
+
+
+def root(a, low, high):
+    while high - low > 1e-12:
+        middle = 0.5 * (low + high)
+        if middle * middle > a:
+            high = middle
+        else:
+            low = middle
+    return low
+
+
+def summed(x):
+    return np.sum(total(x) ** 2)
+
+
+def total(x):
+    s = 0.0
+    for i in tg.range(x.shape[0]):
+        s = s + x[i]
+    return s
+
+
+def test_the_control_flow_of_functions_that_are_called_is_rewritten():
+    np.testing.assert_allclose(bisected(2.0), np.sqrt(2.0), rtol=1e-11)
+    np.testing.assert_allclose(tg.grad(summed)(np.ones(3)), np.full(3, 6.0))

@@ -26,7 +26,8 @@ from tracegrad.ir.interpret import fits
 from tracegrad.leaves import Address, argument, drawing, is_leaf, kind, leaves_of, normalised
 from tracegrad.ops.operators import ArrayMethods
 from tracegrad.out import of_gradient, of_gradient_and_aux, whole
-from tracegrad.pyflow.build import program_of
+from tracegrad.pyflow.build import kept_program_of, program_of
+from tracegrad.pyflow.keeping import is_keeping, shortest
 from tracegrad.shared import MARK
 from tracegrad.tracing import randomness
 from tracegrad.tracing.array import Traced
@@ -69,7 +70,8 @@ class Function(Inspectable):
         update_wrapper(self, python)
         self.__dict__.pop("grad", None)  # of a traced function that is traced again
         self.__dict__.pop("value_and_grad", None)
-        self.__dict__.pop("program", None)
+        self.__dict__.pop("_program", None)
+        self.__dict__.pop("_kept_program", None)
         self.__dict__.pop(MARK, None)
         self.python = python
         self.python_control_flow = python_control_flow
@@ -99,10 +101,19 @@ class Function(Inspectable):
             )
         return self._bound[instance]
 
-    @cached_property
+    @property
     def program(self) -> Callable[..., Any]:
         """What a trace runs: the function, its control flow rewritten where it asks for that."""
+        return self._kept_program if is_keeping() else self._program
+
+    @cached_property
+    def _program(self) -> Callable[..., Any]:
         return program_of(self.python, self.python_control_flow)
+
+    @cached_property
+    def _kept_program(self) -> Callable[..., Any]:
+        """The same where loops are kept that would make too long a program."""
+        return kept_program_of(self.python, self.python_control_flow)
 
     def _missed(self, *args: Any, **kwargs: Any) -> Any:
         """A call that no entry takes."""
@@ -239,6 +250,9 @@ class Function(Inspectable):
 
     def _trace(self, tree: Tree, values: Sequence[Any], short: bool) -> Version:
         """A new version; with `short` it may assume extents that are better known as numbers."""
+        return shortest(lambda: self._traced(tree, values, short), lambda made: made.graph)
+
+    def _traced(self, tree: Tree, values: Sequence[Any], short: bool) -> Version:
         trace = Trace(self.name)
         with tracing(trace, Traced):
             leaves = [traced_leaf(trace, name, value) for name, value in self._named(tree, values)]

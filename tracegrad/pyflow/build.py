@@ -8,14 +8,17 @@ from __future__ import annotations
 import ast
 import copy
 import functools
+import inspect
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import CellType, CodeType, FunctionType, MethodType
 from typing import Any
 
 from tracegrad.errors import TraceError
 from tracegrad.ir.graph import Source
 from tracegrad.later import Later
+from tracegrad.pyflow.plain import is_plain
 from tracegrad.pyflow.range import Range
 from tracegrad.pyflow.rewrite import RUNTIME, Options, Refused, rewrite
 from tracegrad.pyflow.source import Found, definition_of
@@ -27,9 +30,28 @@ _LIBRARY = __name__.partition(".")[0]
 
 
 def program_of(python: Callable[..., Any], everything: bool) -> Callable[..., Any]:
-    """What a trace runs in the place of `python`: its control flow rewritten, its NumPy one that
-    makes arrays which can hold traced values."""
-    return _in_world(rewritten(python, everything), World())
+    """What a trace runs in the place of `python`: its control flow rewritten, and that of the
+    functions it calls by name; its NumPy one that makes arrays which can hold traced values."""
+    return _in_world(rewritten(python, everything), World(partial(_if_possible, everything)))
+
+
+def kept_program_of(python: Callable[..., Any], everything: bool) -> Callable[..., Any]:
+    """The same with loops over `range` to be kept, where functions only compute (`keeping`)."""
+
+    def rewrite(function: FunctionType) -> FunctionType:
+        return _if_possible(everything or is_plain(function), function)
+
+    function = inspect.unwrap(python)
+    whole = everything or (isinstance(function, FunctionType) and is_plain(function))
+    return _in_world(rewritten(python, whole), World(rewrite))
+
+
+def _if_possible(everything: bool, function: FunctionType) -> FunctionType:
+    """A function that another one calls, rewritten if its source can be read."""
+    try:
+        return rewritten(function, everything)  # type: ignore[return-value]
+    except TraceError:
+        return function
 
 
 def _in_world(python: Callable[..., Any], world: World) -> Callable[..., Any]:

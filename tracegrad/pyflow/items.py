@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,8 @@ class Items:
 
     length: Any
     at: Callable[[Any], Any]
+    call: tuple[Any, tuple[Any, ...]] | None = None
+    """The call of Python's `range` and its like that it stands for."""
 
     @property
     def counted(self) -> bool:
@@ -52,7 +54,8 @@ class Items:
     def of_call(function: Any, arguments: tuple[Any, ...]) -> Items | None:
         """Those of Python's `range`, `enumerate`, `zip`, `reversed` on traced values; else None."""
         if function is builtins.range and any(map(_symbolic, arguments)):
-            return items_of(Range(*arguments))
+            items = items_of(Range(*arguments))
+            return items and replace(items, call=(function, arguments))
         if function is builtins.enumerate and 1 <= len(arguments) <= 2:
             inner = items_of(arguments[0])
             start = arguments[1] if len(arguments) == 2 else 0

@@ -16,6 +16,7 @@ from tracegrad.errors import TraceError
 from tracegrad.ops.op import PUBLIC, type_of
 from tracegrad.pyflow.branches import Raised, choose_between, chosen_value
 from tracegrad.pyflow.items import Items, items_of
+from tracegrad.pyflow.keeping import is_keeping, is_kept, kept
 from tracegrad.pyflow.loops import Looped, listed_items
 from tracegrad.pyflow.state import (
     Part,
@@ -116,14 +117,19 @@ def for_(
     changed: Rows,
     refused: Rows,
 ) -> None:
-    items = items_of(over)
+    items = items_of(over, always=isinstance(over, builtins.range) and is_kept(body, over))
+    if items is not None and items.call and is_keeping() and not is_kept(body, items):
+        function, arguments = items.call
+        over, items = function(*arguments), None
     if items is None:
         items = _in_python(over, body, stop, state, changed, refused)
     if items is None:
         return
-    refuse_side_effects("a for loop", (body,), refused)
-    go = None if stop is None else lambda: not_(stop())
-    Looped(body, variables((body,), state), changed, go, growing(body, grown)).run_over(items)
+    with kept(body):
+        refuse_side_effects("a for loop", (body,), refused)
+        go = None if stop is None else lambda: not_(stop())
+        lists = growing(body, grown)
+        Looped(body, variables((body,), state), changed, go, lists).run_over(items)
 
 
 def _in_python(

@@ -60,10 +60,15 @@ _NAMES = frozenset(name for names in REPLACED.values() for name in names)
 _LIBRARIES = tuple({sysconfig.get_path(kind) for kind in ("stdlib", "purelib", "platlib")})
 
 
+Rewrite = Callable[[FunctionType], FunctionType]
+
+
 class World:
     """The functions that one traced function leads to, with the modules that they are to see."""
 
-    def __init__(self) -> None:
+    def __init__(self, rewrite: Rewrite = lambda function: function) -> None:
+        """`rewrite`: what the functions that it calls by name become, their control flow."""
+        self._rewrite = functools.cache(rewrite)
         self._made: dict[FunctionType, FunctionType] = {}
         self._globals: dict[int, dict[str, Any]] = {}
         self._needy: dict[FunctionType, bool] = {}
@@ -97,13 +102,18 @@ class World:
         return made
 
     def _seen(self, value: Any) -> Any:
-        return self.of(value) if is_users(value) else stand_in(value)
+        return self.of(self._rewrite(value)) if is_users(value) else stand_in(value)
 
     def _cell(self, cell: CellType) -> CellType:
         """A variable of the function around: shared, unless it is to hold something else."""
         value = content(cell)
-        needs = self._needs(value) if is_users(value) else stand_in(value) is not value
+        users = is_users(value)
+        needs = self._needs_anew(value) if users else stand_in(value) is not value
         return CellType() if needs else cell
+
+    def _needs_anew(self, function: FunctionType) -> bool:
+        """The same for a function that another one names: its control flow may be rewritten."""
+        return self._rewrite(function) is not function or self._needs(function)
 
     def _needs(self, function: FunctionType) -> bool:
         """Whether the function, or one that it names, names something that is replaced."""
@@ -114,7 +124,7 @@ class World:
         values = [function.__globals__[name] for name in names if name in function.__globals__]
         values += [content(cell) for cell in function.__closure__ or ()]
         found = not writes_globals(function.__code__) and any(
-            self._needs(value) if is_users(value) else replaces(value, names)
+            self._needs_anew(value) if is_users(value) else replaces(value, names)
             for value in (*values, *([len] if "len" in names else []))
         )
         self._needy[function] = found

@@ -321,6 +321,9 @@ class Trace:
         source = source_of(frame.f_code, frame.f_lasti)
         self._end_of_call(outer)
         node = self.builder.node(op, inputs, attributes, "", source)
+        watch = watched.get()
+        if watch is not None and node.serial >= watch.due:
+            watch.look(frame, node.serial)
         name = assigned_name(frame.f_code, frame.f_lasti)
         if name and node not in self.names:
             self.names[node] = name
@@ -475,6 +478,9 @@ def leaked(name: str) -> TraceError:
     )
 
 
+watched: ContextVar[Any] = ContextVar("watched", default=None)
+"""Who looks at the trace, with the user's frame, when the serial number `due` is reached."""
+
 _traces: ContextVar[tuple[Trace, ...]] = ContextVar("traces", default=())
 
 
@@ -496,4 +502,4 @@ def tracing(trace: Trace, recorder: type[Bindable]) -> Iterator[Trace]:
         trace.finished = True
 
 
-__all__ = ["Argument", "Trace", "current_trace", "leaked", "tracing"]
+__all__ = ["Argument", "Trace", "current_trace", "leaked", "tracing", "watched"]
