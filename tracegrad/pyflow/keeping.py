@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import linecache
 import math
 import sys
 from collections.abc import Callable, Iterator
@@ -25,10 +26,11 @@ from types import CodeType, FrameType
 from typing import Any, TypeVar
 
 from tracegrad.errors import TraceError
-from tracegrad.ir.graph import Graph, all_nodes, next_serial
+from tracegrad.ir.graph import Graph, Source, all_nodes, next_serial
 from tracegrad.pyflow.source import definition_of
+from tracegrad.rolling.origin import description
 from tracegrad.tracing.source import is_user_file
-from tracegrad.tracing.trace import watched
+from tracegrad.tracing.trace import current_trace, watched
 
 Made = TypeVar("Made")
 Place = tuple[str, int]
@@ -51,18 +53,18 @@ class TooLong(BaseException):
 
 
 class Unkept(BaseException):
-    """The loop at a place cannot be kept."""
+    """The loop at a place cannot be kept, and why."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, why: str) -> None:
         super().__init__()
-        self.place = place
+        self.place, self.why = place, why
 
 
 @dataclass
 class Keeping:
-    """Loops are kept, but for those `unrolled`."""
+    """Loops are kept, but for those `unrolled`: why these cannot be."""
 
-    unrolled: set[Place] = field(default_factory=set)
+    unrolled: dict[Place, str] = field(default_factory=dict)
 
 
 _keeping: ContextVar[Keeping | None] = ContextVar("keeping", default=None)
@@ -89,12 +91,29 @@ def is_kept(body: Callable[..., Any], steps: Any) -> bool:
 @contextmanager
 def kept(body: Callable[..., Any]) -> Iterator[None]:
     """Errors within mean that the loop cannot be kept."""
+    if _keeping.get() is None:
+        yield
+        return
     try:
         yield
     except Exception as error:
-        if _keeping.get() is None:
-            raise
-        raise Unkept(place_of(body)) from error
+        why = str(error).partition("\n")[0]
+        raise Unkept(place_of(body), why) from error
+    _note(body, "kept, since its steps are too many to unroll")
+
+
+def note_unrolled(body: Callable[..., Any]) -> None:
+    """Have `explain()` say why a loop was not kept."""
+    keep = _keeping.get()
+    if keep is not None and place_of(body) in keep.unrolled:
+        _note(body, f"left unrolled, {keep.unrolled[place_of(body)]}")
+
+
+def _note(body: Callable[..., Any], text: str) -> None:
+    trace, (file, line) = current_trace(), place_of(body)
+    if trace is not None:
+        statement = linecache.getline(file, line).strip()
+        trace.note("loops", f"{description(Source(file, line, '', statement))}: {text}")
 
 
 def shortest(make: Callable[[], Made], graph_of: Callable[[Made], Graph]) -> Made:
@@ -131,7 +150,7 @@ def _again(make: Callable[[], Made]) -> Made | None:
                 with watching(Watch(sys._getframe(), HOPELESS, by_loops=False)):
                     return make()
             except Unkept as unkept:
-                keep.unrolled.add(unkept.place)
+                keep.unrolled[unkept.place] = unkept.why
     except (TooLong, Exception):
         return None
     finally:

@@ -16,7 +16,7 @@ from tracegrad.errors import TraceError
 from tracegrad.ops.op import PUBLIC, type_of
 from tracegrad.pyflow.branches import Raised, choose_between, chosen_value
 from tracegrad.pyflow.items import Items, items_of
-from tracegrad.pyflow.keeping import is_keeping, is_kept, kept
+from tracegrad.pyflow.keeping import is_keeping, is_kept, kept, note_unrolled
 from tracegrad.pyflow.loops import Looped, listed_items
 from tracegrad.pyflow.state import (
     Part,
@@ -122,6 +122,7 @@ def for_(
         function, arguments = items.call
         over, items = function(*arguments), None
     if items is None:
+        note_unrolled(body)
         items = _in_python(over, body, stop, state, changed, refused)
     if items is None:
         return
