@@ -26,9 +26,8 @@ from types import CodeType, FrameType
 from typing import Any, TypeVar
 
 from tracegrad.errors import TraceError
-from tracegrad.ir.graph import Graph, Source, all_nodes, next_serial
+from tracegrad.ir.graph import Graph, all_nodes, next_serial
 from tracegrad.pyflow.source import definition_of
-from tracegrad.rolling.origin import description
 from tracegrad.tracing.source import is_user_file
 from tracegrad.tracing.trace import current_trace, watched
 
@@ -112,8 +111,8 @@ def note_unrolled(body: Callable[..., Any]) -> None:
 def _note(body: Callable[..., Any], text: str) -> None:
     trace, (file, line) = current_trace(), place_of(body)
     if trace is not None:
-        statement = linecache.getline(file, line).strip()
-        trace.note("loops", f"{description(Source(file, line, '', statement))}: {text}")
+        statement = linecache.getline(file, line).strip().rstrip(":")
+        trace.note("loops", f"{statement} at line {line}: {text}")
 
 
 def shortest(make: Callable[[], Made], graph_of: Callable[[Made], Graph]) -> Made:
