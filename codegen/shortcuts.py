@@ -19,6 +19,7 @@ from numba.core.compiler_machinery import FunctionPass, register_pass
 from numba.core.typing.npydecl import parse_dtype
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
+from numba.np.numpy_support import as_dtype
 
 from codegen import memory
 from codegen.apart import own
@@ -95,7 +96,7 @@ def allocation(shape: types.Type, dtype: types.Type, zeroed: bool) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         sizes = extents(context, builder, shape, args[0])
         element = context.get_data_type(dtype)
-        itemsize = context.get_constant(types.intp, context.get_abi_sizeof(element))
+        itemsize = context.get_constant(types.intp, as_dtype(dtype).itemsize)
         size = byte_count(context, builder, sizes, itemsize)
         alignment = context.get_preferred_array_alignment(dtype)
         meminfo = block(context, builder, size, alignment)

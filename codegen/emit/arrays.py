@@ -18,6 +18,7 @@ from numba.core import cgutils
 
 from codegen import shortcuts
 from codegen.apart import own
+from codegen.library.products import item_size
 
 WORD = ir.IntType(64)
 POINTER = ir.IntType(8).as_pointer()
@@ -57,15 +58,23 @@ def received(context: Any, builder: Any, kind: types.Array, value: Any) -> Array
     return Array(kind, data, shape, meminfo, strides, value)
 
 
-def item_size(context: Any, kind: types.Array) -> int:
-    return context.get_abi_sizeof(context.get_data_type(kind.dtype))
-
-
-def strides(context: Any, builder: Any, array: Array) -> tuple[Any, ...]:
+def strides(builder: Any, array: Array) -> tuple[Any, ...]:
     """Of each axis, in bytes."""
     if array.strides is not None:
         return array.strides
-    found = [word(item_size(context, array.kind))]
+    return contiguous(builder, array, item_size(array.kind.dtype))
+
+
+def steps(builder: Any, array: Array) -> tuple[Any, ...]:
+    """Of each axis, in elements."""
+    if array.strides is None:
+        return contiguous(builder, array, 1)
+    size = word(item_size(array.kind.dtype))
+    return tuple(builder.sdiv(stride, size) for stride in array.strides)
+
+
+def contiguous(builder: Any, array: Array, unit: int) -> tuple[Any, ...]:
+    found = [word(unit)]
     for extent in reversed(array.shape[1:]):
         found.insert(0, builder.mul(found[0], extent, flags=EXACT))
     return tuple(found[: len(array.shape)])
@@ -95,11 +104,11 @@ def structure(context: Any, builder: Any, array: Array) -> Any:
     """Numba's structure of an array."""
     if array.whole is not None:
         return array.whole
-    size = item_size(context, array.kind)
+    size = item_size(array.kind.dtype)
     items = reduce(lambda a, b: builder.mul(a, b, flags=EXACT), array.shape, word(1))
     null = ir.Constant(POINTER, None)
     fields = (array.meminfo, null, items, word(size), array.data)
-    lengths = (array.shape, strides(context, builder, array))
+    lengths = (array.shape, strides(builder, array))
     value: Any = ir.Constant(context.get_value_type(array.kind), ir.Undefined)
     for number, field in enumerate(fields):
         value = builder.insert_value(value, field, number)
@@ -112,7 +121,7 @@ def structure(context: Any, builder: Any, array: Array) -> Any:
 def allocated(context: Any, builder: Any, kind: types.Array, shape: tuple[Any, ...]) -> Array:
     """New memory, which holds one reference. Raises MemoryError, or ValueError for a size that no
     machine word holds."""
-    size = shortcuts.byte_count(context, builder, shape, word(item_size(context, kind)))
+    size = shortcuts.byte_count(context, builder, shape, word(item_size(kind.dtype)))
     alignment = context.get_preferred_array_alignment(kind.dtype)
     meminfo = shortcuts.block(context, builder, size, alignment)
     data = own(builder, context.nrt.meminfo_data(builder, meminfo))
@@ -135,7 +144,7 @@ def constant(context: Any, builder: Any, kind: types.Array, value: np.ndarray) -
 
 def byte_size(context: Any, builder: Any, array: Array) -> Any:
     items = reduce(lambda a, b: builder.mul(a, b, flags=EXACT), array.shape, word(1))
-    return builder.mul(items, word(item_size(context, array.kind)), flags=EXACT)
+    return builder.mul(items, word(item_size(array.kind.dtype)), flags=EXACT)
 
 
 def count(builder: Any, verb: str, meminfo: Any) -> None:

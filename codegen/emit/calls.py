@@ -20,6 +20,7 @@ from codegen.emit.typed import imported
 from codegen.errors import CodegenError
 from codegen.expr import BOOL, Expr
 from codegen.foreign import Foreign
+from codegen.library import products
 from codegen.library.results import received, received_number
 from codegen.loops import ForeignCall, Forward, Launch, LibraryCall
 from codegen.source import library_function, returned
@@ -43,12 +44,25 @@ class Calls(Names):
         return kind, self.context.make_tuple(self.builder, kind, [value for _, value in parts])
 
     def library_call(self, statement: LibraryCall) -> None:
+        if statement.function in products.WRITTEN:
+            self.product(statement)
+            return
         function = imported(library_function(statement.function))
         arguments = [self.argument(value) for value in (*statement.args, *statement.outs)]
         found = self.called(function, arguments)
         if statement.status is not None:
             name, dtype = statement.status.name, statement.status.dtype
             self.assign(name, self.as_dtype(found, dtype), dtype)
+
+    def product(self, statement: LibraryCall) -> None:
+        """A matrix product, from the parts of its arrays."""
+        found = [self.array(str(name)) for name in (*statement.args, *statement.outs)]
+        dtype = products.checked(*(array.kind for array in found))
+        operands = (
+            products.Operand(array.shape, arrays.steps(self.builder, array), array.data)
+            for array in found
+        )
+        products.WRITTEN[statement.function](self.builder, dtype, *operands)
 
     def launch(self, launch: Launch) -> None:
         kernel = self.context.typing_context.resolve_value_type(self.space[launch.kernel])

@@ -275,7 +275,7 @@ class Body(Calls):
         if view.shape is not None:
             return Array(kind, base.data, self.shape(view.shape), base.meminfo)
         if view.axes is not None:
-            steps = arrays.strides(self.context, self.builder, base)
+            steps = arrays.strides(self.builder, base)
             turned = tuple(steps[axis] for axis in view.axes)
             shape = tuple(base.shape[axis] for axis in view.axes)
             return Array(kind, base.data, shape, base.meminfo, turned)

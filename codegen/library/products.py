@@ -11,7 +11,7 @@ compiling `np.dot` takes 170 ms for each combination of layouts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from numba import types
 from numba.core import cgutils, config
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
+from numba.np.numpy_support import as_dtype
 
 from codegen.gemmcode import MANY
 from codegen.library import blas
@@ -209,16 +210,33 @@ def word(value: int) -> ir.Constant:
     return ir.Constant(WORD, value)
 
 
-def matrix(context: Any, builder: Any, array_type: Any, value: Any, row: bool) -> Matrix:
-    """An array of rank 1 or 2 as a matrix; a vector as one `row`, or else as one column."""
+@dataclass(frozen=True)
+class Operand:
+    """An array in LLVM: extents, strides in elements, address of its first element."""
+
+    extents: Sequence[Any]
+    steps: Sequence[Any]
+    data: Any
+
+
+def operand(context: Any, builder: Any, array_type: Any, value: Any) -> Operand:
+    """The parts of numba's structure of an array."""
     array = context.make_array(array_type)(context, builder, value)
-    extents = cgutils.unpack_tuple(builder, array.shape)
-    size = word(context.get_abi_sizeof(context.get_data_type(array_type.dtype)))
-    strides = [builder.sdiv(s, size) for s in cgutils.unpack_tuple(builder, array.strides)]
-    if array_type.ndim == 2:
-        (rows, columns), (down, across) = extents, strides
-        return Matrix(rows, columns, down, across, array.data)
-    (extent,), (stride,) = extents, strides
+    size = word(item_size(array_type.dtype))
+    steps = [builder.sdiv(s, size) for s in cgutils.unpack_tuple(builder, array.strides)]
+    return Operand(cgutils.unpack_tuple(builder, array.shape), steps, array.data)
+
+
+def item_size(dtype: types.Type) -> int:
+    """Bytes of an element in memory."""
+    return as_dtype(dtype).itemsize
+
+
+def matrix(array: Operand, row: bool) -> Matrix:
+    """An array of rank 1 or 2 as a matrix; a vector as one `row`, or else as one column."""
+    if len(array.extents) == 2:
+        return Matrix(*array.extents, *array.steps, array.data)
+    (extent,), (stride,) = array.extents, array.steps
     if row:
         return Matrix(word(1), extent, extent, stride, array.data)
     return Matrix(extent, word(1), stride, word(1), array.data)
@@ -240,49 +258,49 @@ def plain_batched_dot(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
     np.matmul(a, b, out)
 
 
-def typed_dot(typing_context: Any, a: Any, b: Any, out: Any) -> Any:
+def multiply(builder: Any, dtype: types.Type, a: Operand, b: Operand, out: Operand) -> None:
     """Matrix times matrix, matrix times vector, or vector times matrix, into `out`."""
-    dtype = checked(a, b, out)
+    row = len(a.extents) == 1
+    product(builder, dtype, [matrix(a, True), matrix(b, False), matrix(out, row)])
 
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        types_ = signature.args
-        operands = [
-            matrix(context, builder, types_[0], values[0], row=True),
-            matrix(context, builder, types_[1], values[1], row=False),
-            matrix(context, builder, types_[2], values[2], row=types_[0].ndim == 1),
-        ]
-        product(builder, dtype, operands)
-        return context.get_dummy_value()
 
-    return types.void(a, b, out), generate
+def multiply_each(builder: Any, dtype: types.Type, a: Operand, b: Operand, out: Operand) -> None:
+    """`out[k] = a[k] @ b[k]`."""
+    stacks = [Stack(array) for array in (a, b, out)]
+    first = [stack.first for stack in stacks]
+    steps = tuple(stack.step for stack in stacks)
+    product(builder, dtype, first, stacks[2].extent, steps)
+
+
+def typed_dot(typing_context: Any, a: Any, b: Any, out: Any) -> Any:
+    """`multiply` of numba's arrays."""
+    return typed(multiply, a, b, out)
 
 
 def typed_batched_dot(typing_context: Any, a: Any, b: Any, out: Any) -> Any:
     """`out[k] = a[k] @ b[k]` for each matrix of three arrays of rank 3; `a` or `b` may be a single
     matrix for all."""
-    dtype = checked(a, b, out)
+    return typed(multiply_each, a, b, out)
+
+
+def typed(write: Callable[..., None], *kinds: Any) -> Any:
+    dtype = checked(*kinds)
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        parts = list(zip(signature.args, values, strict=True))
-        stacks = [Stack(context, builder, array_type, value) for array_type, value in parts]
-        first = [stack.first for stack in stacks]
-        steps = tuple(stack.step for stack in stacks)
-        product(builder, dtype, first, stacks[2].extent, steps)
+        pairs = zip(signature.args, values, strict=True)
+        write(builder, dtype, *(operand(context, builder, *pair) for pair in pairs))
         return context.get_dummy_value()
 
-    return types.void(a, b, out), generate
+    return types.void(*kinds), generate
 
 
 class Stack:
     """An array of rank 3 as its first matrix, how many there are, and the step from one to the next
     in elements; a matrix as the same one over and over, which has no step."""
 
-    def __init__(self, context: Any, builder: Any, array_type: Any, value: Any) -> None:
-        array = context.make_array(array_type)(context, builder, value)
-        size = word(context.get_abi_sizeof(context.get_data_type(array_type.dtype)))
-        *stack, rows, columns = cgutils.unpack_tuple(builder, array.shape)
-        strides = cgutils.unpack_tuple(builder, array.strides)
-        *step, down, across = (builder.sdiv(stride, size) for stride in strides)
+    def __init__(self, array: Operand) -> None:
+        *stack, rows, columns = array.extents
+        *step, down, across = array.steps
         self.extent, self.step = (part[0] if part else word(0) for part in (stack, step))
         self.first = Matrix(rows, columns, down, across, array.data)
 
@@ -290,3 +308,5 @@ class Stack:
 INTERPRETED = vars(config)["DISABLE_JIT"]
 dot: Any = plain_dot if INTERPRETED else intrinsic(typed_dot)
 batched_dot: Any = plain_batched_dot if INTERPRETED else intrinsic(typed_batched_dot)
+WRITTEN = {"dot": multiply, "batched_dot": multiply_each}
+"""What writes the code of these two for arrays whose parts are known."""
