@@ -44,13 +44,18 @@ class Library(JITCodeLibrary):
         ll_module.data_layout = self._codegen._data_layout
 
     def _optimize_final_module(self) -> None:
-        for function in self._final_module.functions:
-            if not function.is_declaration and self.marker not in function.name:
-                function.linkage = "internal"
+        for name in self._linked():
+            self._final_module.get_function(name).linkage = "internal"
         # numba optimises twice, to prune reference counts in between; here are none to prune.
         manager, builder = self._codegen._module_pass_manager()
         manager.run(self._final_module, builder)
         rare.inlined(self._final_module, builder)
+
+    def _linked(self) -> set[str]:
+        """The functions that nobody else calls."""
+        linked = {f.name for library in self._linking_libraries for f in defined(library)}
+        own = {f.name for f in defined(self) if self.marker not in f.name}
+        return (linked | own) & {f.name for f in defined(self)}
 
     def _get_module_for_linking(self) -> Any:
         """The module for callers, marked so that numba keeps no caller in its own disk cache.
@@ -82,6 +87,11 @@ class OwnLibrary(FunctionPass):
         return False
 
 
+def defined(library: Any) -> list[Any]:
+    """The functions of a library that are not only declared."""
+    return [f for f in library._final_module.functions if not f.is_declaration]
+
+
 PASSES = (Typed, OwnLibrary, Lowering, NoPythonBackend)
 
 
@@ -89,6 +99,40 @@ class Compiler(target.Compiler):
     """The pipeline for functions of generated modules."""
 
     passes = PASSES
+
+
+@register_pass(mutates_CFG=False, analysis_only=True)
+class OwnHandedLibrary(OwnLibrary):
+    """Make the library of a function that Python does not call."""
+
+    _name = "codegen_own_handed_library"
+
+    def run_pass(self, state: Any) -> bool:
+        state.flags.no_compile = True
+        state.flags.no_cpython_wrapper = True
+        state.flags.no_cfunc_wrapper = True
+        return super().run_pass(state)
+
+
+class HandedCompiler(target.Compiler):
+    """The pipeline for versions of functions that others hand calls to."""
+
+    passes = (Typed, OwnHandedLibrary, Lowering, NoPythonBackend)
+
+
+class Handed(parts.Part):
+    """A version of a function that gets its calls from another one: all there is to it is its
+    address."""
+
+    def add_overload(self, cres: Any) -> None:
+        cres.library._ensure_finalized()
+        super().add_overload(cres)
+
+
+def handed(function: Any) -> Any:
+    """A dispatcher for such a version, without compiled code."""
+    options: dict[str, Any] = {"error_model": "numpy", "nogil": True, "nopython": True}
+    return Handed(function, targetoptions=options, pipeline_class=HandedCompiler)
 
 
 def dispatcher(function: Any, boundscheck: bool) -> Any:

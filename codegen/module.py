@@ -255,6 +255,8 @@ def _dispatchers(module: Module, space: ModuleType, options: Options) -> dict[st
         plain.program = Program(function, apart.Facts(function.apart, function.extents))
         if function.kernel:
             made = compiler.kernel(plain, options.boundscheck)
+        elif options.threads:
+            made = compiler.handed(plain)
         else:
             made = compiler.dispatcher(plain, options.boundscheck)
         setattr(space, function.name, made)

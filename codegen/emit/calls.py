@@ -18,9 +18,11 @@ from codegen.emit.kinds import array_type, scalar_type, tuple_type
 from codegen.emit.names import Names
 from codegen.emit.typed import imported
 from codegen.errors import CodegenError
-from codegen.expr import BOOL, Expr
+from codegen.expr import BOOL, INT, Expr
 from codegen.foreign import Foreign
 from codegen.library import products
+from codegen.library.parallel import Launch as Launching
+from codegen.library.parallel import Packed, is_plain
 from codegen.library.results import received, received_number
 from codegen.loops import ForeignCall, Forward, Launch, LibraryCall
 from codegen.source import library_function, returned
@@ -65,11 +67,23 @@ class Calls(Names):
         products.WRITTEN[statement.function](self.builder, dtype, *operands)
 
     def launch(self, launch: Launch) -> None:
-        kernel = self.context.typing_context.resolve_value_type(self.space[launch.kernel])
-        whole = [self.argument(part) for part in (launch.total, launch.step)]
-        tuples = [self.tuple_of(launch.sums), self.tuple_of(launch.args)]
-        dummy = self.context.get_dummy_value()
-        self.called(library.parallel, [(kernel, dummy), *whole, *tuples])
+        typing = self.context.typing_context
+        kernel = typing.resolve_value_type(self.space[launch.kernel])
+        total, step = (self.evaluated(part, INT) for part in (launch.total, launch.step))
+        sums, given = (
+            [self.packed(part) for part in parts] for parts in (launch.sums, launch.args)
+        )
+        kinds = (types.int64, types.int64, types.int64, *(value.kind for value in given))
+        called = kernel.get_call_type(typing, kinds, {})
+        Launching(self.context, self.builder, kernel, called).build(total, step, sums, given)
+
+    def packed(self, value: str | Expr) -> Packed:
+        if isinstance(value, str) and value not in self.numbers:
+            array = self.array(value)
+            if is_plain(array.kind):
+                return Packed(array.kind, (array.data, *array.shape))
+        kind, found = self.argument(value)
+        return Packed(kind, (found,))
 
     def forward(self, forward: Forward) -> None:
         """Where the condition holds: on to the version with threads, if it can be had."""

@@ -11,6 +11,8 @@ blocks itself, as it does on a thread that Python does not know (another library
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from llvmlite import ir
@@ -18,12 +20,16 @@ from numba import types
 from numba.core import cgutils, config
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
+from numba.np.numpy_support import as_dtype
 
 from codegen import threads
 from codegen.library import blas
+from codegen.shortcuts import fill_in
 
 WORD, BYTE = ir.IntType(64), ir.IntType(8)
 POINTER = BYTE.as_pointer()
+Layout = list[tuple[Any, list[int]]]
+"""For each value its type and which fields of a struct are its parts."""
 TASK = ir.FunctionType(ir.VoidType(), [POINTER, WORD])
 RUN = ir.FunctionType(ir.VoidType(), [TASK.as_pointer(), POINTER, WORD, WORD])
 
@@ -49,32 +55,75 @@ def typed_parallel(
     signature = types.void(kernel, types.int64, types.int64, sums, arguments)
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        launch = Launch(context, builder, kernel, called, signature.args)
-        launch.build(*values[1:])
+        _, total, step, *tuples = values
+        kinds = tuple(sums), given
+        found = (
+            [packed(context, builder, *pair) for pair in zip(k, v, strict=True)]
+            for k, v in zip(kinds, (cgutils.unpack_tuple(builder, t) for t in tuples), strict=True)
+        )
+        Launch(context, builder, kernel, called).build(total, step, *found)
         return context.get_dummy_value()
 
     return signature, generate
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A value by the parts from which it is made again in a block: of a C-contiguous array the
+    address of its elements and its extents."""
+
+    kind: types.Type
+    parts: tuple[Any, ...]
+
+
+def is_plain(kind: types.Type) -> bool:
+    return isinstance(kind, types.Array) and kind.layout == "C"
+
+
+def packed(context: Any, builder: Any, kind: types.Type, value: Any) -> Packed:
+    """A value of numba's."""
+    if not is_plain(kind):
+        return Packed(kind, (value,))
+    array = context.make_array(kind)(context, builder, value)
+    return Packed(kind, (array.data, *cgutils.unpack_tuple(builder, array.shape)))
+
+
+def unpacked(context: Any, builder: Any, kind: Any, parts: Sequence[Any]) -> Any:
+    """The value of numba's; an array of a block owns no memory."""
+    if not is_plain(kind):
+        return parts[0]
+    array = context.make_array(kind)(context, builder)
+    data, *sizes = parts
+    itemsize = word(as_dtype(kind.dtype).itemsize)
+    return fill_in(context, builder, array, sizes, data=data, itemsize=itemsize, meminfo=None)
 
 
 class Launch:
     """The LLVM code of one launch: everything a block needs in a struct, a function of that struct
     and the number of a block, and the call that has it run for every block."""
 
-    def __init__(self, context: Any, builder: Any, kernel: Any, called: Any, given: Any) -> None:
+    def __init__(self, context: Any, builder: Any, kernel: Any, called: Any) -> None:
         self.context, self.builder, self.called = context, builder, called
-        self.sums, self.arguments = given[3], given[4]
         self.compiled = kernel.dispatcher.get_compile_result(called)
         context.add_linking_libs([self.compiled.library])
-        parts = [context.get_value_type(t) for t in (self.sums, self.arguments)]
-        self.struct = ir.LiteralStructType([WORD, WORD, WORD, *parts])
 
-    def build(self, total: Any, step: Any, sums: Any, arguments: Any) -> None:
+    def build(
+        self, total: Any, step: Any, sums: Sequence[Packed], arguments: Sequence[Packed]
+    ) -> None:
         builder = self.builder
-        data = cgutils.alloca_once(builder, self.struct)
-        for number, value in enumerate((total, step, word(0), sums, arguments)):
+        parts = [part for value in (*sums, *arguments) for part in value.parts]
+        kept = [total, step, word(0), *{id(part): part for part in parts}.values()]
+        places = {id(part): number for number, part in enumerate(kept)}
+        struct = ir.LiteralStructType([value.type for value in kept])
+        data = cgutils.alloca_once(builder, struct)
+        for number, value in enumerate(kept):
             builder.store(value, cgutils.gep_inbounds(builder, data, 0, number))
         blocks = builder.sdiv(builder.add(total, builder.sub(step, word(1))), step)
-        task, address = self.task(), builder.bitcast(data, POINTER)
+        layout = [
+            [(value.kind, [places[id(part)] for part in value.parts]) for value in values]
+            for values in (sums, arguments)
+        ]
+        task, address = self.task(struct, *layout), builder.bitcast(data, POINTER)
         run = self.runner()
         with builder.if_else(run[0]) as (together, alone):
             with together:
@@ -103,25 +152,27 @@ class Launch:
         )
         return ready, run
 
-    def task(self) -> Any:
+    def task(self, struct: Any, sums: Layout, arguments: Layout) -> Any:
         """`void task(data, block)`: one block."""
         context, module = self.context, self.builder.module
-        name = f"{self.compiled.fndesc.mangled_name}_block"
-        function = module.globals.get(name)
-        if function is not None:
-            return function
+        name = module.get_unique_name(f"{self.compiled.fndesc.mangled_name}_block")
         function = ir.Function(module, TASK, name)
         function.linkage = "internal"
         builder = ir.IRBuilder(function.append_basic_block())
-        data = builder.bitcast(function.args[0], self.struct.as_pointer())
-        total, step, _, sums, arguments = (
-            builder.load(cgutils.gep_inbounds(builder, data, 0, number)) for number in range(5)
-        )
-        block = function.args[1]
+        data = builder.bitcast(function.args[0], struct.as_pointer())
+
+        def loaded(number: int) -> Any:
+            return builder.load(cgutils.gep_inbounds(builder, data, 0, number))
+
+        total, step, block = loaded(0), loaded(1), function.args[1]
         start = builder.mul(block, step)
         end = builder.add(start, step)
         stop = builder.select(builder.icmp_signed("<", end, total), end, total)
-        values = [block, start, stop, *cgutils.unpack_tuple(builder, arguments)]
+        given = [
+            unpacked(context, builder, kind, list(map(loaded, places)))
+            for kind, places in arguments
+        ]
+        values = [block, start, stop, *given]
         kernel = context.declare_function(module, self.compiled.fndesc)
         status, found = context.call_conv.call_function(
             builder, kernel, self.called.return_type, self.called.args, values
@@ -131,19 +182,16 @@ class Launch:
                 flag = cgutils.gep_inbounds(builder, data, 0, 2)
                 builder.store_atomic(word(1), flag, "monotonic", 8)
             with fine:
-                self.keep(builder, found, sums, block)
+                self.keep(builder, found, [loaded(places[0]) for _, places in sums], block)
         builder.ret_void()
         return function
 
-    def keep(self, builder: Any, found: Any, sums: Any, block: Any) -> None:
-        values = [found]
+    def keep(self, builder: Any, found: Any, sums: Sequence[Any], block: Any) -> None:
+        kinds, values = (self.called.return_type,), [found]
         if isinstance(self.called.return_type, types.BaseTuple):
-            values = cgutils.unpack_tuple(builder, found)
-        for number, array_type in enumerate(self.sums.types):
-            part = builder.extract_value(sums, number)
-            array = self.context.make_array(array_type)(self.context, builder, part)
-            place = builder.gep(array.data, [block])
-            self.context.pack_value(builder, array_type.dtype, values[number], place)
+            kinds, values = tuple(kinds[0]), cgutils.unpack_tuple(builder, found)
+        for kind, value, data in zip(kinds, values, sums, strict=False):
+            self.context.pack_value(builder, kind, value, builder.gep(data, [block]))
 
 
 def word(value: int | bool) -> ir.Constant:
