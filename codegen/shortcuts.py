@@ -65,25 +65,36 @@ def fill_in(context: Any, builder: Any, array: Any, sizes: Sequence[Any], **part
     return array._getvalue()
 
 
-def byte_count(context: Any, builder: Any, sizes: Sequence[Any], itemsize: Any) -> Any:
+Leave = Callable[[Any, type[Exception], str], None]
+"""Where a condition holds, leave the function with an error."""
+
+
+def leaving(context: Any, builder: Any) -> Leave:
+    def leave(condition: Any, error: type[Exception], message: str) -> None:
+        with builder.if_then(condition, likely=False):
+            context.call_conv.return_user_exc(builder, error, (message,))
+
+    return leave
+
+
+def byte_count(builder: Any, sizes: Sequence[Any], itemsize: Any, leave: Leave) -> Any:
     """The product; ValueError, as from NumPy, if it does not fit a machine word."""
     total, overflow = itemsize, llvm.Constant(llvm.IntType(1), 0)
     for size in sizes:
         product = builder.smul_with_overflow(total, size)
         total = builder.extract_value(product, 0)
         overflow = builder.or_(overflow, builder.extract_value(product, 1))
-    with builder.if_then(overflow, likely=False):
-        context.call_conv.return_user_exc(builder, ValueError, (TOO_BIG,))
+    leave(overflow, ValueError, TOO_BIG)
     return total
 
 
-def block(context: Any, builder: Any, size: Any, alignment: int) -> Any:
+def block(builder: Any, size: Any, alignment: int, leave: Leave) -> Any:
     """Memory for so many bytes under a reference count; MemoryError if there is none."""
     kind = llvm.FunctionType(cgutils.voidptr_t, [size.type, llvm.IntType(32)])
     function = cgutils.get_or_insert_function(builder.module, kind, memory.register("new"))
     function.return_value.add_attribute("noalias")
     found = builder.call(function, [size, llvm.Constant(llvm.IntType(32), alignment)])
-    cgutils.guard_memory_error(context, builder, found, TOO_LITTLE)
+    leave(cgutils.is_null(builder, found), MemoryError, TOO_LITTLE)
     return found
 
 
@@ -97,9 +108,9 @@ def allocation(shape: types.Type, dtype: types.Type, zeroed: bool) -> Any:
         sizes = extents(context, builder, shape, args[0])
         element = context.get_data_type(dtype)
         itemsize = context.get_constant(types.intp, as_dtype(dtype).itemsize)
-        size = byte_count(context, builder, sizes, itemsize)
-        alignment = context.get_preferred_array_alignment(dtype)
-        meminfo = block(context, builder, size, alignment)
+        leave = leaving(context, builder)
+        size = byte_count(builder, sizes, itemsize, leave)
+        meminfo = block(builder, size, context.get_preferred_array_alignment(dtype), leave)
         data = own(builder, context.nrt.meminfo_data(builder, meminfo))
         if zeroed:
             cgutils.memset(builder, data, size, 0)

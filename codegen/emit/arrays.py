@@ -118,12 +118,14 @@ def structure(context: Any, builder: Any, array: Array) -> Any:
     return value
 
 
-def allocated(context: Any, builder: Any, kind: types.Array, shape: tuple[Any, ...]) -> Array:
+def allocated(
+    context: Any, builder: Any, kind: types.Array, shape: tuple[Any, ...], leave: shortcuts.Leave
+) -> Array:
     """New memory, which holds one reference. Raises MemoryError, or ValueError for a size that no
     machine word holds."""
-    size = shortcuts.byte_count(context, builder, shape, word(item_size(kind.dtype)))
+    size = shortcuts.byte_count(builder, shape, word(item_size(kind.dtype)), leave)
     alignment = context.get_preferred_array_alignment(kind.dtype)
-    meminfo = shortcuts.block(context, builder, size, alignment)
+    meminfo = shortcuts.block(builder, size, alignment, leave)
     data = own(builder, context.nrt.meminfo_data(builder, meminfo))
     pointer = builder.bitcast(data, context.get_data_type(kind.dtype).as_pointer())
     return Array(kind, pointer, shape, meminfo)

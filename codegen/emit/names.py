@@ -47,6 +47,7 @@ class Names(Scalars):
         self.slots: dict[str, tuple[Any, np.dtype] | None] = dict.fromkeys(slots(function))
         self.roots = aliases(function)
         self.numbers = {p.name for p in function.parameters if not p.rank}
+        self.exits: dict[tuple[type[Exception], str], Any] = {}
 
     def variable(self, name: str) -> tuple[Any, np.dtype]:
         if name in self.slots:
@@ -105,6 +106,19 @@ class Names(Scalars):
 
     def shape(self, extents: tuple[Expr, ...]) -> tuple[Any, ...]:
         return tuple(self.evaluated(extent, INT) for extent in extents)
+
+    def fail(self, condition: Any, error: type[Exception], message: str) -> None:
+        """Where the condition holds, leave the function with an error: one way out for all places
+        with this error. What the function holds is lost."""
+        builder = self.builder
+        block = self.exits.get((error, message))
+        if block is None:
+            block = self.exits[error, message] = builder.append_basic_block("fail")
+            with builder.goto_block(block):
+                self.context.call_conv.return_user_exc(builder, error, (message,))
+        on = builder.append_basic_block("on")
+        builder.cbranch(condition, block, on).set_weights([1, 99])
+        builder.position_at_end(on)
 
     def owner(self, array: Array) -> str | None:
         """The array of ours whose memory it is."""

@@ -41,6 +41,7 @@ OPERATORS = {
     "right_shift": operator.rshift,
 }
 """What takes more than one instruction on integers: as numba has it."""
+DIVISIONS = ("floor_divide", "remainder")
 COMPARISONS = {
     "equal": ("==", operator.eq),
     "not_equal": ("!=", operator.ne),
@@ -192,6 +193,8 @@ class Scalars:
             return builder.neg(*values)
         if function == "invert":
             return builder.not_(*values)
+        if function in DIVISIONS and dtype.kind == "i" and is_positive(values[1]):
+            return self.divided(function, *values)
         if function in OPERATORS:
             arguments = [(scalar_type(dtype), value) for value in values]
             return self.as_dtype(self.called(OPERATORS[function], arguments), dtype)
@@ -202,6 +205,15 @@ class Scalars:
         first, second = values
         sign = ">" if function == "maximum" else "<"
         return builder.select(compare(sign, second, first), second, first)
+
+    def divided(self, function: str, value: Any, divisor: Any) -> Any:
+        """By a positive number, rounded down; the remainder is not negative."""
+        builder, zero = self.builder, ir.Constant(value.type, 0)
+        rest = builder.srem(value, divisor)
+        below = builder.icmp_signed("<", rest, zero)
+        if function == "remainder":
+            return builder.select(below, builder.add(rest, divisor), rest)
+        return builder.sub(builder.sdiv(value, divisor), builder.zext(below, value.type))
 
     def comparison(self, expr: Call) -> Any:
         symbol, function = COMPARISONS[expr.function]
@@ -241,6 +253,10 @@ def is_cheap(expr: Expr) -> bool:
             plain = function in COMPARISON or function in LOGICAL or _is_instruction(expr)
             return plain and all(map(is_cheap, args))
     return False
+
+
+def is_positive(value: Any) -> bool:
+    return isinstance(value, ir.Constant) and value.constant > 0
 
 
 def _is_instruction(expr: Call) -> bool:

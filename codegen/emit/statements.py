@@ -255,7 +255,7 @@ class Body(Calls):
     def allocate(self, alloc: Alloc) -> None:
         context, builder = self.context, self.builder
         kind = array_type(alloc.dtype, len(alloc.shape))
-        array = arrays.allocated(context, builder, kind, self.shape(alloc.shape))
+        array = arrays.allocated(context, builder, kind, self.shape(alloc.shape), self.fail)
         scope = self.scopes[-1]
         scope.arrays[alloc.array] = scope.owned[alloc.array] = array
         if alloc.fill is None:

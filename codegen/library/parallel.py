@@ -118,18 +118,12 @@ class Launch:
         data = cgutils.alloca_once(builder, struct)
         for number, value in enumerate(kept):
             builder.store(value, cgutils.gep_inbounds(builder, data, 0, number))
-        blocks = builder.sdiv(builder.add(total, builder.sub(step, word(1))), step)
         layout = [
             [(value.kind, [places[id(part)] for part in value.parts]) for value in values]
             for values in (sums, arguments)
         ]
         task, address = self.task(struct, *layout), builder.bitcast(data, POINTER)
-        run = self.runner()
-        with builder.if_else(run[0]) as (together, alone):
-            with together:
-                builder.call(run[1], [task, address, blocks, word(self.calls_blas())])
-            with alone, cgutils.for_range(builder, blocks) as loop:
-                builder.call(task, [address, loop.index])
+        builder.call(self.runner(), [task, address, total, step, word(self.calls_blas())])
         failed = builder.load(cgutils.gep_inbounds(builder, data, 0, 2))
         with builder.if_then(builder.icmp_signed("!=", failed, word(0)), likely=False):
             self.context.call_conv.return_user_exc(builder, MemoryError, ("in a parallel loop",))
@@ -139,18 +133,33 @@ class Launch:
         functions = self.compiled.library._final_module.functions
         return any(function.name.startswith(blas.SYMBOL) for function in functions)
 
-    def runner(self) -> tuple[Any, Any]:
-        """Whether there are threads to run blocks on, and the function that does."""
-        builder, module = self.builder, self.builder.module
-        cell_type = RUN.as_pointer()
+    def runner(self) -> Any:
+        """The function of the module that runs a task for each block: on threads, if there are any
+        and this one is known to Python."""
+        module, name = self.builder.module, "codegen_launch"
+        kind = ir.FunctionType(ir.VoidType(), [TASK.as_pointer(), POINTER, WORD, WORD, WORD])
+        function = cgutils.get_or_insert_function(module, kind, name)
+        if not function.is_declaration:
+            return function
+        function.linkage = "internal"
+        function.attributes.add("noinline")
+        builder = ir.IRBuilder(function.append_basic_block())
+        task, data, total, step, blas = function.args
+        blocks = builder.sdiv(builder.add(total, builder.sub(step, word(1))), step)
         known = ir.FunctionType(POINTER, [])
         here = cgutils.get_or_insert_function(module, known, threads.register("python"))
         cell = cgutils.get_or_insert_function(module, known, threads.register("run"))
-        run = builder.load(builder.bitcast(cell, cell_type.as_pointer()))
+        run = builder.load(builder.bitcast(cell, RUN.as_pointer().as_pointer()))
         ready = builder.and_(
             cgutils.is_not_null(builder, run), cgutils.is_not_null(builder, builder.call(here, []))
         )
-        return ready, run
+        with builder.if_else(ready) as (together, alone):
+            with together:
+                builder.call(run, [task, data, blocks, blas])
+            with alone, cgutils.for_range(builder, blocks) as loop:
+                builder.call(task, [data, loop.index])
+        builder.ret_void()
+        return function
 
     def task(self, struct: Any, sums: Layout, arguments: Layout) -> Any:
         """`void task(data, block)`: one block."""
