@@ -7,11 +7,15 @@ first asked for.
 
 from __future__ import annotations
 
+import time
 from importlib import import_module
 from typing import Any
 
 from codegen import expr, loops
 from codegen.errors import CodegenError, CompileError
+
+STARTED = time.time()
+"""Files changed after that are not what this process has loaded."""
 
 _LAZY = {
     "Built": "codegen.module",

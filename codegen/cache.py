@@ -6,6 +6,7 @@ this process or another, or the reason why not.
     <XDG_CACHE_HOME>/tracegrad/loss_3f2a.../loss_3f2a....py     the generated module
                                             code                its machine code, pickled
                                             entry.json          digests of both, parts of the key
+                          by_graph/loss_9b41.../...             a function that loads without numba
 
 The key is a SHA-256 over everything the code depends on, so an entry is never stale. An entry is
 written to a temporary directory, synchronised and renamed: it is there completely or not at all.
@@ -29,6 +30,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CODE, RECORD = "code", "entry.json"
+BY_GRAPH = "by_graph"
+"""Where functions are kept by the graph that they were made of (`codegen.native`)."""
 LIMIT = 512 * 2**20
 """Bytes that the cache may hold; beyond it what was unused for longest goes."""
 ABANDONED = 3600.0
@@ -87,6 +90,10 @@ def directory() -> Path:
     return Path(base) / "tracegrad"
 
 
+def by_graph() -> Path:
+    return directory() / BY_GRAPH
+
+
 def private(path: Path) -> bool:
     """Whether a directory (not a link to one) is ours and nobody else can write or read it."""
     try:
@@ -100,11 +107,11 @@ def private(path: Path) -> bool:
     )
 
 
-def load(key: Key) -> tuple[bytes | None, str]:
+def load(key: Key, root: Path | None = None) -> tuple[bytes | None, str]:
     """The compiled code for `key` and `hit`, or None and why there is none."""
-    folder = directory() / key.stem
+    folder = (root or directory()) / key.stem
     if not folder.is_dir():
-        return None, f"miss: {difference(key)}"
+        return None, f"miss: {difference(key)}" if root is None else "miss"
     try:
         code = checked(folder, key)
     except (OSError, ValueError, KeyError) as error:
@@ -143,23 +150,24 @@ def difference(key: Key) -> str:
     return "not compiled before"
 
 
-def store(key: Key, text: str, code: bytes) -> Path | None:
+def store(key: Key, text: str, code: bytes, root: Path | None = None) -> Path | None:
     """Keep a module and its code; the path of the module's file, or None if there is no room for
     it (which is warned about once)."""
     try:
-        return _stored(key, text, code)
+        return _stored(key, text, code, root)
     except OSError as error:
         _warn_once(f"compiled code is not kept: {error}")
         return None
 
 
-def _stored(key: Key, text: str, code: bytes) -> Path:
-    root = directory()
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not private(root):
-        root.chmod(0o700)
-    if not private(root):
-        raise PermissionError(f"{root} is not a directory of this user")
+def _stored(key: Key, text: str, code: bytes, root: Path | None) -> Path:
+    for folder in (directory(), root or directory()):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not private(folder):
+            folder.chmod(0o700)
+        if not private(folder):
+            raise PermissionError(f"{folder} is not a directory of this user")
+    root = root or directory()
     final = root / key.stem
     unfinished = Path(tempfile.mkdtemp(prefix=".", dir=root))
     try:
@@ -178,7 +186,7 @@ def _stored(key: Key, text: str, code: bytes) -> Path:
             unfinished.rename(final)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    if _due(root / SWEPT):
+    if root == directory() and _due(root / SWEPT):
         prune(keep=final)
     return final / f"{key.stem}.py"
 
@@ -220,17 +228,25 @@ def discard(folder: Path) -> None:
 
 
 def entries(name: str | None = None) -> list[Entry]:
-    """What the cache holds (of the functions called `name`), most recently used first."""
-    return sorted(_entries(name), key=lambda entry: entry.used, reverse=True)
+    """The modules it holds (of the functions called `name`), most recently used first."""
+    return sorted(_entries(directory(), name), key=lambda entry: entry.used, reverse=True)
 
 
-def _entries(name: str | None) -> Iterator[Entry]:
+def all_entries() -> list[Entry]:
+    """All that the cache holds, most recently used first."""
+    found = [*_entries(directory()), *_entries(by_graph())]
+    return sorted(found, key=lambda entry: entry.used, reverse=True)
+
+
+def _entries(root: Path, name: str | None = None) -> Iterator[Entry]:
     try:
-        folders = list(os.scandir(directory()))
+        folders = list(os.scandir(root))
     except OSError:
         return
     for folder in folders:
         if folder.name.startswith(".") or not folder.is_dir(follow_symlinks=False):
+            continue
+        if folder.name == BY_GRAPH:
             continue
         if name is not None and folder.name.rpartition("_")[0] != name:
             continue
@@ -243,7 +259,7 @@ def _entries(name: str | None) -> Iterator[Entry]:
 def prune(limit: int = LIMIT, keep: Path | None = None) -> None:
     """Remove entries, the one unused for longest first, until the others fit into `limit` bytes."""
     room = limit
-    for entry in entries():
+    for entry in all_entries():
         room -= entry.bytes
         if room < 0 and entry.path != keep:
             discard(entry.path)
@@ -252,26 +268,26 @@ def prune(limit: int = LIMIT, keep: Path | None = None) -> None:
 
 def _remove_abandoned() -> None:
     with contextlib.suppress(OSError):
-        for folder in directory().glob(".*/"):
+        for folder in (*directory().glob(".*/"), *by_graph().glob(".*/")):
             if time.time() - folder.stat().st_mtime > ABANDONED:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
 def clear() -> int:
-    """Remove all entries; how many there were."""
-    found = entries()
-    for entry in found:
+    """Remove all entries; how many modules there were."""
+    count = len(entries())
+    for entry in all_entries():
         discard(entry.path)
-    return len(found)
+    return count
 
 
 def verify() -> Mapping[str, str]:
-    """For each entry `ok` or what is wrong with it; the wrong ones are removed."""
-    results: dict[str, str] = {}
-    for entry in entries():
+    """For each module `ok` or what is wrong with it; the wrong ones are removed. Functions kept by
+    their graph are named where they are wrong."""
+    results = {entry.name: "ok" for entry in entries()}
+    for entry in all_entries():
         try:
             checked(entry.path)
-            results[entry.name] = "ok"
         except (OSError, ValueError, KeyError) as error:
             results[entry.name] = str(error)
             discard(entry.path)

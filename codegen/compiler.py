@@ -24,10 +24,10 @@ from numba.core.compiler_machinery import FunctionPass, register_pass
 from numba.core.runtime.nrt import rtsys
 from numba.core.typed_passes import NoPythonBackend
 
-from codegen import memory, parts, target, threads
+from codegen import native, parts, target
+from codegen.distributions import DRAWS, SYMBOL
 from codegen.emit.lowering import Lowering, Typed
-from codegen.library import blas, versions
-from codegen.library.distributions import DRAWS, SYMBOL
+from codegen.library import versions
 from codegen.vecmath import rare
 
 UNCACHEABLE = "numba.dynamic.globals.tracegrad"
@@ -150,6 +150,26 @@ def frozen(dispatcher: Any) -> list[Any]:
     return [result._reduce() for result in dispatcher.overloads.values()]
 
 
+def parcel(data: list[Any], large: str | None) -> native.Code:
+    """The frozen code of a dispatcher for `native`. `large`: what its version for large arrays
+    returns, if there is one."""
+    (_, _, (code, bitcode)), found, environment, signature, *_, others = data[0]
+    places = dict.fromkeys((environment, *others))
+    constants = tuple((env.env_name, tuple(env.consts)) for env in places)
+    return native.Code(
+        name=found.qualname.split(".")[-1],
+        module=found.modname,
+        object=code,
+        wrapper=found.llvm_cpython_wrapper_name,
+        entry=found.llvm_func_name,
+        environment=found.env_name,
+        constants=constants,
+        undefined=native.undefined(bitcode),
+        signature=(str(signature.args), str(signature.return_type)),
+        large="" if large is None else str(versions.result_type(large)),
+    )
+
+
 def relocatable(dispatcher: Any) -> bool:
     """Whether the code holds no address of this process."""
     return not any(r.library.has_dynamic_globals for r in dispatcher.overloads.values())
@@ -185,17 +205,12 @@ def resolve_externals(context: Any, bitcode: bytes) -> None:
     Most of numba's symbols are registered with its implementations, and those take 0.3 s to load:
     only if there is one that needs them.
     """
-    functions = llvm.parse_bitcode(bitcode).functions
-    names = {f.name for f in functions if f.is_declaration and not f.name.startswith("llvm.")}
+    names = set(native.undefined(bitcode))
     for name in names:
-        if name.startswith(blas.SYMBOL):
-            blas.register(name.removeprefix(blas.SYMBOL))
-        elif name.startswith(threads.SYMBOL):
-            threads.register(name.removeprefix(threads.SYMBOL))
-        elif name.startswith(memory.SYMBOL):
-            memory.register(name.removeprefix(memory.SYMBOL))
-        elif name.startswith(SYMBOL):
+        if name.startswith(SYMBOL):
             import_module(DRAWS).register(name.removeprefix(SYMBOL))
+        else:
+            native.register_own(name)
     if unknown(context, names):
         context.refresh()
     if missing := unknown(context, names):

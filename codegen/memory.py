@@ -23,7 +23,8 @@ from functools import cache
 from typing import Any
 
 from llvmlite import binding as llvm
-from numba.core.runtime import _nrt_python as runtime  # pyright: ignore
+
+from codegen.extensions import RUNTIME, extension
 
 SYMBOL = "codegen_memory_"
 LARGE = 128 * 1024
@@ -221,7 +222,7 @@ class Memory:
         self.words = (ctypes.c_int64 * (HEAD + STRIDE * PLACES))()
         self.words[0] = _limit[0]
         self.allocator = Allocator()
-        helpers = runtime.c_helpers
+        helpers = extension(RUNTIME).c_helpers
         numbers = {
             "WORDS": ctypes.addressof(self.words),
             "ALLOCATOR": ctypes.addressof(self.allocator),

@@ -29,10 +29,13 @@ from numba.core.serialize import dumps
 
 from codegen import (
     apart,
+    arguments,
+    arrays,
     cache,
     compiler,
     emit,
     foreign,
+    known,
     library,
     parts,
     promises,
@@ -53,26 +56,7 @@ from codegen.threads import offer
 _LOCK = threading.RLock()
 """numba's compiler is not safe against itself: one compilation at a time."""
 
-SETTINGS = (
-    "OPT",
-    "BOUNDSCHECK",
-    "LOOP_VECTORIZE",
-    "SLP_VECTORIZE",
-    "CPU_NAME",
-    "CPU_FEATURES",
-    "ENABLE_AVX",
-    "LLVM_REFPRUNE_PASS",
-    "LLVM_REFPRUNE_FLAGS",
-    "DEBUGINFO_DEFAULT",
-    "DEBUG_NRT",
-    "NRT_STATS",
-    "ENABLE_PROFILING",
-    "FULL_TRACEBACKS",
-)
-"""numba's settings that change the code it makes."""
-
-
-COMPILER = (compiler, apart, parts, shortcuts, straight, target)
+COMPILER = (compiler, apart, arguments, arrays, parts, shortcuts, straight, target)
 """The modules that say how a program becomes code, beside `emit`."""
 
 
@@ -102,6 +86,8 @@ class Built:
     timings: dict[str, float] = field(default_factory=dict)
     given: dict[str, tuple[int, ...]] = field(default_factory=dict)
     large: Callable[[], Built] | None = None
+    frozen: dict[str, list[Any]] = field(default_factory=dict, repr=False)
+    """The code of the functions as data, where it was read or kept."""
 
 
 def argument_type(parameter: Parameter) -> numba.types.Type:
@@ -136,7 +122,7 @@ def key(module: Module, text: str) -> cache.Key:
     """Everything on which the compiled code of a module depends."""
     given = source.foreign_names(module)
     signatures = [(f.name, str(signature(f))) for f in module.functions if not f.kernel]
-    settings = [(name, str(vars(config).get(name))) for name in SETTINGS]
+    settings = [(name, str(vars(config).get(name))) for name in known.SETTINGS]
     facts = [([p.shape for p in f.parameters], f.apart, f.extents) for f in module.functions]
     parts = (
         ("text", text),
@@ -174,8 +160,11 @@ def export_source(module: Module, threads: bool = False) -> str:
     return source.print_module(ordered, source.Options(standalone=True))
 
 
-def build(module: Module, *, options: Options = Options()) -> Built:
-    """Order the loops, print, and compile `module`, or load what was compiled before.
+def build(
+    module: Module, *, options: Options = Options(), by_graph: cache.Key | None = None
+) -> Built:
+    """Order the loops, print, and compile `module`, or load what was compiled before. `by_graph` is
+    the key by which `known` is to find the last function.
 
     Raises CompileError, which carries the text, if numba refuses it.
     """
@@ -189,12 +178,24 @@ def build(module: Module, *, options: Options = Options()) -> Built:
         built = _built(ordered, text, options)
     stages = {"print": printed - start, "compile": time.perf_counter() - printed}
     built = replace(built, timings=stages, given={f.name: given(f) for f in ordered.functions})
-    if not (places := forwards(ordered)):
+    places = forwards(ordered)
+    if by_graph is not None and built.frozen and not options.boundscheck:
+        keep(built, ordered.functions[-1].name, places, by_graph)
+    built = replace(built, frozen={})
+    if not places:
         return built
-    large = memoized(lambda: build(module, options=replace(options, threads=True)))
+    more, by_graph = replace(options, threads=True), by_graph and known.with_threads(by_graph)
+    large = memoized(lambda: build(module, options=more, by_graph=by_graph))
     small = signature(ordered.functions[-1])
     offer(built.path.stem, lambda: _address(large(), small, places[0]))
     return replace(built, large=large)
+
+
+def keep(built: Built, name: str, places: list[Forward], by_graph: cache.Key) -> None:
+    """Have `known` find a function in processes to come."""
+    large = source.returned(places[0].returns) if places else None
+    code = compiler.parcel(built.frozen[name], large)
+    known.keep(by_graph, replace(code, given=built.given[name]))
 
 
 def forwards(module: Module) -> list[Forward]:
@@ -231,10 +232,11 @@ def _built(module: Module, text: str, options: Options) -> Built:
     if code is not None:
         functions = _dispatchers(module, space, options)
         try:
-            for name, data in pickle.loads(code).items():
+            frozen = pickle.loads(code)
+            for name, data in frozen.items():
                 compiler.thaw(functions[name], data)
                 functions[name].disable_compile()  # another type of argument is a TypeError
-            return Built(functions, text, path, state)
+            return Built(functions, text, path, state, frozen=frozen)
         except Exception as error:  # whatever is wrong with it, compiling again is right
             state = f"miss: the entry cannot be loaded ({error})"
             cache.discard(path.parent)
@@ -242,8 +244,12 @@ def _built(module: Module, text: str, options: Options) -> Built:
         functions = _compiled(module, space, options, text)
     if options.disk and not all(d.certain for d in reached):
         state += "; not kept: a foreign function was compiled before its globals were looked at"
+    elif options.disk and not all(map(compiler.relocatable, functions.values())):
+        state += "; not kept: the code holds addresses of this process"
     elif options.disk:
-        state += _keep(found, text, functions)
+        frozen = {name: compiler.frozen(function) for name, function in functions.items()}
+        state += "" if cache.store(found, text, dumps(frozen)) else "; not kept"
+        return Built(functions, text, path, state, frozen=frozen)
     return Built(functions, text, path, state)
 
 
@@ -290,11 +296,3 @@ def _translated(module: Module, space: ModuleType, options: Options) -> dict[str
         functions[function.name].compile(signature(function))
         functions[function.name].disable_compile()  # another type of argument is a TypeError
     return functions
-
-
-def _keep(found: cache.Key, text: str, functions: dict[str, Any]) -> str:
-    """Put compiled code on disk; what there is to say about it."""
-    if not all(compiler.relocatable(function) for function in functions.values()):
-        return "; not kept: the code holds addresses of this process"
-    code = dumps({name: compiler.frozen(function) for name, function in functions.items()})
-    return "" if cache.store(found, text, code) else "; not kept"

@@ -21,11 +21,11 @@ import numpy as np
 from codegen import foreign, layout, library, scalar, vecmath
 from codegen.constants import constant, dtype_name
 from codegen.counters import unsigned
+from codegen.distributions import DRAWS, NAMES
 from codegen.errors import CodegenError
 from codegen.expr import Call, Const, Expr, Load, Var
 from codegen.foreign import Foreign
 from codegen.layout import WIDTH
-from codegen.library.distributions import DRAWS, NAMES
 from codegen.lines import Line, aligned, called, docstring, row, wrapped
 from codegen.loops import (
     Accumulate,

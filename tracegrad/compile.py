@@ -19,6 +19,7 @@ from tracegrad.ir.graph import Graph, rebuild
 from tracegrad.later import Later
 from tracegrad.passes.draws import check_draws
 from tracegrad.passes.expand import expand
+from tracegrad.passes.fingerprint import fingerprint
 from tracegrad.passes.opened import opened
 from tracegrad.passes.simplify import simplify
 from tracegrad.tracing.naming import name_nodes
@@ -27,6 +28,7 @@ lowering = Later("tracegrad.lower")
 failure = Later("tracegrad.inspect.failure")
 schedule = Later("codegen.schedule")
 codegen_module = Later("codegen.module")
+known = Later("codegen.known")
 
 Pass = Callable[[Graph], Graph]
 
@@ -101,11 +103,34 @@ class Program:
         of the user's that it calls.
         """
         try:
-            return codegen_module.build(self.module)
+            return codegen_module.build(self.module, by_graph=self.key)
         except BrokenPromise as broken:
             raise failure.broken_promise(self.final, broken) from broken.__cause__
         except Refused as refused:
             raise failure.compile_error(self.final, self.name, refused) from None
+
+    @cached_property
+    def key(self) -> Any:
+        """By what compiled code is found without lowering the graph; None if it cannot be."""
+        graph = fingerprint(self.final)
+        if graph is None:
+            return None
+        form = f"donated {sorted(self.donated)}, takes results: {self.takes_results}"
+        return known.key(self.name, (("graph", graph), ("form", form)))
+
+    @cached_property
+    def loaded(self) -> Any:
+        """The compiled function that an earlier process left on disk for this graph, or None."""
+        return known.load(self.key, lambda: self.built)
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether what runs is what was found for the graph."""
+        return "built" not in vars(self) and vars(self).get("loaded") is not None
+
+    @property
+    def has_run(self) -> bool:
+        return "built" in vars(self) or self.is_loaded
 
     @cached_property
     def function(self) -> Any:
@@ -113,9 +138,20 @@ class Program:
         return self.built.functions[self.name]
 
     @cached_property
+    def entry(self) -> Any:
+        """What Python calls with normalised arguments: the compiled function without the dispatcher
+        around it. numba, and what it takes to compile, is loaded only if it is not on disk."""
+        if "built" not in vars(self) and self.loaded is not None:
+            return self.loaded.function
+        compiled = getattr(self.function, "overloads", None)
+        return next(iter(compiled.values())).entry_point if compiled else self.function
+
+    @cached_property
     def given(self) -> tuple[int, ...]:
         """The numbers of the results that are parameters."""
-        return self.built.given.get(self.name, ())
+        if "built" in vars(self) or self.loaded is None:
+            return self.built.given.get(self.name, ())
+        return self.loaded.code.given
 
     @cached_property
     def into(self) -> Program:

@@ -138,7 +138,7 @@ class Entry:
         leaves = unpacking.all(self.at.arguments, parameters, absent)
         inputs = self.take(unpacking, leaves)
         sizes = Sizes(self.run.graph, inputs)
-        if checked or not hasattr(self.run.function, "overloads"):
+        if checked or not self.run.looks:
             self._check(unpacking, inputs, sizes)
         if self.at.out:
             self.into(unpacking, inputs)

@@ -18,7 +18,7 @@ import linecache
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
+from types import BuiltinFunctionType, MappingProxyType
 from typing import Any
 from zlib import crc32
 
@@ -100,7 +100,7 @@ class Run:
         graph, target = program.final, program.into
         sizes = (s for number in target.given for s in graph.outputs[number].type.shape)
         fills = all(set(symbols(size)) <= set(graph.sizes) for size in sizes)
-        function = target.function if fills else program.function
+        function = target.entry if fills else program.entry
         if errors := own_errors(graph):
             function = with_own_errors(function, errors)
         return Run(program, function, target.given if fills else ())
@@ -108,6 +108,12 @@ class Run:
     @property
     def graph(self) -> Graph:
         return self.program.final
+
+    @property
+    def looks(self) -> bool:
+        """Whether the function itself refuses arguments of other types: compiled ones do."""
+        compiled = isinstance(self.function, BuiltinFunctionType)
+        return compiled or hasattr(self.function, "overloads")
 
     def write(
         self,

@@ -15,6 +15,7 @@ from numba.core.lowering import BaseLower
 from numba.core.target_extension import target_override
 from numba.core.typed_passes import BaseNativeLowering
 
+from codegen import arguments
 from codegen.apart import DATA, Facts
 from codegen.emit.kinds import return_type
 from codegen.emit.statements import Body
@@ -61,14 +62,18 @@ class Lower(BaseLower):
         program: Program = python.program
         self.setup_function(fndesc)
         values = self.extract_function_arguments()
-        arguments = {argument.name: argument for argument in self.function.args}
+        taken = {argument.name: argument for argument in self.function.args}
         for name in program.facts.apart:
-            arguments[DATA.format(name)].add_attribute("noalias")
+            taken[DATA.format(name)].add_attribute("noalias")
         body = Body(self.context, self.builder, program.function, python.__globals__)
         with target_override(NAME):  # in which numba looks functions up
             body.start(fndesc.argtypes, values, program.facts)
             body.block(program.function.body)
         body.finish()
+
+    def create_cpython_wrapper(self, release_gil: bool = False) -> None:
+        """The function that Python calls: it looks at its arguments."""
+        arguments.wrap(self, release_gil)
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)

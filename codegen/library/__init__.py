@@ -11,9 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from codegen import threads
+from codegen import blas, threads
 from codegen.library import (
-    blas,
     extremes,
     factorisations,
     lapack,
@@ -129,7 +128,7 @@ def fingerprint() -> str:
     """All the text of this package that compiled code may contain."""
     libraries = (blas, lapack, orthogonal, products)
     parts = (*libraries, extremes, launching, results, selection, sorting, sums, threads, versions)
-    names = ("distributions", "draws", "interpreted")
-    draws = [Path(__file__).with_name(f"{name}.py") for name in names]
+    folder = Path(__file__).parent
+    draws = [folder / "draws.py", folder / "interpreted.py", folder.parent / "distributions.py"]
     texts = "".join(path.read_text("utf-8") for path in draws)
     return texts + "".join(inspect.getsource(module) for module in parts)

@@ -21,8 +21,8 @@ from numba.core import cgutils, config
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
+from codegen.distributions import DISTRIBUTIONS, FILLS, SYMBOL, Distribution
 from codegen.library import interpreted
-from codegen.library.distributions import DISTRIBUTIONS, FILLS, SYMBOL, Distribution
 
 DOUBLE, FLOAT, WORD, BYTE = ir.DoubleType(), ir.FloatType(), ir.IntType(64), ir.IntType(8)
 COMPILED = not vars(config)["DISABLE_JIT"]

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from codegen.library.distributions import DISTRIBUTIONS, FILLS, STATE_WORDS, Distribution
+from codegen.distributions import DISTRIBUTIONS, FILLS, STATE_WORDS, Distribution
 
 SCRATCH = 64
 """Words for NumPy's `binomial_t`, which has fewer than 20; all zero means nothing is known yet."""

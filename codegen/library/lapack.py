@@ -26,7 +26,8 @@ from numba.core import cgutils, config
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
-from codegen.library import blas, factorisations
+from codegen import blas
+from codegen.library import factorisations
 from codegen.library.products import INT, word
 
 BOOL, LETTER = ir.IntType(1), ir.IntType(8)

@@ -22,8 +22,7 @@ from numba.core.errors import TypingError
 from numba.extending import intrinsic
 from numba.np.numpy_support import as_dtype
 
-from codegen import threads
-from codegen.library import blas
+from codegen import blas, threads
 from codegen.shortcuts import fill_in
 
 WORD, BYTE = ir.IntType(64), ir.IntType(8)

@@ -23,8 +23,8 @@ from numba.core.errors import TypingError
 from numba.extending import intrinsic
 from numba.np.numpy_support import as_dtype
 
+from codegen import blas
 from codegen.gemmcode import MANY
-from codegen.library import blas
 
 INT, WORD = ir.IntType(32), ir.IntType(64)
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from codegen import expr as ex
 from codegen import loops
+from codegen.distributions import STATE_WORDS
 from codegen.expr import Var
-from codegen.library.distributions import STATE_WORDS
 from tracegrad.control.batching import INDEX
 from tracegrad.control.counted import assignments, start_carries, tuple_text
 from tracegrad.ir.graph import Graph, Node

@@ -46,7 +46,7 @@ def generated_source(subject: Subject, which: str | None) -> GeneratedSource:
         built = built.large()
     into = program.__dict__.get("into", program)
     called = ""
-    if into is not program and "built" in into.__dict__:
+    if into is not program and into.has_run:
         called = (
             f"# calls run {into.name}, with its result arrays as parameters: {into.built.path}\n"
         )

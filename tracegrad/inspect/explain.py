@@ -71,7 +71,7 @@ def ran(program: Program) -> Program | None:
     """The program in the form that was compiled: with its result arrays as parameters, if calls
     ran it; None if neither was."""
     forms = (program.__dict__.get("into", program), program)
-    return next((form for form in forms if "built" in form.__dict__), None)
+    return next((form for form in forms if form.has_run), None)
 
 
 def _head(subject: Subject, versions: Sequence[Version]) -> Iterator[str]:
@@ -171,8 +171,11 @@ def _compiled(program: Program) -> str:
     form = ran(program)
     if form is None:
         return "not yet: at the first call"
-    spent = sum(form.built.timings.values())
     takes = f"as {form.name}, which takes its result arrays, " if form is not program else ""
+    if form.is_loaded:
+        path = form.loaded.path
+        return f"{takes}by an earlier process; disk cache: hit, by the graph alone; {path}"
+    spent = sum(form.built.timings.values())
     return f"{takes}in {spent:.2f} s; disk cache: {form.built.cache or 'off'}; {form.built.path}"
 
 

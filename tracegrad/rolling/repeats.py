@@ -14,8 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-FEWEST = 8
-"""Blocks that make a loop; fewer are as quick unrolled."""
+from tracegrad.tracing.trace import FEWEST_BLOCKS as FEWEST
 
 
 @dataclass(frozen=True)

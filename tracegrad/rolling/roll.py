@@ -23,8 +23,9 @@ from tracegrad.rolling.kinds import Kinds
 from tracegrad.rolling.origin import counter_name, description, loop_statement
 from tracegrad.rolling.pieces import joined
 from tracegrad.rolling.program import VIEWS, Program, program
-from tracegrad.rolling.repeats import FEWEST, Run, periods, runs_of
+from tracegrad.rolling.repeats import Run, periods, runs_of
 from tracegrad.rolling.writes import forwarded
+from tracegrad.tracing.trace import FEWEST_BLOCKS as FEWEST
 from tracegrad.tracing.trace import Trace
 
 LEAST_WORK = 96

@@ -6,6 +6,7 @@ In: argument types with the extents of this call. Out: a `Graph` whose sizes are
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -28,6 +29,7 @@ from tracegrad.ir.graph import (
     attr_sizes,
     largest,
     next_serial,
+    reachable,
     rebuild,
     sizes_of,
 )
@@ -39,14 +41,15 @@ from tracegrad.ops.op import Bindable, SizeValue, recording, supported_dtype
 from tracegrad.ops.project import PROJECT
 from tracegrad.ops.raising import UNCHECKED
 from tracegrad.ops.reduction import BROADCAST_TO
+from tracegrad.ops.slicing import UPDATE
 from tracegrad.tracing.naming import label_nodes
 from tracegrad.tracing.short import short_extents
 from tracegrad.tracing.source import assigned_name, source_of, user_expression, user_frame
 
 rolling = Later("tracegrad.rolling")
 
-FEWEST_NODES = 16
-"""Fewer nodes than that are not searched for loops."""
+FEWEST_BLOCKS = 8
+"""Fewer blocks than that are as quick unrolled as in a loop."""
 
 LETTERS = "nmpqrstuw"  # v1, v2, ... are values
 
@@ -210,9 +213,12 @@ class Trace:
         Nodes of `keep`, and those numbered below `since`, stay what they are.
         """
         keep = {*keep, *self.straight}
-        if self._resumed or next_serial() - max(since, self._begun) < FEWEST_NODES:
+        if self._resumed or next_serial() - max(since, self._begun) < 2 * FEWEST_BLOCKS:
             return tuple(outputs)
-        return rolling.roll(self, self._current(outputs, {*keep, *self.inputs}, since), keep, since)
+        outputs = self._current(outputs, {*keep, *self.inputs}, since)
+        if not repetitive(outputs, max(since, self._begun)):
+            return outputs
+        return rolling.roll(self, outputs, keep, since)
 
     def renewed(self, outputs: Sequence[Node], keep: Collection[Node]) -> tuple[Node, ...]:
         """`outputs` on the nodes that supersede others; nodes of `keep` stay what they are."""
@@ -443,6 +449,14 @@ class Trace:
         if node in self.cotangents:
             self.cotangents[made] = self.cotangents[node]
         return made
+
+
+def repetitive(outputs: Sequence[Node], since: int) -> bool:
+    """Whether there may be loops to roll among the nodes made from the serial number `since` on, or
+    writes that loops could be made of: then it is worth to look for them."""
+    new = [n for n in reachable(outputs, lambda node: node.serial < since) if n.serial >= since]
+    counts = Counter(node.op for node in new if node.op not in (CONSTANT, SIZE, BROADCAST_TO))
+    return counts[UPDATE] > 0 or max(counts.values(), default=0) >= FEWEST_BLOCKS
 
 
 def _lettered(graph: Graph, known: dict[str, Size]) -> dict[str, Size]:

@@ -12,11 +12,10 @@ from __future__ import annotations
 import ctypes
 import functools
 from importlib.machinery import PathFinder
-from importlib.util import module_from_spec
+from importlib.util import find_spec, module_from_spec
 from pathlib import Path
 from types import ModuleType
 
-import scipy
 from llvmlite import binding as llvm
 
 from codegen import threads
@@ -28,7 +27,10 @@ SYMBOL = "codegen_blas_"
 @functools.cache
 def extension(name: str) -> ModuleType:
     """`cython_blas` or `cython_lapack`, not entered into `sys.modules`."""
-    folder = Path(scipy.__file__).parent / "linalg"
+    package = find_spec("scipy")  # to import it takes 10 ms
+    if package is None or package.origin is None:
+        raise ImportError("SciPy is not installed")
+    folder = Path(package.origin).parent / "linalg"
     spec = PathFinder.find_spec(f"scipy.linalg.{name}", [str(folder)])
     if spec is None or spec.loader is None:
         raise ImportError(f"no {name} in {folder}")
