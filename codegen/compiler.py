@@ -155,16 +155,18 @@ def parcel(data: list[Any], large: str | None) -> native.Code:
     returns, if there is one."""
     (_, _, (code, bitcode)), found, environment, signature, *_, others = data[0]
     places = dict.fromkeys((environment, *others))
+    inside, outside = native.symbols(bitcode)
+    wrapper = found.llvm_cpython_wrapper_name
     constants = tuple((env.env_name, tuple(env.consts)) for env in places)
     return native.Code(
         name=found.qualname.split(".")[-1],
         module=found.modname,
         object=code,
-        wrapper=found.llvm_cpython_wrapper_name,
+        wrapper=wrapper if wrapper in inside else "",
         entry=found.llvm_func_name,
         environment=found.env_name,
         constants=constants,
-        undefined=native.undefined(bitcode),
+        undefined=outside,
         signature=(str(signature.args), str(signature.return_type)),
         large="" if large is None else str(versions.result_type(large)),
     )
@@ -205,7 +207,7 @@ def resolve_externals(context: Any, bitcode: bytes) -> None:
     Most of numba's symbols are registered with its implementations, and those take 0.3 s to load:
     only if there is one that needs them.
     """
-    names = set(native.undefined(bitcode))
+    names = set(native.symbols(bitcode)[1])
     for name in names:
         if name.startswith(SYMBOL):
             import_module(DRAWS).register(name.removeprefix(SYMBOL))

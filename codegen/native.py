@@ -42,7 +42,8 @@ class Code:
     module: str
     object: bytes
     wrapper: str
-    """The symbol of the function for Python, which takes a tuple of arguments."""
+    """The symbol of the function for Python, which takes a tuple of arguments; "" if there is
+    none."""
     entry: str
     """The symbol of the function itself."""
     environment: str
@@ -80,11 +81,12 @@ class Loaded:
         return cache.directory() / self.code.module / f"{self.code.module}.py"
 
 
-def undefined(bitcode: bytes) -> tuple[str, ...]:
-    """The symbols that a module expects from outside."""
+def symbols(bitcode: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The symbols that a module has, and those that it expects from outside."""
     module = llvm.parse_bitcode(bitcode)
-    outside = [x.name for x in (*module.functions, *module.global_variables) if x.is_declaration]
-    return tuple(name for name in outside if not name.startswith("llvm."))
+    named = [*module.functions, *module.global_variables]
+    outside = [x.name for x in named if x.is_declaration and not x.name.startswith("llvm.")]
+    return tuple(x.name for x in named if not x.is_declaration), tuple(outside)
 
 
 def register_own(name: str) -> bool:
@@ -134,8 +136,7 @@ def load(code: Code) -> Loaded:
         raise Unloadable(f"no symbol {', '.join(missing)}")
     engine.add_object_file(llvm.ObjectFileRef.from_data(code.object))
     engine.finalize_object()
-    wrapper, entry = map(engine.get_function_address, (code.wrapper, code.entry))
-    if not (wrapper and entry):
+    if not (entry := engine.get_function_address(code.entry)):
         raise Unloadable("the object lacks its own function")
     dynfunc = extension(FUNCTIONS)
     environments = {}
@@ -146,9 +147,11 @@ def load(code: Code) -> Loaded:
             ctypes.c_void_p.from_address(at).value = id(made)
     # Compiled code is never freed: arrays may outlive the function that made them.
     ctypes.pythonapi.Py_IncRef(ctypes.py_object((engine, environments)))
-    function = dynfunc.make_function(
-        sys.modules[__name__], code.name, "", wrapper, environments[code.environment], ()
-    )
+    function = None
+    if code.wrapper:
+        here, environment = sys.modules[__name__], environments[code.environment]
+        wrapper = engine.get_function_address(code.wrapper)
+        function = dynfunc.make_function(here, code.name, "", wrapper, environment, ())
     return Loaded(code, function, entry)
 
 
