@@ -446,3 +446,20 @@ def test_extents_in_numpys_own_functions(program, open_size) -> None:
     np.testing.assert_allclose(found, program(x))
     assert np.asarray(found).dtype == np.asarray(program(x)).dtype
     assert (not f.versions[0].guards) == open_size
+
+
+def test_an_element_is_read_again_after_a_loop_over_all() -> None:
+    """`v[0]` is a number before the loop that has all of `v`, and after it still the same one."""
+
+    def f(x):
+        v = x * x
+        return np.cumprod(v[1:])[-1] * v[0] + np.cumsum(v[1:] + v[1:])[-1] * (v + v)[0]
+
+    x = np.array([0.3, 0.7, 1.1])
+    np.testing.assert_allclose(tg.trace(f)(x), f(x), rtol=1e-14)
+
+    def combined(x):
+        return np.sum(tg.associative_scan(lambda a, b: a * b, x * x))
+
+    _, slope = tg.jvp(combined, (x,), (x,))  # products of 1, 2, 3 squares
+    np.testing.assert_allclose(slope, np.cumprod(x * x) @ [2.0, 4.0, 6.0], rtol=1e-14)

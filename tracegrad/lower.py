@@ -374,8 +374,9 @@ class Lowering:
         return bool(node.name) and (len(self.graph.uses[node]) > 1 or not _is_numbered(node.name))
 
     def _named_twice(self, node: Node) -> bool:
-        """Whether this body already has a variable of that name, for another index."""
-        return any(known is node for known, _ in self.scopes[-1].known)
+        """Whether this body, or one around it, already has a variable of that name, for another
+        index: it may be read once more after this body."""
+        return any(known is node for scope in self.scopes for known, _ in scope.known)
 
     def _scalar(self, node: Node) -> None:
         found = self.value(node, (), inside=True)
