@@ -65,9 +65,19 @@ def through_integers(x: Any) -> Any:
     return tg.grad(lambda n: x[0] * n)(count)
 
 
+def by_a_float(x: Any) -> Any:
+    return tg.fori_loop(0, x[0], lambda i, c: c + 1, x)
+
+
+def of_a_computed_length(x: Any) -> Any:
+    return tg.scan(lambda c, _: (c, c), x, None, x[0])
+
+
 @pytest.mark.parametrize(
     ("program", "message", "line"),
     [
+        (by_a_float, "a bound is f64, not an integer", "tg.fori_loop(0, x[0]"),
+        (of_a_computed_length, "length is f64, a number that the program computes", "tg.scan("),
         (grows, r"scan: the carry changes from f64\[.*\] to f64\[.*\]", "return tg.scan("),
         (widens, r"fori_loop: the carry changes from i64\[3\] to f64\[3\]", "tg.fori_loop(0, 3"),
         (
@@ -126,6 +136,9 @@ WRONG: list[tuple[Callable[[], Any], type[Exception], str]] = [
     ),
     (lambda: tg.scan(lambda c, x: c, 0.0, np.arange(3)), tg.TraceError, "return a pair"),
     (lambda: tg.scan(lambda c, x: (c, x), 0.0), TypeError, "give xs or length"),
+    (lambda: tg.scan(lambda c, x: (c, x), 0.0, None, -2), ValueError, "length is -2, and must not"),
+    (lambda: tg.scan(lambda c, x: (c, x), 0.0, None, 2.5), TypeError, "length is 2.5, which is no"),
+    (lambda: tg.fori_loop(0, 3.5, lambda i, c: c, 0.0), TypeError, "a bound is 3.5, which is no"),
     (lambda: tg.scan(lambda c, x: (c, x), 0.0, 3.0), tg.ShapeError, "needs an axis"),
     (
         lambda: tg.scan(lambda c, x: (c, x[0]), 0, (np.arange(3), np.arange(4))),
@@ -143,3 +156,26 @@ def test_wrong_arguments_in_and_outside_of_a_trace(
     """The same error in both; a condition that is no boolean must not loop for ever."""
     with pytest.raises(kind, match=words):
         wrap(call)()
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda: tg.vmap(NUMBER),
+        lambda: tg.checkpoint(NUMBER)(1.0),
+        lambda: tg.jvp(NUMBER, (1.0,), (1.0,)),
+        lambda: tg.custom_vjp(NUMBER),
+        lambda: tg.jacfwd(NUMBER)(1.0),
+        lambda: tg.grad(NUMBER),
+    ],
+)
+def test_only_functions_are_transformed(use: Callable[[], Any]) -> None:
+    with pytest.raises(TypeError, match=r"only functions can be (transformed|traced): this is 42"):
+        use()
+
+
+@pytest.mark.parametrize("argnums", ["x", 0.5, (0, None)])
+@pytest.mark.parametrize("transform", [tg.grad, tg.value_and_grad, tg.hessian, tg.jacfwd, tg.hvp])
+def test_argnums_are_positions(transform: Any, argnums: Any) -> None:
+    with pytest.raises(TypeError, match="give a position"):
+        transform(lambda x, y: np.sum(x * y), argnums=argnums)(1.0, 2.0)

@@ -212,7 +212,7 @@ class Function(Inspectable):
 
     def derived(self, what: str, argnums: Argnums = 0, has_aux: bool = False) -> Function:
         """The function of the gradient (`what="grad"`), or of value and gradient; made once."""
-        argnums = argnums if isinstance(argnums, int) else tuple(argnums)
+        argnums = derived.argument_numbers(argnums)
         key = (what, argnums, has_aux)
         if key not in self._derived:
 

@@ -6,6 +6,7 @@ value_and_grad(f)(x):  x' = copy(x);  y = f(x');  d_x = reverse pass from y to x
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -146,14 +147,27 @@ def value_and_grad(
     return region.result, gradients[0] if isinstance(argnums, int) else gradients
 
 
+def argument_numbers(argnums: Any) -> int | tuple[int, ...]:
+    """`argnums` as an int or ints. Raises TypeError for what is none."""
+    try:
+        if isinstance(argnums, tuple | list):
+            return tuple(map(operator.index, argnums))
+        return operator.index(argnums)
+    except TypeError:
+        raise TypeError(
+            f"argnums={argnums!r}: give a position (0 is the first argument), or several of them"
+        ) from None
+
+
 def positions(fun: Any, argnums: Argnums, args: Sequence[Any]) -> tuple[int, ...]:
     """The arguments that `argnums` means, counted from 0."""
-    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    known = argument_numbers(argnums)
+    numbers = known if isinstance(known, tuple) else (known,)
     for number in numbers:
         if not -len(args) <= number < len(args):
+            count = f"{len(args)} argument{'s' * (len(args) != 1)}"
             raise TypeError(
-                f"argnums={number}, but {name_of(fun)} was called with {len(args)} arguments by "
-                "position"
+                f"argnums={number}, but {name_of(fun)} was called with {count} by position"
             )
     return tuple(number % len(args) for number in numbers)
 
@@ -222,5 +236,10 @@ def as_traced(trace: Trace, value: Any) -> Traced:
 
 
 def name_of(fun: Any) -> str:
-    """A function's name as that of a generated one."""
+    """A function's name as that of a generated one. Raises TypeError for what is no function."""
+    if not callable(fun):
+        raise TypeError(
+            f"only functions can be transformed: this is {fun!r} ({type(fun).__name__}); give a "
+            "function, lambda x: ... for instance"
+        )
     return program_name(getattr(fun, "name", "") or getattr(fun, "__name__", ""))

@@ -24,11 +24,11 @@ from tracegrad.control.plain import (
 from tracegrad.control.repeat import repeat
 from tracegrad.control.segments import counted_first, growing, segmented, snapshots
 from tracegrad.errors import ShapeError, TraceError
-from tracegrad.ir.dims import Size, in_figures, knows, must_be_same
+from tracegrad.ir.dims import Dim, Size, in_figures, knows, must_be_same, required
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.computed import distance
 from tracegrad.ops.constant import astype
-from tracegrad.ops.op import PUBLIC, SizeValue, weak_or_dtype
+from tracegrad.ops.op import PUBLIC, SizeValue, type_of, weak_or_dtype
 from tracegrad.ops.shape import as_size
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.naming import program_name
@@ -99,7 +99,8 @@ def fori_loop(
     trace = current_trace()
     check_callable("fori_loop", body_fun)
     if trace is None:
-        return plain.fori_loop(int(lower), int(upper), body_fun, init_val)
+        first, last = (plain.whole_number("fori_loop: a bound", x) for x in (lower, upper))
+        return plain.fori_loop(first, last, body_fun, init_val)
     if checkpoint is not None:
         return _in_segments(lower, upper, body_fun, init_val, checkpoint)
     first, tree = _start(trace, init_val)
@@ -146,12 +147,28 @@ def _range(trace: Trace, lower: Any, upper: Any) -> tuple[Any, Span]:
     """Where a counted loop starts and how long it runs; bounds may be values that the program
     computes.
     """
+    for bound in (lower, upper):
+        if isinstance(bound, Traced) and bound.type.dtype.kind not in "iub":
+            raise TraceError(
+                f"fori_loop: a bound is {bound.type.in_figures()}, not an integer: round it, "
+                ".astype(int)"
+            )
     if isinstance(lower, Traced) or isinstance(upper, Traced):
         steps = PUBLIC["maximum"](astype(upper, INDEX.dtype) - astype(lower, INDEX.dtype), 0)
         bound, length = trace.bound(as_traced(trace, steps).node)
         return lower, Span(length, False, bound)
-    start, stop = as_size(lower), as_size(upper)
+    start, stop = (_whole("fori_loop: a bound", bound) for bound in (lower, upper))
     return start, Span(distance(start, stop))
+
+
+def _whole(what: str, value: Any) -> Size:
+    """An integer or a size that is known while tracing."""
+    if isinstance(value, Traced):
+        raise TraceError(
+            f"{what} is {type_of(value)}, a number that the program computes: use fori_loop or "
+            "while_loop, which stack nothing"
+        )
+    return as_size(value) if isinstance(value, SizeValue | Dim) else plain.whole_number(what, value)
 
 
 def cond(pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any], *operands: Any):
@@ -311,7 +328,10 @@ def _length(stacks: Sequence[Traced], length: Any) -> Size:
     if None in extents:
         raise ShapeError("scan: every array of xs needs an axis to take items from; got a scalar")
     if length is not None:
-        extents.append(as_size(length) if not isinstance(length, SizeValue) else length.dim)
+        count = _whole("scan: length", length)
+        if not required(0, "<=", count):
+            raise ValueError(f"scan: length is {in_figures(count)}, and must not be negative")
+        extents.append(count)
     if not extents:
         raise TypeError("scan: give xs or length")
     first = extents[0]

@@ -7,6 +7,7 @@ Also the checks of functions, conditions and indices that both forms share.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,14 @@ def check_callable(what: str, *functions: Any) -> None:
                 f"{what}: {_shown(function)} is not callable; give a function, "
                 "lambda x: ... for instance"
             )
+
+
+def whole_number(what: str, value: Any) -> int:
+    """An integer. Raises TypeError for what is none, as 3.5 steps."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{what} is {value!r}, which is no integer") from None
 
 
 def scalar_type(what: str, role: str, value: Any) -> ArrayType:
@@ -170,7 +179,10 @@ def _count(leaves: list[Any], length: Any) -> int:
     shapes = [type_of(as_operand(leaf)).shape for leaf in leaves]
     if () in shapes:
         raise ShapeError("scan: every array of xs needs an axis to take items from; got a scalar")
-    counts = [shape[0] for shape in shapes] + ([] if length is None else [int(length)])
+    given = [] if length is None else [whole_number("scan: length", length)]
+    if given and given[0] < 0:
+        raise ValueError(f"scan: length is {length}, and must not be negative")
+    counts = [shape[0] for shape in shapes] + given
     for count in counts[1:]:
         if count != counts[0]:
             raise ShapeError(
