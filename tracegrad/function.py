@@ -6,7 +6,7 @@ f(x)  ->  the entries of the versions, latest first; else: flatten, normalise, l
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial, update_wrapper
 from inspect import Parameter, Signature
@@ -40,6 +40,8 @@ from tracegrad.version import Version
 
 Located = TypeVar("Located", bound=Exception)
 
+_PLAIN = (TypeError, ValueError, IndexError)
+"""Errors of ours that get the user's line though they are Python's own."""
 ENTRIES = 16
 """How many versions are tried, latest first, before the arguments are looked up."""
 
@@ -260,10 +262,10 @@ class Function(Inspectable):
             watched = randomness.watch(self.python)
             try:
                 outputs, output_tree = self._outputs(trace, self.program(*args, **kwargs))
-            except (TracegradError, TypeError, ValueError) as error:
+            except (TracegradError, TypeError, ValueError, IndexError) as error:
                 cause = error if isinstance(error, TracegradError) else error.__cause__
                 if not isinstance(cause, TracegradError):
-                    if type(error) in (TypeError, ValueError) and is_ours(error.__traceback__):
+                    if type(error) in _PLAIN and is_ours(error.__traceback__):
                         located(error, self.python)
                     raise
                 # NumPy hides what a traced value says to `out[i] = value` behind its own error.
@@ -301,6 +303,11 @@ class Function(Inspectable):
 
     def _outputs(self, trace: Trace, result: Any) -> tuple[list[Node], Tree]:
         leaves: list[tuple[str, Any]] = []
+        if isinstance(result, Iterator | Coroutine):
+            raise TypeError(
+                f"{self.name} returns a {type(result).__name__}, which has not run yet when it is "
+                "compiled: return a list or an array"
+            )
         tree = flatten("", result, is_leaf, leaves)
         if has_generator(tree):
             raise TraceError(

@@ -57,6 +57,11 @@ def flatten(
         return LEAF
     keys, items = _parts(value)
     if keys is None:
+        if hasattr(type(value), "__array__"):  # of pandas, another library of arrays
+            raise TypeError(
+                f"{_called(name)} is a {type(value).__name__}, which is no NumPy array: pass "
+                f"np.asarray({name if name.isidentifier() else '...'})"
+            )
         try:
             hash(value)
         except TracegradError:

@@ -222,10 +222,13 @@ def split_aux(result: Any, has_aux: bool) -> tuple[Any, Any]:
 
 
 def separated(trace: Trace, value: Any) -> Traced:
-    """A copy of a value as a node of its own, so that it can be differentiated in."""
+    """A copy of a value as a node of its own, so that it can be differentiated in. It counts as an
+    argument: after a write to it the derivative would be that in the new value.
+    """
     own = as_traced(trace, value)
     node = trace.capture(own._trace, own.node)
-    return Traced(trace, trace.record_new(COPY, (node,), trace.names.get(node, "")))
+    name = trace.names.get(node, "")
+    return Traced(trace, trace.record_new(COPY, (node,), name), name or "x")
 
 
 def as_traced(trace: Trace, value: Any) -> Traced:

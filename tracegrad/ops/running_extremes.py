@@ -28,8 +28,6 @@ from tracegrad.ops.shape import normal_axis, reshape
 class RunningExtreme(Running):
     """The running maximum, or minimum; of equal elements the last one is where it is attained."""
 
-    by_reference = True
-
     def __init__(self, name: str, ufunc: np.ufunc, limit: Callable[[np.dtype], Any]) -> None:
         self.name, self.ufunc, self.limit = name, ufunc, limit
 

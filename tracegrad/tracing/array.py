@@ -291,6 +291,13 @@ class Traced(ArrayMethods):
             found[node] = node.op.reference(*operands, **dict(attrs))
         return found[self.node]
 
+    def __copy__(self) -> Any:
+        return PUBLIC["copy"](self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """`copy.deepcopy(params)`: arrays of the same values, which may be written to."""
+        return PUBLIC["copy"](self)
+
     def __bool__(self) -> bool:
         value = self._of_sizes()
         if value is not None:

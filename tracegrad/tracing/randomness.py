@@ -36,6 +36,23 @@ class Watched:
         return state_of(self.source) != self.before
 
 
+class Unloaded(Watched):
+    """`numpy.random` before it is loaded. NumPy seeds its generator then; the first number that is
+    drawn makes new ones of all its words, so that it does not stand at their end any more.
+    """
+
+    @property
+    def changed(self) -> bool:
+        loaded = sys.modules.get("numpy.random")
+        if loaded is None:
+            return False
+        state = loaded.mtrand._rand.get_state(legacy=False)
+        return state["has_gauss"] != 0 or state["state"]["pos"] != len(state["state"]["key"])
+
+
+UNLOADED = Unloaded("", None, b"")
+
+
 def state_of(source: Any) -> bytes:
     if hasattr(source, "bit_generator"):
         return pickle.dumps(source.bit_generator.state)
@@ -45,7 +62,7 @@ def state_of(source: Any) -> bytes:
 def watch(python: Callable[..., Any]) -> list[Watched]:
     """The sources of random numbers that the function could draw from, with their states."""
     if "numpy.random" not in sys.modules:
-        return []
+        return [UNLOADED]
     module: Any = np.random
     found = [Watched("", module.mtrand._rand, state_of(module.mtrand._rand))]
     generators = {id(value): (name, value) for name, value in reached(python)}
