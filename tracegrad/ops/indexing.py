@@ -7,6 +7,7 @@ x[mask]            ->   gather(x, flatnonzero(mask), axes=(0,))
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from tracegrad.ops.keys import Lookup, lookup, places
 from tracegrad.ops.nonzero import flatnonzero
 from tracegrad.ops.op import as_operand, bind, public, sample, type_of
 from tracegrad.ops.reduction import broadcast_to
-from tracegrad.ops.regions import region_shape
+from tracegrad.ops.regions import Region, region_shape
 from tracegrad.ops.selection import where
 from tracegrad.ops.shape import RESHAPE, reshape, shape_text, transpose
 from tracegrad.ops.slicing import SLICE, UPDATE
@@ -32,6 +33,10 @@ def getitem(x: Any, key: Any) -> Any:
     """`x[key]`. Raises IndexError as NumPy does; for an index array when the compiled code runs."""
     x = as_operand(x)
     found = lookup(type_of(x), key)
+    row = _row(found)
+    if row is not None:
+        y = bind(GATHER_AT, x, *row.arrays, axes=row.axes)
+        return y if row.is_whole else bind(SLICE, y, at=row.rest)
     middle = bind(SLICE, x, at=found.region)
     if type_of(middle).shape != found.shape:
         middle = bind(RESHAPE, middle, shape=found.shape)
@@ -54,6 +59,9 @@ def setitem(x: Any, key: Any, value: Any) -> Any:
     type = type_of(x)
     found = lookup(type, key)
     value = astype(value, type.dtype)
+    row = _row(found)
+    if row is not None:
+        return _row_set(x, row, value, type)
     if not found.chosen:
         middle = _fitted(value, found.shape, type)
     elif len(found.chosen) == 1 and found.mask is not None and _is_for_all(value, found):
@@ -69,6 +77,51 @@ def setitem(x: Any, key: Any, value: Any) -> Any:
     if all(part is None for part in found.region):
         return middle
     return bind(UPDATE, x, middle, at=found.region)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A key of integers and slices, `x[i, :k]`, as a part of a row: the row of each of `axes` at
+    the integers, and the region `rest` of that."""
+
+    arrays: tuple[Any, ...]
+    axes: tuple[int, ...]
+    rest: Region
+
+    @property
+    def is_whole(self) -> bool:
+        return all(part is None for part in self.rest)
+
+
+def _row(found: Lookup) -> Row | None:
+    """A key of traced integers beside slices or other integers; None for other ones.
+
+    The row comes first: a loop that writes to `x[i, :k]` then copies no more than a row.
+    """
+    kept = [axis for axis, part in enumerate(found.region) if part is None or _is_span(part)]
+    plain = len(kept) == len(found.shape) and any(part is not None for part in found.region)
+    if not (plain and found.chosen and all(type_of(a).rank == 0 for a in found.arrays)):
+        return None
+    at = {kept[axis]: array for axis, array in zip(found.axes, found.arrays, strict=True)}
+    if any(isinstance(array, np.ndarray) for array in at.values()):
+        return None
+    at |= {axis: np.int64(part) for axis, part in enumerate(found.region) if isinstance(part, int)}
+    axes = tuple(sorted(at))
+    rest = tuple(part for axis, part in enumerate(found.region) if axis not in at)
+    return Row(tuple(at[axis] for axis in axes), axes, rest)
+
+
+def _is_span(part: Any) -> bool:
+    return isinstance(part, tuple)
+
+
+def _row_set(x: Any, row: Row, value: Any, type: ArrayType) -> Any:
+    """`x` with the value written to a part of a row."""
+    whole = tuple(size for axis, size in enumerate(type.shape) if axis not in row.axes)
+    value = _fitted(value, region_shape(whole, row.rest), type)
+    if not row.is_whole:
+        value = bind(UPDATE, bind(GATHER_AT, x, *row.arrays, axes=row.axes), value, at=row.rest)
+    return bind(SCATTER_SET, x, value, *row.arrays, axes=row.axes, unique=True)
 
 
 def _rows(x: Any, found: Lookup) -> tuple[Any, Any]:

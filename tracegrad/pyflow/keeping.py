@@ -37,11 +37,11 @@ Place = tuple[str, int]
 
 NESTED = 1000
 """Operations of a trace from which on loops in loops are kept."""
-LEFT = 600
+LEFT = 250
 """Operations that rolling may leave, or a third of all: of more, loops are kept if that is less."""
 HOPELESS = 20_000
 """Operations of a program with its loops kept that is not worth more tracing."""
-EVERY = 500
+EVERY = 100
 SHORTEST = 4
 """Steps of a loop that is kept; fewer are as well unrolled."""
 ATTEMPTS = 12
