@@ -19,7 +19,7 @@ import scipy.linalg
 from numba.core.runtime import _nrt_python, rtsys
 
 import tracegrad as tg
-from codegen.library import factorisations, lapack
+from codegen.library import factorisations, lapack, small
 from tests import oracle
 
 EPS = np.finfo(float).eps
@@ -110,16 +110,48 @@ def test_systems_broadcast_as_numpys(left: tuple[int, ...], right: tuple[int, ..
 @pytest.mark.parametrize("lower", [True, False])
 @pytest.mark.parametrize("trans", [0, "T"])
 @pytest.mark.parametrize("unit", [True, False])
-def test_triangular_systems_as_scipys(lower: bool, trans: Any, unit: bool) -> None:
+@pytest.mark.parametrize("side", [SIDE, small.MOST + 3])
+def test_triangular_systems_as_scipys(lower: bool, trans: Any, unit: bool, side: int) -> None:
     options: dict[str, Any] = {"lower": lower, "trans": trans, "unit_diagonal": unit}
-    a = regular()
-    for b in (draw(SIDE, seed=1), draw(SIDE, 3, seed=1)):
+    a = regular(side=side)
+    for b in (draw(side, seed=1), draw(side, 3, seed=1)):
         want = scipy.linalg.solve_triangular(a, b, **options)
         f = tg.trace(lambda a, b: tg.linalg.solve_triangular(a, b, **options))
         oracle.assert_similar(f(a, b), want, 50 * SIDE)
         dump = f.dump(a, b)
         assert "scipy.linalg.solve_triangular(a, b" in dump
         oracle.assert_similar(dump.function()(a, b), want, 0)
+
+
+SIDES = [0, 1, 2, 3, 8, small.MOST_DEFINITE, small.MOST_DEFINITE + 1, small.MOST, small.MOST + 1]
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_small_and_large_systems(dtype: Any) -> None:
+    """Matrices that need their rows changed; LAPACK's own results, whoever factorises."""
+    f = tg.trace(lambda a, b: np.linalg.solve(a, b))
+    turned = tg.trace(lambda a, b: np.linalg.solve(a.T, b))
+    adjoint = tg.grad(lambda a, b, w: np.sum(w * np.linalg.solve(a, b)), argnums=1)
+    for side in SIDES:
+        a = (draw(side, side) - 2 * np.eye(side)[::-1]).astype(dtype)
+        b, s = draw(side, 3, seed=1).astype(dtype), definite(side=side).astype(dtype)
+        steps = 100 * max(side, 1) * (np.linalg.cond(a) if side else 1)
+        oracle.assert_similar(f(a, b), np.linalg.solve(a, b), steps)
+        oracle.assert_similar(turned(a, b), np.linalg.solve(a.T, b), steps)
+        oracle.assert_similar(adjoint(a, b, b), np.linalg.solve(a.T, b), steps)
+        oracle.assert_similar(tg.trace(np.linalg.cholesky)(s), np.linalg.cholesky(s), 100 * side)
+
+
+@pytest.mark.parametrize("side", [small.MOST_DEFINITE - 1, small.MOST + 1])
+def test_bad_matrices_of_every_size(side: int) -> None:
+    singular, indefinite, unknown = np.eye(side), np.eye(side), np.eye(side)
+    singular[-1, -1], indefinite[-1, -1], unknown[1, 1] = 0, -1, np.nan
+    with pytest.raises(np.linalg.LinAlgError, match="Singular matrix"):
+        tg.trace(np.linalg.inv)(singular)
+    with pytest.raises(np.linalg.LinAlgError, match="not positive definite"):
+        tg.trace(np.linalg.cholesky)(indefinite)
+    for f in (np.linalg.cholesky, np.linalg.inv):
+        assert np.isnan(tg.trace(f)(unknown)[1, 1])
 
 
 def test_cholesky_systems_as_scipys() -> None:
