@@ -227,6 +227,8 @@ def unknown(context: Any, names: set[str]) -> set[str]:
 class KernelLibrary(parts.PartLibrary):
     """The code of a kernel: what is the same for each block of a loop stays outside of them."""
 
+    _optimize_functions = Library._optimize_functions
+
     def _optimize_final_module(self) -> None:
         for function in self._final_module.functions:
             if not function.is_declaration and self.marker in function.name:

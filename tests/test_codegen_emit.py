@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -237,3 +238,27 @@ def test_a_program_that_says_too_little_is_refused_with_the_statement() -> None:
     with pytest.raises(codegen.CompileError, match="one dtype") as caught:
         codegen.build(Module((refused,)))
     assert caught.value.comment == "4│ x @ k"
+
+
+def test_an_argument_that_is_refused_leaves_nothing_behind(counted: Any) -> None:
+    parameters = (Parameter("x", F8, 1), Parameter("y", F8, 1), Parameter("a", F8, 0))
+    total = Call("add", (X_I, Load("y", (AT,), F8)), F8)
+    made = function(
+        Assign(Var("s", F8), f8(0.0)),
+        For(AT, N, (Assign(Var("s", F8), total),)),
+        Return((Var("s", F8),)),
+        parameters=parameters,
+    )
+    compiled, _ = both(made)
+    (result,) = compiled.overloads.values()
+    x, y = np.ones(3), np.arange(3.0)
+    assert result.entry_point(x, y, 2.0) == 3.0
+    before = sys.getrefcount(x), sys.getrefcount(y)
+    for wrong in ((x, [1.0], 2.0), (x, y, [2]), (None, y, 2.0), (x, y.astype("f4"), 2.0)):
+        with pytest.raises(TypeError):
+            result.entry_point(*wrong)
+    with pytest.raises(TypeError, match="expected 3 arguments"):
+        result.entry_point(x, y)
+    del wrong
+    assert (sys.getrefcount(x), sys.getrefcount(y)) == before
+    assert counted() == 0

@@ -235,7 +235,8 @@ def item_size(dtype: types.Type) -> int:
 def matrix(array: Operand, row: bool) -> Matrix:
     """An array of rank 1 or 2 as a matrix; a vector as one `row`, or else as one column."""
     if len(array.extents) == 2:
-        return Matrix(*array.extents, *array.steps, array.data)
+        (rows, columns), (down, across) = array.extents, array.steps
+        return Matrix(rows, columns, down, across, array.data)
     (extent,), (stride,) = array.extents, array.steps
     if row:
         return Matrix(word(1), extent, extent, stride, array.data)
