@@ -1,6 +1,7 @@
 """What LLVM is told about memory: which arrays lie apart from all others.
 
-In: the address of new memory. Out: the same with the attribute `noalias`. Without it every loop
+In: the address of new memory. Out: the same with the attribute `noalias`, and an end of that before
+the memory is given back, for another array may get it. Without it every loop
 over several arrays compares where they lie before, and one over many of them is not vectorised at
 all: a step of an LSTM, which keeps seven arrays for its backward, takes half the time.
 """
@@ -44,3 +45,14 @@ def own(builder: Any, memory: Any) -> Any:
         inside = ir.IRBuilder(function.append_basic_block())
         inside.ret(inside.asm(kind, "", "=r,0", [function.args[0]], side_effect=False))
     return builder.call(function, [memory])
+
+
+def let_go(builder: Any, memory: Any) -> None:
+    """Before memory of ours is given back: all reads and writes of it come before, as LLVM sees it.
+
+    The next array may get the same memory, under an address that LLVM takes for another one. By
+    the empty assembly somebody else sees this address, and may do with the memory what he likes.
+    """
+    pointer = ir.IntType(8).as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [pointer])
+    builder.asm(kind, "", "r,~{memory}", [builder.bitcast(memory, pointer)], side_effect=True)

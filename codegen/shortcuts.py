@@ -22,7 +22,6 @@ from numba.np.arrayobj import make_array, populate_array
 from numba.np.numpy_support import as_dtype
 
 from codegen import memory
-from codegen.apart import own
 
 TOO_BIG = (
     "array is too big; `arr.size * arr.dtype.itemsize` is larger than the maximum possible size."
@@ -111,7 +110,7 @@ def allocation(shape: types.Type, dtype: types.Type, zeroed: bool) -> Any:
         leave = leaving(context, builder)
         size = byte_count(builder, sizes, itemsize, leave)
         meminfo = block(builder, size, context.get_preferred_array_alignment(dtype), leave)
-        data = own(builder, context.nrt.meminfo_data(builder, meminfo))
+        data = context.nrt.meminfo_data(builder, meminfo)
         if zeroed:
             cgutils.memset(builder, data, size, 0)
         pointer = builder.bitcast(data, element.as_pointer())

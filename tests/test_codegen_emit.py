@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +13,7 @@ from numba.core import config
 from numba.core.runtime import _nrt_python, rtsys
 
 import codegen
+import tracegrad as tg
 from codegen.emit import scope
 from codegen.expr import BOOL, INT, Call, Cast, Const, Expr, Load, Select, Var, add, integer
 from codegen.loops import (
@@ -262,3 +264,43 @@ def test_an_argument_that_is_refused_leaves_nothing_behind(counted: Any) -> None
     del wrong
     assert (sys.getrefcount(x), sys.getrefcount(y)) == before
     assert counted() == 0
+
+
+def test_memory_is_let_go_before_the_next_array_gets_it() -> None:
+    """Loops in a branch in a loop: arrays come and go, and the next ones have the memory of the
+    last; LLVM, for which their addresses differ, has to leave reads and writes in order."""
+
+    def summed(x):
+        a, b = tg.associative_scan(
+            lambda p, q: (p[0] * q[0], p[1] * q[0] + q[1]), (np.cos(x), np.sin(x))
+        )
+        return np.sum(a * b + b)
+
+    def chosen(x):
+        return tg.cond(x[0] > -10, lambda: np.sum(tg.grad(summed)(x)), lambda: 0 * x[0])
+
+    x = np.random.default_rng(0).normal(size=(3, 3))
+    each = tg.vmap(tg.grad(chosen))(x)
+    np.testing.assert_allclose(each, [tg.hessian(summed)(row).sum(axis=0) for row in x], rtol=1e-11)
+
+
+def test_new_memory_is_known_to_be_apart() -> None:
+    """A loop over many arrays is vectorised, and nothing is compared before it."""
+    names, y = "abcdefgh", Load("y", (AT,), F8)
+    values = [X_I, *(Load(name, (AT,), F8) for name in names)]
+    steps = [
+        Store(name, (AT,), Call("multiply", (value, y), F8))
+        for name, value in zip(names, values, strict=False)
+    ]
+    made = function(
+        *(Alloc(name, (N,), F8) for name in names),
+        For(AT, N, tuple(steps)),
+        Return(tuple(names)),
+        parameters=(*OF_X, Parameter("y", F8, 1)),
+    )
+    compiled, plain = both(made)
+    x, y = np.linspace(1, 2, 67), np.linspace(-1, 1, 67)
+    np.testing.assert_array_equal(compiled(x, y), plain(x, y))
+    (text,) = compiled.inspect_llvm().values()
+    assert re.search(r"fmul <\d+ x double>", text)
+    assert "memcheck" not in text

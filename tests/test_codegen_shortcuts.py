@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -125,31 +124,3 @@ def test_names_that_are_bound_elsewhere_are_left_alone() -> None:
 
     assert compiled(own, I8, F8[::1])(2, np.ones(3)) == 6.0
     assert {function for function, _ in shortcuts.FUNCTIONS} == {np.empty, np.zeros, min, max}
-
-
-def test_new_memory_is_known_to_be_apart() -> None:
-    """A loop over many arrays is vectorised, and nothing is compared before it."""
-
-    def many(x, y):
-        n = x.shape[0]
-        a, b, c, d, e, f, g, h = (
-            np.empty(n), np.empty(n), np.empty(n), np.empty(n),
-            np.empty(n), np.empty(n), np.empty(n), np.empty(n),
-        )  # fmt: skip
-        for i in range(n):
-            a[i] = x[i] * y[i]
-            b[i] = a[i] * y[i]
-            c[i] = b[i] * x[i]
-            d[i] = c[i] * y[i]
-            e[i] = d[i] * x[i]
-            f[i] = e[i] * y[i]
-            g[i] = f[i] * x[i]
-            h[i] = g[i] * y[i]
-        return a, b, c, d, e, f, g, h
-
-    fast = compiled(many, F8[::1], F8[::1])
-    (text,) = fast.inspect_llvm().values()
-    assert re.search(r"fmul <\d+ x double>", text)
-    assert "memcheck" not in text
-    x, y = np.linspace(1, 2, 67), np.linspace(-1, 1, 67)
-    np.testing.assert_array_equal(fast(x, y), many(x, y))

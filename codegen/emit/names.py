@@ -16,6 +16,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
+from codegen.apart import let_go
 from codegen.emit import arrays
 from codegen.emit.arrays import Array, word
 from codegen.emit.kinds import scalar_type
@@ -126,6 +127,7 @@ class Names(Scalars):
         return next((name for name, found in own if found.meminfo is array.meminfo), None)
 
     def release(self, array: Array) -> None:
+        let_go(self.builder, array.data)
         arrays.count(self.builder, "decref", array.meminfo)
 
     def release_all(self, kept: Sequence[str] = ()) -> None:
