@@ -14,13 +14,15 @@ matrix where its largest element was subtracted.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 
+from tracegrad.ir.dims import Size
 from tracegrad.ir.graph import Builder, Node
 from tracegrad.ops.arithmetic import ADD, DIVIDE, MULTIPLY, NEGATIVE, SUBTRACT
 from tracegrad.ops.comparison import EQUAL
-from tracegrad.ops.constant import ASTYPE, CONSTANT
+from tracegrad.ops.constant import ASTYPE, CONSTANT, SIZE
 from tracegrad.ops.reduction import BROADCAST_TO, SUM
 from tracegrad.ops.shape import RESHAPE
 from tracegrad.passes.shares import is_reciprocal
@@ -99,6 +101,8 @@ class Algebra:
         if op is CONSTANT and not node.type.rank:
             value = float(node.attributes["value"].array)
             return {ONE: value} if value else {}
+        if op is SIZE:
+            return extent(node.attributes["size"])
         if op in (ADD, SUBTRACT, MULTIPLY):
             left, right = (self.polynomial(*part) for part in parts)
             if op is MULTIPLY:
@@ -126,7 +130,7 @@ class Algebra:
         )
         found = self.polynomial(operand, inner)
         for axis in axes[:: self.step]:
-            found = summed(found, inner[axis], f"extent {operand.type.shape[axis]}")
+            found = summed(found, inner[axis], operand.type.shape[axis])
         return found
 
     def _fresh(self) -> Label:
@@ -170,13 +174,23 @@ def inverse(below: Polynomial) -> Polynomial | None:
     return {frozenset((factor, -power) for factor, power in term): 1.0 / number}
 
 
-def summed(inside: Polynomial, label: Label, extent: str) -> Polynomial:
+def extent(size: Size) -> Polynomial:
+    """An extent as a number."""
+    if isinstance(size, int):
+        return {ONE: float(size)} if size else {}
+    return {
+        frozenset((("extent", str(atom)), count) for atom, count in Counter(term).items()): float(n)
+        for term, n in size.terms
+    }
+
+
+def summed(inside: Polynomial, label: Label, size: Size) -> Polynomial:
     """The sum over a label: what does not depend on it stands before each sum."""
     found: Polynomial = {}
     for term, number in inside.items():
         depends = frozenset(part for part in term if label in set(_labels(part[0])))
-        sign = _sum_of(depends, label) if depends else ("extent", extent)
-        found = total(found, {times(term - depends, frozenset({(sign, 1)})): number}, 1.0)
+        one = {frozenset({(_sum_of(depends, label), 1)}): 1.0} if depends else extent(size)
+        found = total(found, product({term - depends: number}, one), 1.0)
     return found
 
 

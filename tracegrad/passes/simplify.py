@@ -29,6 +29,7 @@ from tracegrad.ops.reduction import BROADCAST_TO, Reduction
 from tracegrad.ops.shape import RESHAPE, TRANSPOSE
 from tracegrad.ops.slicing import ADD_AT, PLACE, SLICE, is_thin
 from tracegrad.passes import elements
+from tracegrad.passes.centred import without_centred
 from tracegrad.passes.identity import times_identity
 from tracegrad.passes.pieces import side_by_side
 from tracegrad.passes.prune import prune
@@ -313,7 +314,7 @@ def _checked(builder: Builder, node: Node) -> Node | None:
 
 
 RULES: dict[str, tuple[Rule, ...]] = {
-    "add": (side_by_side, _add_placed, _add_scattered, without_shift),
+    "add": (side_by_side, _add_placed, _add_scattered, without_shift, without_centred),
     "place": (_whole_place,),
     "multiply": (_drop_one, by_shares),
     "divide": (_divide_one,),
