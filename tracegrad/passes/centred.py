@@ -29,7 +29,7 @@ Term = tuple[bool, Node]
 def without_centred(builder: Builder, node: Node) -> Node | None:
     """`d + -sum(d) / n` with the terms of the sum alone that do not vanish."""
     for slope, spread in (node.inputs, node.inputs[::-1]):
-        if slope.type != node.type:
+        if slope.type != node.type or spread.op is not BROADCAST_TO:
             continue
         for around, total in _means(spread):
             if not _is_part(total.inputs[0].inputs[0], slope):

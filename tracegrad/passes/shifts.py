@@ -15,7 +15,7 @@ matrix where its largest element was subtracted.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Set
 from dataclasses import dataclass, field
 
 from tracegrad.ir.dims import Size
@@ -37,7 +37,11 @@ Polynomial = dict[Product, float]
 """Products with their coefficients."""
 
 ONE: Product = frozenset()
-MOST_TERMS, MOST_NODES = 24, 200
+MOST_TERMS, MOST_NODES = 24, 100
+DEPTHS = (2, 4, 7, 12)
+"""How far it is looked into operands: first a little, which is enough for most."""
+OPENED = (SUM, BROADCAST_TO, RESHAPE, DIVIDE)
+"""What is looked through at no cost."""
 
 
 class TooLarge(Exception):
@@ -73,19 +77,61 @@ def _of_largest(spread: Node, attained: Node) -> Node | None:
 def vanishes(node: Node) -> bool:
     """Whether the value is zero whatever the numbers are, but for rounding."""
     labels = tuple(range(-node.type.rank, 0))
-    try:
-        return any(not Algebra(step).polynomial(node, labels) for step in (1, -1))
-    except TooLarge:
-        return False
+    for depth in DEPTHS:
+        letters = below(node, depth)
+        for step in (1, -1):
+            algebra = Algebra(letters, step)
+            try:
+                if not algebra.polynomial(node, labels):
+                    return True
+            except TooLarge:
+                return False
+            if not algebra.several:
+                break
+    return False
+
+
+def below(node: Node, depth: int) -> Set[Node]:
+    """What is not looked into: behind so many sums and products on the shortest way.
+
+    With `x = a + b`, `x - mean(x)` has a sum of zero for any `x`: nothing is gained from `a`, `b`,
+    and what they are made of.
+    """
+    level, inside = {node}, {node}
+    last = set[Node]()
+    for _ in range(depth + 1):
+        level = _opened(level, inside)
+        counted = {top for top in level if top.op in (ADD, SUBTRACT, MULTIPLY, NEGATIVE)}
+        behind = {operand for top in counted for operand in top.inputs} - inside
+        inside |= behind
+        last, level = level, behind
+    return last
+
+
+def _opened(level: Set[Node], inside: set[Node]) -> set[Node]:
+    """The nodes of a level, and in the place of those that are looked through what is behind."""
+    found, stack = set[Node](), list(level)
+    while stack:
+        top = stack.pop()
+        if top.op in OPENED:
+            new = [operand for operand in top.inputs if operand not in inside]
+            inside.update(new)
+            stack += new
+        else:
+            found.add(top)
+    return found
 
 
 @dataclass
 class Algebra:
     """Multiplies out; sums over several axes are taken one by one, in the order of `step`."""
 
+    letters: Set[Node]
     step: int
     known: dict[tuple[Node, tuple[Label, ...]], Polynomial] = field(default_factory=dict)
     labels: int = 0
+    several: bool = False
+    """Whether there was a sum over several axes."""
 
     def polynomial(self, node: Node, labels: tuple[Label, ...]) -> Polynomial:
         """The element of `node` at these labels."""
@@ -98,6 +144,8 @@ class Algebra:
 
     def _polynomial(self, node: Node, labels: tuple[Label, ...]) -> Polynomial:
         op, parts = node.op, [(x, labels[len(labels) - x.type.rank :]) for x in node.inputs]
+        if node in self.letters:
+            return letter(node, labels)
         if op is CONSTANT and not node.type.rank:
             value = float(node.attributes["value"].array)
             return {ONE: value} if value else {}
@@ -124,6 +172,7 @@ class Algebra:
 
     def _sum(self, node: Node, labels: tuple[Label, ...]) -> Polynomial:
         operand, axes = node.inputs[0], node.attributes["axis"]
+        self.several |= len(axes) > 1
         kept = iter(labels)
         inner = tuple(
             self._fresh() if axis in axes else next(kept) for axis in range(operand.type.rank)
