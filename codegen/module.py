@@ -32,6 +32,7 @@ from codegen import (
     arguments,
     arrays,
     cache,
+    calling,
     compiler,
     emit,
     foreign,
@@ -56,7 +57,7 @@ from codegen.threads import offer
 _LOCK = threading.RLock()
 """numba's compiler is not safe against itself: one compilation at a time."""
 
-COMPILER = (compiler, apart, arguments, arrays, parts, shortcuts, straight, target)
+COMPILER = (compiler, apart, arguments, arrays, calling, parts, shortcuts, straight, target)
 """The modules that say how a program becomes code, beside `emit`."""
 
 

@@ -32,8 +32,9 @@ from numba.core.untyped_passes import (
 )
 
 from codegen import straight, target
+from codegen.calling import Typed
 from codegen.shortcuts import Shortcuts
-from codegen.straight import Typed, own
+from codegen.straight import own
 
 
 class Part(target.Dispatcher):

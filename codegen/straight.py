@@ -24,12 +24,11 @@ from typing import Any
 import numba
 import numpy as np
 from numba import types
-from numba.core.errors import RequireLiteralValue
 from numba.core.extending import _Intrinsic as Intrinsic
 from numba.core.registry import CPUDispatcher
 
-Typed = tuple[Any, Any]
-"""A numba type and an LLVM value of it."""
+from codegen.calling import Typed, intrinsic, linked, resolved
+
 Twin = Callable[[Any], Any]
 """From a dispatcher of `codegen` to the one that stands for it in compiled code."""
 
@@ -72,11 +71,23 @@ def body(function: Any) -> tuple[ast.stmt, ...] | None:
     found = definition.body
     if isinstance(found[0], ast.Expr) and isinstance(found[0].value, ast.Constant):
         found = found[1:]  # what it is for
-    steps = all(isinstance(s, ast.Assign) and is_known(s.value, function) for s in found[:-1])
     last = found[-1]
-    if steps and isinstance(last, ast.Return) and is_known(last.value, function):
+    if (
+        all(is_step(s, function) for s in found[:-1])
+        and isinstance(last, ast.Return)
+        and is_known(last.value, function)
+    ):
         return tuple(found)
     return None
+
+
+def is_step(statement: Any, function: Any) -> bool:
+    """Whether it gives names to what an expression that can be written gives."""
+    if not isinstance(statement, ast.Assign):
+        return False
+    targets = [t.elts if isinstance(t, ast.Tuple) else [t] for t in statement.targets]
+    names = all(isinstance(target, ast.Name) for several in targets for target in several)
+    return names and is_known(statement.value, function)
 
 
 def is_known(node: Any, function: Any) -> bool:
@@ -92,7 +103,7 @@ def is_known(node: Any, function: Any) -> bool:
             return type(op) in NEGATIONS and is_known(value, function)
         case ast.BinOp(left=a, op=op, right=b):
             return type(op) in ARITHMETIC and is_known(a, function) and is_known(b, function)
-        case ast.Compare(left=a, comparators=[b]):
+        case ast.Compare(left=a, ops=[op], comparators=[b]) if type(op) in COMPARISONS:
             return is_known(a, function) and is_known(b, function)
         case ast.Call(func=called, args=parts, keywords=[]):
             callee = named(called, function.__globals__)
@@ -271,49 +282,5 @@ class Written:
         return resolved(self.context, self.builder, function, arguments)
 
 
-def linked(context: Any, builder: Any, part: Any, arguments: Sequence[Typed]) -> Typed:
-    """The result of another function that is linked in and cannot fail."""
-    kinds = tuple(types.unliteral(kind) for kind, _ in arguments)
-    part.compile(kinds)
-    compiled = part.overloads[kinds]
-    context.active_code_library.add_linking_library(compiled.library)
-    signature = compiled.signature
-    values = [
-        context.cast(builder, value, kind, wanted)
-        for kind, (_, value), wanted in zip(kinds, arguments, signature.args, strict=True)
-    ]
-    call = context.call_internal_no_propagate
-    return signature.return_type, call(builder, compiled.fndesc, signature, values)[1]
-
-
 def is_cheap(node: ast.expr) -> bool:
     return all(isinstance(part, CHEAP) for part in ast.walk(node))
-
-
-def intrinsic(context: Any, builder: Any, function: Any, arguments: Sequence[Typed]) -> Typed:
-    """The code of an intrinsic, which is asked by itself for its signature."""
-    define, kinds = function._defn, [kind for kind, _ in arguments]
-    try:
-        found = define(context.typing_context, *map(types.unliteral, kinds))
-    except RequireLiteralValue:
-        found = None
-    signature, generate = found or define(context.typing_context, *kinds)
-    values = [
-        context.cast(builder, value, types.unliteral(kind), types.unliteral(wanted))
-        for (kind, value), wanted in zip(arguments, signature.args, strict=True)
-    ]
-    return signature.return_type, generate(context, builder, signature, values)
-
-
-def resolved(context: Any, builder: Any, function: Any, arguments: Sequence[Typed]) -> Typed:
-    """The result of any function or operator, by numba's rules for the types of the arguments."""
-    typing = context.typing_context
-    kind = typing.resolve_value_type(function)
-    signature = kind.get_call_type(typing, tuple(t for t, _ in arguments), {})
-    implementation = context.get_function(kind, signature)
-    given = signature.args[: len(arguments)]
-    values = [
-        context.cast(builder, value, kind, wanted)
-        for (kind, value), wanted in zip(arguments, given, strict=True)
-    ]
-    return signature.return_type, implementation(builder, values)

@@ -12,8 +12,9 @@ from importlib import import_module
 from typing import Any
 
 from codegen import parts
+from codegen.calling import Typed, resolved
 from codegen.scalar import Imported
-from codegen.straight import Typed, own, resolved
+from codegen.straight import own
 
 
 def imported(function: Imported) -> Any:
