@@ -19,6 +19,7 @@ import numpy as np
 
 from tracegrad.errors import UnsupportedError
 from tracegrad.ir.dims import Dim
+from tracegrad.ops.distributions import DISTRIBUTIONS, METHODS
 from tracegrad.ops.op import NUMPY, PUBLIC, Bindable, SizeValue, type_of
 from tracegrad.ops.translators import Columns, Grid, OpenGrid, Rows
 from tracegrad.tracing.array import Traced
@@ -232,6 +233,36 @@ BY_SHAPE = (np.zeros, np.ones, np.empty, np.identity)
 """These take the dtype as their second argument."""
 MAKING = ("zeros", "ones", "empty", "full", "eye", "identity", "tri")
 ALIKE = ("zeros_like", "ones_like", "empty_like", "full_like")
+
+
+class Stated:
+    """A distribution of `scipy.stats`, or one with its parameters given, as `norm(0, 1)`: its
+    formulas for traced numbers, SciPy's methods for others.
+    """
+
+    def __init__(self, scipys: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> None:
+        self._scipys, self._args, self._kwargs = scipys, args, kwargs or {}
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Stated:
+        return Stated(self._scipys, args, kwargs)
+
+    def __getattr__(self, method: str) -> Any:
+        ours = DISTRIBUTIONS[self._scipys.name]
+        if method not in METHODS[ours.discrete]:
+            given = (
+                self._scipys(*self._args, **self._kwargs) if self._args or self._kwargs else None
+            )
+            return getattr(self._scipys if given is None else given, method)
+
+        def call(x: Any, *args: Any, **kwargs: Any) -> Any:
+            args, kwargs = (x, *self._args, *args), {**self._kwargs, **kwargs}
+            if holds_traced((args, kwargs)):
+                return ours.call(method, args, kwargs)
+            return getattr(self._scipys, method)(*args, **kwargs)
+
+        return call
+
+
 LAYING = ("ascontiguousarray", "asfortranarray", "asarray_chkfinite", "require")
 OF_LISTS = (
     *("sum", "mean", "prod", "max", "min", "amax", "amin", "std", "var", "median", "average"),
@@ -266,6 +297,7 @@ REPLACED: dict[str, dict[str, Replace]] = {
         )
     }
     | {"cholesky": ours("linalg.cholesky", cholesky)},
+    "scipy.stats": dict.fromkeys(DISTRIBUTIONS, Stated),
 }
 REPLACED["math"] = {
     name: of_numbers({"pow": "power", "lgamma": "gammaln"}.get(name, name))

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
-from tracegrad.pyflow.stand_ins import REPLACED, length
+from tracegrad.pyflow.stand_ins import REPLACED, Stated, length
 from tracegrad.tracing.source import is_user_file
 
 
@@ -47,6 +47,8 @@ def stand_in(value: Any) -> Any:
     if isinstance(value, ModuleType):
         known = value.__name__ in REPLACED or value.__name__ == "scipy"
         return _module(value.__name__) if known and not isinstance(value, Module) else value
+    if type(value).__module__.startswith("scipy.stats"):
+        return distribution(value)
     name = getattr(value, "__name__", "")
     if isinstance(name, str) and name in _NAMES and callable(value):
         for module, names in REPLACED.items():
@@ -54,6 +56,15 @@ def stand_in(value: Any) -> Any:
             if name in names and getattr(loaded, name, None) is value:
                 return getattr(_module(module), name)
     return value
+
+
+def distribution(value: Any) -> Any:
+    """What stands in for a distribution of `scipy.stats`, also one with its parameters given."""
+    base = getattr(value, "dist", value)
+    name = getattr(base, "name", "")
+    if name not in REPLACED["scipy.stats"]:
+        return value
+    return Stated(base, value.args, value.kwds) if base is not value else Stated(value)
 
 
 _NAMES = frozenset(name for names in REPLACED.values() for name in names)
