@@ -250,3 +250,30 @@ def total(x):
 def test_the_control_flow_of_functions_that_are_called_is_rewritten():
     np.testing.assert_allclose(bisected(2.0), np.sqrt(2.0), rtol=1e-11)
     np.testing.assert_allclose(tg.grad(summed)(np.ones(3)), np.full(3, 6.0))
+
+
+def test_a_number_that_a_loop_starts_from_takes_the_dtype_of_the_body():
+    """Traced and plain alike, as in Python's own loop."""
+
+    def scanned(x):
+        return tg.scan(lambda c, v: (c + v, c), 0.0, x)
+
+    def counted(x):
+        return tg.fori_loop(0, 4, lambda i, c: c + x[i], 0)
+
+    def repeated(x):
+        return tg.while_loop(lambda s: s[0] < 4, lambda s: (s[0] + 1, s[1] + x[0]), (0, 0))[1]
+
+    def with_a_number(x):
+        return tg.scan(lambda s, v: ((s[0] * 0.5, s[1] * s[0] + v), None), (1.0, x[0]), x)[0][1]
+
+    for dtype in (np.float32, np.float64):
+        x = np.arange(1, 5).astype(dtype)
+        for program in (scanned, counted, repeated, with_a_number):
+            found, plain = tg.trace(program)(x), program(x)
+            if not isinstance(plain, tuple):
+                found, plain = (found,), (plain,)
+            for a, b in zip(found, plain, strict=True):
+                assert np.asarray(a).dtype == np.asarray(b).dtype == dtype, program
+                np.testing.assert_allclose(a, b, rtol=1e-6)
+    np.testing.assert_allclose(tg.grad(repeated)(np.ones(3)), [4.0, 0.0, 0.0])

@@ -23,12 +23,13 @@ from tracegrad.control.plain import (
 )
 from tracegrad.control.repeat import repeat
 from tracegrad.control.segments import counted_first, growing, segmented, snapshots
+from tracegrad.control.weak import Promoted, promoted, settled
 from tracegrad.errors import ShapeError, TraceError
 from tracegrad.ir.dims import Dim, Size, in_figures, knows, must_be_same, required
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.computed import distance
 from tracegrad.ops.constant import astype
-from tracegrad.ops.op import PUBLIC, SizeValue, type_of, weak_or_dtype
+from tracegrad.ops.op import PUBLIC, SizeValue, as_operand, type_of, weak_or_dtype
 from tracegrad.ops.shape import as_size
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.naming import program_name
@@ -74,8 +75,11 @@ def scan(
         new, y = pair(f(carry, items))
         return _same_carry("scan", first, carry_tree, new), y
 
-    arguments = [("index", INDEX), *_named("carry", first), *_items("x", stacks)]
-    body = trace_body(trace, _name(f), arguments, run, below=extent)
+    def traced() -> Body:
+        arguments = [("index", INDEX), *_named("carry", first), *_items("x", stacks)]
+        return trace_body(trace, _name(f), arguments, run, below=extent)
+
+    body = settled(trace, first, traced)
     results = loop(body, first, stacks, Span(extent, reverse))
     return _finish(body, results, carry_tree, len(first))
 
@@ -111,8 +115,11 @@ def fori_loop(
         carry = unflatten(tree, iter(given[1:]))
         return _same_carry("fori_loop", first, tree, body_fun(index, carry))
 
-    arguments = [("index", INDEX), *_named("carry", first)]
-    body = trace_body(trace, _name(body_fun), arguments, run, below=span.length)
+    def traced() -> Body:
+        arguments = [("index", INDEX), *_named("carry", first)]
+        return trace_body(trace, _name(body_fun), arguments, run, below=span.length)
+
+    body = settled(trace, first, traced)
     return unflatten(tree, iter(loop(body, first, [], span)))
 
 
@@ -290,10 +297,11 @@ def while_loop(
     def step(given: list[Traced]) -> Any:
         return _same_carry("while_loop", first, tree, body_fun(unflatten(tree, iter(given))))
 
-    arguments = _named("carry", first)
+    body = settled(
+        trace, first, lambda: trace_body(trace, _name(body_fun), _named("carry", first), step)
+    )
     draws = "while_loop: the condition draws random numbers, and would once more than the body"
-    condition = trace_body(trace, _name(cond_fun), arguments, test, draws)
-    body = trace_body(trace, _name(body_fun), arguments, step)
+    condition = trace_body(trace, _name(cond_fun), _named("carry", first), test, draws)
     return unflatten(tree, iter(repeat(trace, condition, body, first)[:-1]))
 
 
@@ -307,20 +315,14 @@ def map(f: Callable[[Any], Any], xs: Any, *, batch_size: int | None = None) -> A
 
 
 def _start(trace: Trace, value: Any) -> tuple[list[Traced], Tree]:
-    """The leaves of a carry or of stacks as traced values of a definite dtype."""
+    """The leaves of a carry or of stacks as traced values; truth values are no numbers."""
     leaves, tree = values_of(value)
     found = []
     for leaf in leaves:
         x = as_traced(trace, leaf)
-        found.append(
-            as_traced(trace, astype(x, x.type.dtype)) if not x.type.weak else _strong(trace, x)
-        )
+        number = x.type.weak and x.type.dtype != bool
+        found.append(x if number else as_traced(trace, astype(x, x.type.dtype)))
     return found, tree
-
-
-def _strong(trace: Trace, x: Traced) -> Traced:
-    """A Python number as a value of its default dtype."""
-    return as_traced(trace, PUBLIC["multiply"](x, np.ones((), x.type.dtype)[()]))
 
 
 def _length(stacks: Sequence[Traced], length: Any) -> Size:
@@ -359,7 +361,11 @@ def _items(label: str, stacks: Sequence[Traced]) -> list[tuple[str, ArrayType]]:
 def _same_carry(what: str, first: Sequence[Traced], tree: Tree, new: Any) -> list[Any]:
     """The new carry's leaves; an error that says what changed if they are not like the first."""
     leaves = same_structure(what, tree, new)
-    numbered = enumerate(zip(first, leaves, strict=True))
+    numbered = list(enumerate(zip(first, leaves, strict=True)))
+    for number, (before, leaf) in numbered:
+        dtype = promoted(before.type, type_of(as_operand(leaf)))
+        if dtype is not None:
+            raise Promoted(number, dtype)
     return [same_type(what, before.type, leaf, number) for number, (before, leaf) in numbered]
 
 

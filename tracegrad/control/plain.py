@@ -8,13 +8,14 @@ Also the checks of functions, conditions and indices that both forms share.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tracegrad.control.body import values_of
+from tracegrad.control.weak import promoted
 from tracegrad.errors import ShapeError, TraceError
 from tracegrad.ir.dims import must_be_same
 from tracegrad.ir.types import ArrayType
@@ -107,24 +108,43 @@ def misfit(tree: Tree, value: Any, name: str) -> str:
 
 @dataclass(frozen=True)
 class Carry:
-    """The values that go from step to step: numbers are of NumPy's dtypes, as in compiled code."""
+    """The values that go from step to step. Python's numbers take the dtype that a step gives them,
+    as in compiled code."""
 
     what: str
     tree: Tree
-    types: tuple[ArrayType, ...]
+    types: list[ArrayType]
 
     @staticmethod
     def of(what: str, value: Any) -> tuple[Carry, Any]:
         """Its description, and its first value."""
         leaves, tree = values_of(value)
-        first = [x if isinstance(x, Bindable) else np.asarray(as_operand(x))[()] for x in leaves]
-        return Carry(what, tree, tuple(map(type_of, first))), unflatten(tree, iter(first))
+        plain = (Bindable, int, float)
+        first = [
+            x if isinstance(x, plain) and type(x) is not bool else _of_numpy(x) for x in leaves
+        ]
+        return Carry(what, tree, [type_of(as_operand(x)) for x in first]), unflatten(
+            tree, iter(first)
+        )
 
     def next(self, value: Any) -> Any:
         leaves = same_structure(self.what, self.tree, value)
+        for number, leaf in enumerate(leaves):
+            dtype = promoted(self.types[number], type_of(as_operand(leaf)))
+            if dtype is not None:
+                self.types[number] = ArrayType(dtype, ())
         numbered = enumerate(zip(self.types, leaves, strict=True))
         kept = [same_type(self.what, type, leaf, number) for number, (type, leaf) in numbered]
         return unflatten(self.tree, iter(kept))
+
+    def last(self, value: Any) -> Any:
+        """The value behind the loop: numbers are NumPy's."""
+        leaves, tree = values_of(value)
+        return unflatten(tree, iter([_of_numpy(leaf) for leaf in leaves]))
+
+
+def _of_numpy(x: Any) -> Any:
+    return x if isinstance(x, Bindable) else np.asarray(as_operand(x))[()]
 
 
 def while_loop(
@@ -133,7 +153,7 @@ def while_loop(
     carry, value = Carry.of("while_loop", init_val)
     while _holds(cond_fun(value)):
         value = carry.next(body_fun(value))
-    return value
+    return carry.last(value)
 
 
 def _holds(condition: Any) -> bool:
@@ -145,7 +165,7 @@ def fori_loop(lower: int, upper: int, body_fun: Callable[[Any, Any], Any], init_
     carry, value = Carry.of("fori_loop", init_val)
     for i in range(lower, upper):
         value = carry.next(body_fun(i, value))
-    return value
+    return carry.last(value)
 
 
 def scan(f: Any, init: Any, xs: Any, length: Any, reverse: bool) -> tuple[Any, Any]:
@@ -162,8 +182,18 @@ def scan(f: Any, init: Any, xs: Any, length: Any, reverse: bool) -> tuple[Any, A
         rows.reverse()
     if y_tree is None:
         return value, _nothing(f, carry, leaves, tree)
-    stacked = [PUBLIC["stack"](list(column)) for column in zip(*rows, strict=True)]
-    return value, unflatten(y_tree, iter(stacked))
+    stacked = [PUBLIC["stack"](_alike(column)) for column in zip(*rows, strict=True)]
+    return carry.last(value), unflatten(y_tree, iter(stacked))
+
+
+def _alike(column: Sequence[Any]) -> list[Any]:
+    """The results of all steps: a Python number is of the dtype of the others."""
+    types = [type_of(as_operand(x)) for x in column]
+    dtype = next((type.dtype for type in types if not type.weak), None)
+    return [
+        x if dtype is None or not type.weak else astype(x, dtype)
+        for x, type in zip(column, types, strict=True)
+    ]
 
 
 def pair(result: Any) -> tuple[Any, Any]:
