@@ -25,11 +25,11 @@ XS = RNG.normal(size=(STEPS + 4, 6)) / 2
 
 @contextmanager
 def nothing_rolled() -> Iterator[None]:
-    saved, tracing.FEWEST_NODES = tracing.FEWEST_NODES, 1 << 30
+    saved, tracing.FEWEST_BLOCKS = tracing.FEWEST_BLOCKS, 1 << 30
     try:
         yield
     finally:
-        tracing.FEWEST_NODES = saved
+        tracing.FEWEST_BLOCKS = saved
 
 
 def recurrent(x: Any) -> Any:

@@ -41,6 +41,12 @@ class Scope:
 
     statements: list[loops.Statement] = field(default_factory=list)
     known: dict[tuple[Node, Index], Expr] = field(default_factory=dict)
+    nodes: set[Node] = field(default_factory=set)
+    """Those of which something is known."""
+
+    def learn(self, node: Node, index: Index, value: Expr) -> None:
+        self.known[node, index] = value
+        self.nodes.add(node)
 
 
 def lower(graph: Graph, name: str, header: tuple[str, ...] = ()) -> loops.Module:
@@ -331,7 +337,7 @@ class Lowering:
             return found
         if self._deserves_a_name(node):
             return self._named(node, index, found)
-        self.scopes[-1].known[node, index] = found
+        self.scopes[-1].learn(node, index, found)
         return found
 
     def _element(self, node: Node, index: Index, guarded: bool) -> Expr:
@@ -359,7 +365,7 @@ class Lowering:
         name = self.namer.unique(node.name) if self._named_twice(node) else node.name
         variable = Var(name or self.namer.unique("v"), node.type.dtype)
         self.append(loops.Assign(variable, value, comment(node)))
-        self.scopes[-1].known[node, index] = variable
+        self.scopes[-1].learn(node, index, variable)
         return variable
 
     def reader(self, node: Node, guarded: bool = False) -> Callable[..., Expr]:
@@ -376,7 +382,7 @@ class Lowering:
     def _named_twice(self, node: Node) -> bool:
         """Whether this body, or one around it, already has a variable of that name, for another
         index: it may be read once more after this body."""
-        return any(known is node for scope in self.scopes for known, _ in scope.known)
+        return any(node in scope.nodes for scope in self.scopes)
 
     def _scalar(self, node: Node) -> None:
         found = self.value(node, (), inside=True)

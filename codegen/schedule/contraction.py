@@ -48,9 +48,13 @@ Uses = dict[str, list[tuple[Expr, ...] | None]]
 def squeezed(body: Body, scope: Scope) -> Body:
     """Axes at which every access has the same constant index are dropped."""
     uses = [indices(statement) for statement in body]
+    users: dict[str, list[Uses]] = defaultdict(list)
+    for found in uses:
+        for array in found:
+            users[array].append(found)
     axes: dict[str, int] = {}
     for alloc in (s for s in body if isinstance(s, Alloc)):
-        having = [found for found in uses if alloc.array in found]
+        having = users[alloc.array]
         if having and movable(alloc, having, scope):
             every = [index for found in having for index in found[alloc.array] if index is not None]
             fixed = (k for k in range(len(alloc.shape)) if constant([index[k] for index in every]))
@@ -111,7 +115,7 @@ def indices(statement: Statement) -> Uses:
 
 def movable(alloc: Alloc, uses: list[Uses], scope: Scope) -> bool:
     """Whether all uses are loads and stores of single elements through the array's own name."""
-    if not alloc.temporary or alloc.array in scope.roots.values():
+    if not alloc.temporary or alloc.array in scope.viewed:
         return False
     return all(index is not None for found in uses for index in found[alloc.array])
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from codegen.loops import Alloc, Assign, Comment, For, Function, Statement, View, While
 from codegen.schedule.dependence import (
@@ -47,6 +48,11 @@ class Scope:
     taken: set[str]
     shared: set[str] = field(default_factory=set)
     temporaries: Names = frozenset()
+
+    @cached_property
+    def viewed(self) -> Names:
+        """The arrays that views show parts of."""
+        return frozenset(self.roots.values())
 
     def local(self, name: str) -> str:
         """`name`, also where another loop already has it, but not if it means something else."""
@@ -91,8 +97,13 @@ def fuse(function: Function) -> Function:
 def fused(body: Body, live: Names, scope: Scope) -> Body:
     """`body` with its loops fused at every depth; `live` are the names that are read after it."""
     clusters: list[Unit] = []
+    before = Before()
     for unit in units(body, live, scope):
-        place(unit, clusters, scope)
+        if light(unit.statement) and before.leaves(unit.effects):
+            clusters.insert(0, unit)
+        else:
+            place(unit, clusters, scope)
+        before.add(unit.effects)
     clusters = sunk(clusters)
     flat = tuple(s for unit in clusters for s in (*unit.comments, unit.statement))
     after = lives(flat, live)
@@ -102,6 +113,26 @@ def fused(body: Body, live: Names, scope: Scope) -> Body:
         )
         for statement, later in zip(flat, after, strict=True)
     )
+
+
+class Before:
+    """All that the statements so far have to do with: of a long program most definitions, such as
+    those of arrays, depend on none of them, which need not be asked one by one."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        self.changes: set[str] = set()
+        self.stays = False
+
+    def add(self, own: Effects) -> None:
+        self.names |= own.names
+        self.changes |= own.changes
+        self.stays = self.stays or own.raises or own.returns
+
+    def leaves(self, own: Effects) -> bool:
+        """Whether a statement may stand before all of them."""
+        free = own.changes.isdisjoint(self.names) and self.changes.isdisjoint(own.names)
+        return free and not (self.stays or own.returns)
 
 
 def lives(body: Body, live: Names) -> list[Names]:
@@ -140,6 +171,11 @@ def place(unit: Unit, clusters: list[Unit], scope: Scope) -> None:
     several; or put it where it may stand: what is only a definition as early as possible (out of
     the way), anything else at the end."""
     at = len(clusters)
+    if light(unit.statement):
+        while at > 0 and not ordered(clusters[at - 1].effects, unit.effects):
+            at -= 1
+        clusters.insert(at, unit)
+        return
     best: tuple[int, int] | None = None
     while at > 0:
         other = clusters[at - 1]
@@ -154,7 +190,7 @@ def place(unit: Unit, clusters: list[Unit], scope: Scope) -> None:
     if best is not None:
         clusters[best[1]] = merged(clusters[best[1]], unit, scope)
         return
-    clusters.insert(at if light(unit.statement) else len(clusters), unit)
+    clusters.append(unit)
 
 
 def shared(first: Effects, second: Effects) -> int:
@@ -200,8 +236,8 @@ def together(first: Unit, rest: Effects, live: Names) -> Effects:
     own = first.effects
     reads = own.reads | (rest.reads - first.sure)
     writes = own.writes | rest.writes
-    new = (a for a in rest.accesses if a not in own.by_root.get(a.root, ()))
-    return Effects(
+    new = [a for a in rest.accesses if a not in own.by_root.get(a.root, ())]
+    found = Effects(
         reads=reads,
         writes=writes,
         local=writes - reads - live,
@@ -209,6 +245,11 @@ def together(first: Unit, rest: Effects, live: Names) -> Effects:
         raises=own.raises or rest.raises,
         returns=own.returns or rest.returns,
     )
+    by_root = dict(own.by_root)
+    for access in new:
+        by_root[access.root] = [*by_root.get(access.root, ()), access]
+    vars(found)["by_root"] = by_root
+    return found
 
 
 def disjoint(first: Unit, b: Body, local: Names, scope: Scope) -> Body:

@@ -59,21 +59,23 @@ def hoisted(body: Body, scope: Scope, around: Names, live: Names) -> Body:
 def lifted(loop: For, scope: Scope, around: Names, live: Names) -> tuple[list[Assign], For]:
     """The invariant values of the loop that nobody reads after it, and the loop without them."""
     times = Counter(assigned(loop))
+    changing = set(times)
     written = {access.root for access in accesses(loop, scope.roots) if access.writes}
-    early, _ = exposure(loop.body)
+    needed = live | exposure(loop.body)[0]
     out: list[Assign] = []
     rest: list[Statement] = []
     for statement in loop.body:
         match statement:
             case Assign(target, value) if (
                 times[target.name] == 1
-                and target.name not in live | early
+                and target.name not in needed
                 and not isinstance(value, Const | Var)
-                and fixed(value, set(times) - {s.target.name for s in out})
+                and fixed(value, changing)
                 and not {scope.roots.get(a, a) for a in arrays(value)} & written
                 and surely_in_bounds(value, around)
             ):
                 out.append(statement)
+                changing.discard(target.name)
             case _:
                 rest.append(statement)
     return out, replace(loop, body=tuple(rest))

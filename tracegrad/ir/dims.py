@@ -199,7 +199,7 @@ def symbols(size: Size) -> Iterator[str]:
 
 
 def substitute(size: Size, known: Mapping[str, Size]) -> Size:
-    if isinstance(size, int):
+    if isinstance(size, int) or not any(name in known for name in symbols(size)):
         return size
     result: Size = 0
     for monomial, factor in size.terms:
@@ -283,6 +283,8 @@ class Assumptions:
     hints: dict[str, int]
     guards: list[Guard] = field(default_factory=list)
     known: dict[str, Size] = field(default_factory=dict)
+    resolved: dict[Dim, Size] = field(default_factory=dict)
+    """What `resolve` makes of sizes, until more is known."""
     decided: dict[tuple[Size, str, Size], bool] = field(default_factory=dict)
     """The answers given so far: they stay what they are."""
     most: dict[str, Size] = field(default_factory=dict)
@@ -297,10 +299,17 @@ class Assumptions:
         return replace(self, checks=list(self.checks))
 
     def resolve(self, size: Size) -> Size:
-        return substitute(size, self.known) if self.known and isinstance(size, Dim) else size
+        if not self.known or isinstance(size, int):
+            return size
+        found = self.resolved.get(size)
+        if found is None:
+            found = self.resolved[size] = substitute(size, self.known)
+        return found
 
     def knows(self, a: Size, relation: str, b: Size) -> bool | None:
         """What `decide` says; None where only data can tell."""
+        if not (self.is_computed(a) or self.is_computed(b)):
+            return self.decide(a, relation, b)
         difference = self.resolve(a - b)
         if self.is_computed(difference) and self._implied(difference, relation) is None:
             return None
@@ -335,7 +344,10 @@ class Assumptions:
 
     def is_computed(self, size: Size) -> bool:
         """Whether data decides on it: not all of its symbols are extents of this call."""
-        return any(name not in self.hints for name in symbols(self.resolve(size)))
+        hints = self.hints  # what is concluded of extents of this call are extents of it
+        return any(name not in hints for name in symbols(size)) and any(
+            name not in hints for name in symbols(self.resolve(size))
+        )
 
     def known_at_most(self, a: Size, b: Size) -> bool:
         """Whether `a <= b` follows from what is assumed already."""
@@ -422,6 +434,7 @@ class Assumptions:
         value = symbol(name) - difference * factor
         self.known.update({k: substitute(v, {name: value}) for k, v in self.known.items()})
         self.known[name] = value
+        self.resolved.clear()
         return True
 
 
@@ -511,14 +524,14 @@ def same(a: Size, b: Size) -> bool:
     """Whether two extents are known to be equal: a question, which demands nothing. Where only data
     can tell they are not.
     """
-    return a is b or bool(knows(a, "==", b))
+    return a is b or a == b or bool(knows(a, "==", b))
 
 
 def must_be_same(a: Size, b: Size) -> bool:
     """Whether two extents are equal, as they have to be: a demand. Where only data can tell,
     compiled code checks it and raises ValueError.
     """
-    return a is b or required(a, "==", b)
+    return a is b or a == b or required(a, "==", b)
 
 
 def fixed(size: Size) -> int:

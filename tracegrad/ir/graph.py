@@ -290,8 +290,12 @@ def rebuild(
     with assuming(Assumptions({}, list(guards), most=most, checks=list(checks))):
         for node in graph.nodes[len(graph.inputs) :]:
             operands = tuple(new[operand] for operand in node.inputs)
-            moved = replace(node, inputs=operands, attrs=substitute_attrs(node.attrs, known))
-            new[node] = (rule or _copy)(builder, moved, operands)
+            attrs = substitute_attrs(node.attrs, known)
+            if rule is None:
+                new[node] = builder.node(node.op, operands, attrs, node.name, node.source)
+            else:
+                moved = replace(node, inputs=operands, attrs=attrs)
+                new[node] = rule(builder, moved, operands)
     return replace(
         graph,
         inputs=tuple(new[node] for node in graph.inputs),
@@ -307,10 +311,6 @@ def mapped_bounds(graph: Graph, new: Mapping[Node, Node]) -> tuple[Node, ...]:
     """The bounds that `graph` needs, replaced."""
     needed = set(graph.nodes) if graph.bounds else ()
     return tuple(new.get(node, node) for node in graph.bounds if node in needed)
-
-
-def _copy(builder: Builder, node: Node, operands: tuple[Node, ...]) -> Node:
-    return builder.node(node.op, operands, node.attrs, node.name, node.source)
 
 
 def substitute_attrs(

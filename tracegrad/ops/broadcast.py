@@ -41,7 +41,7 @@ def broadcast_extent(a: Size, b: Size) -> Size | None:
     """The common extent of `a` and `b`; None if there is none. One that data decides on is no 1
     that would be stretched: what it meets has to be equal to it.
     """
-    if _is(a, 1) or a is b:
+    if _is(a, 1) or a is b or a == b:
         return b
     if _is(b, 1):
         return a
