@@ -100,7 +100,9 @@ def _applied(trace: Trace, body: Body, stacks: Sequence[Traced], count: Size) ->
         return _one_by_one(trace, body, stacks, count, one_by_one("each has its own checks"))
     if body.generators:
         return _one_by_one(trace, body, stacks, count, one_by_one("each draws its own numbers"))
-    if (apart := _apart(trace, body, stacks)) is not None:
+    form = chosen(body.graph, flags)
+    apart = None if form.product else _apart(trace, body, stacks)
+    if apart is not None:
         note = "one loop, the numbers of an item in registers"
         trace.note("vmap", f"{body.graph.name}: {note}")
         body = apart
@@ -109,7 +111,6 @@ def _applied(trace: Trace, body: Body, stacks: Sequence[Traced], count: Size) ->
         found = batch_graph(trace, body.graph, [*stacks, *shared], flags, count)
         trace.straight.update(y.value.node for y in found)
         return found
-    form = chosen(body.graph, flags)
     if form.batched:
         try:
             found = batch_graph(trace, body.graph, [*stacks, *shared], flags, count)

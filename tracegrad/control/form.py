@@ -33,10 +33,11 @@ LONGEST = 40
 
 @dataclass(frozen=True)
 class Form:
-    """All items at once (`batched`) or one by one, and why."""
+    """All items at once (`batched`) or one by one, and why; whether with a product for all."""
 
     batched: bool
     reason: str
+    product: bool = False
 
 
 def one_by_one(why: str) -> Form:
@@ -46,10 +47,11 @@ def one_by_one(why: str) -> Form:
 def chosen(graph: Graph, mapped: Sequence[bool]) -> Form:
     """The form in which `graph`, the program of one item, is applied to a batch."""
     product, _, control = _decisive(graph, mapped)
+    if product is not None:
+        why = f"all items at once: {_text(product)} is one product for all of them"
+        return Form(True, why, product=True)
     if control is None:
         return Form(True, "all items at once, every operation along a leading axis")
-    if product is not None:
-        return Form(True, f"all items at once: {_text(product)} is one product for all of them")
     return one_by_one(f"{_text(control)} is control flow, and its values stay with the item")
 
 
