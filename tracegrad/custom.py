@@ -261,15 +261,17 @@ class CustomJvp(Custom):
             pairs = zip(results, self._parts("jvp", out_tree, tangent, "tangent"), strict=True)
             return [self._fitting("jvp", y, t, None) for y, t in pairs]
 
-        return Rule(self.name, count_leaves(tree), vjp=transposed(jvp), jvp=jvp)
+        return Rule(self.name, count_leaves(tree), vjp=transposed(jvp, self.name), jvp=jvp)
 
 
-def transposed(jvp: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
-    """The vjp that a jvp, linear in its tangents, implies."""
+def transposed(jvp: Callable[..., list[Any]], name: str) -> Callable[..., list[Any]]:
+    """The vjp that the jvp of the function `name`, linear in its tangents, implies."""
 
     def vjp(inputs: Sequence[Any], cts: Sequence[Any]) -> list[Any]:
         types = [_traced(x).type for x in inputs]
-        return transpose_linear(lambda free: jvp(inputs, free), types, cts)
+        return transpose_linear(
+            lambda free: jvp(inputs, free), types, cts, f"the jvp rule of {name}"
+        )
 
     return vjp
 

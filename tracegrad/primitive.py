@@ -116,7 +116,12 @@ class Primitive:
         rule = self.jvp_rule
         cts = ct if isinstance(ct, list) else [ct]
         types = [x.type for x in inputs]
-        return transpose_linear(lambda free: self._tangents(rule, free, out, inputs), types, cts)
+        return transpose_linear(
+            lambda free: self._tangents(rule, free, out, inputs),
+            types,
+            cts,
+            f"the jvp rule of {self.name}",
+        )
 
     def _jvp(self, tangents: Sequence[Any], out: Any, inputs: Sequence[Any]) -> list[Any]:
         if self.jvp_rule is not None:
@@ -125,7 +130,10 @@ class Primitive:
             raise self._without_rule()
         rule, types = self.vjp_rule, list(parts_of(out.type))
         return transpose_linear(
-            lambda free: self._cotangents(rule, free, out, inputs), types, list(tangents)
+            lambda free: self._cotangents(rule, free, out, inputs),
+            types,
+            list(tangents),
+            f"the vjp rule of {self.name}",
         )
 
     def _without_rule(self) -> NotDifferentiableError:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from tracegrad.autodiff import forward, reverse
-from tracegrad.ir.graph import Node
+from tracegrad.errors import NotDifferentiableError
+from tracegrad.ir.graph import Node, reachable
 from tracegrad.ir.op import Array
 from tracegrad.ir.types import ArrayType, TupleType
 from tracegrad.ops.constant import Input
@@ -50,9 +51,13 @@ def transpose_linear(
     apply: Callable[[list[Array | None]], Sequence[Array | None]],
     types: Sequence[ArrayType],
     cts: Sequence[Array | None],
+    called: str,
 ) -> list[Array | None]:
     """The cotangents of the arguments of `apply`, which is linear in them, from those of its
     results; arguments that are not floating have none.
+
+    Raises NotDifferentiableError if it is not linear: then they depend on where they are taken.
+    `called` is what the error calls `apply`.
     """
     trace = current_trace()
     assert trace is not None
@@ -65,8 +70,14 @@ def transpose_linear(
     ]
     wrt = [x.node for x in free if x is not None]
     outputs, seeds = [y for y, _ in pairs], [ct for _, ct in pairs]
-    found = iter(reverse.cotangents(outputs, seeds, wrt, linear.value, linear))
-    return [None if x is None else next(found) for x in free]
+    found = reverse.cotangents(outputs, seeds, wrt, linear.value, linear)
+    if not reachable([ct.node for ct in found if ct is not None]).isdisjoint(wrt):
+        raise NotDifferentiableError(
+            f"{called} is not linear in the derivatives that it is given, so that the other mode "
+            "does not follow from it: multiply them by what depends on the arguments alone"
+        )
+    rest = iter(found)
+    return [None if x is None else next(rest) for x in free]
 
 
 @contextmanager
