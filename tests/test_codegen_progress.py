@@ -47,7 +47,7 @@ def test_a_compilation_tells_its_passes(terminal: Terminal, tmp_path, monkeypatc
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(sys, "stderr", terminal)
     tg.grad(lambda x: np.sum(np.sin(x) * np.cosh(x)))(np.ones(3))
-    assert "nopython type inference" in terminal.getvalue()
+    assert "lowering of program" in terminal.getvalue()
     assert threading.active_count() == 1 or "progress" not in str(threading.enumerate())
 
 

@@ -49,7 +49,7 @@ def points(count: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("program", [orbits, spread_out, turned])
 def test_as_the_version_for_all(program: Callable[..., Any], width: int) -> None:
     arguments = points(17, width)
-    gradient = tg.grad(program, argnums=(0, 1))
+    gradient = tg.grad(lambda x, mass: program(x, mass), argnums=(0, 1))
     found = gradient(*arguments)
     assert gradient.latest.short
     every = gradient.compiled(*arguments).primal(*arguments)

@@ -10,7 +10,7 @@ import numpy as np
 
 from tracegrad.autodiff import forward, reverse
 from tracegrad.errors import NotDifferentiableError
-from tracegrad.ir.graph import Node, reachable
+from tracegrad.ir.graph import Node
 from tracegrad.ir.op import Array
 from tracegrad.ir.types import ArrayType, TupleType
 from tracegrad.ops.constant import Input
@@ -71,13 +71,28 @@ def transpose_linear(
     wrt = [x.node for x in free if x is not None]
     outputs, seeds = [y for y, _ in pairs], [ct for _, ct in pairs]
     found = reverse.cotangents(outputs, seeds, wrt, linear.value, linear)
-    if not reachable([ct.node for ct in found if ct is not None]).isdisjoint(wrt):
+    if _reads([ct.node for ct in found if ct is not None], set(wrt)):
         raise NotDifferentiableError(
             f"{called} is not linear in the derivatives that it is given, so that the other mode "
             "does not follow from it: multiply them by what depends on the arguments alone"
         )
     rest = iter(found)
     return [None if x is None else next(rest) for x in free]
+
+
+def _reads(nodes: Sequence[Node], free: set[Node]) -> bool:
+    """Whether a value is computed from one of `free`, as far as that shows outside of loops, whose
+    results may come from other operands."""
+    seen: set[Node] = set()
+    stack = [*nodes]
+    while stack:
+        node = stack.pop()
+        if node in free:
+            return True
+        if node not in seen and not isinstance(node.type, TupleType):
+            seen.add(node)
+            stack.extend(node.inputs)
+    return False
 
 
 @contextmanager

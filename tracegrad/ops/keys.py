@@ -122,11 +122,11 @@ def _check_shapes(arrays: list[Any]) -> None:
     types = [type_of(array) for array in arrays]
     try:
         broadcast_shapes("index with", *types)
-    except ShapeError as error:
+    except ShapeError:
         shapes = " ".join(shape_text(type.in_figures().shape) for type in types)
         raise IndexError(
             f"shape mismatch: indexing arrays could not be broadcast together with shapes {shapes}"
-        ) from error
+        ) from None
 
 
 def _is_split(parts: list[Any]) -> bool:
