@@ -72,7 +72,7 @@ DESCRIPTIVE = frozenset(
     (
         *("__module__", "__dict__", "__weakref__", "__doc__", "__annotations__"),
         *("__dataclass_fields__", "__dataclass_params__", "__abstractmethods__", "_abc_impl"),
-        "__repr__",
+        *("__orig_bases__", "__repr__"),
     )
 )
 """Attributes of a class that say what it is and are not used by its functions."""
@@ -181,7 +181,7 @@ class Reads:
             return
         elif isinstance(x, tuple) and kind.__basicsize__ == tuple.__basicsize__:
             self.values(kind, *x)
-        elif (kind.__basicsize__, kind.__itemsize__) == (Plain.__basicsize__, 0):
+        elif is_plain(x):
             self.values(kind, vars(x))
         elif not (is_standard(kind.__module__) and hasattr(kind, "__get__")):
             raise Unknown
@@ -261,6 +261,13 @@ class Reads:
 
 class Plain:
     """An object of a class written in Python has the size of this one: nothing is hidden in it."""
+
+
+def is_plain(x: Any) -> bool:
+    """Whether all that an object holds is in its `__dict__`."""
+    kind = type(x)
+    size = kind.__basicsize__, kind.__itemsize__
+    return size == (Plain.__basicsize__, 0) and hasattr(x, "__dict__")
 
 
 def contents(cell: Any) -> Any:
