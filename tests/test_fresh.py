@@ -348,3 +348,23 @@ def test_a_traced_value_written_before_the_extent_is_a_number_stays() -> None:
     x = np.array([0.5, 2.0, -1.0])
     np.testing.assert_allclose(tg.trace(f)(x), f(x), rtol=1e-14)
     tg.testing.check_grads(tg.trace(f), (x,), order=2)
+
+
+def test_every_spelling_of_numpys() -> None:
+    """The order, keywords, distances that are no integers, objects: as NumPy, pinned if it must."""
+
+    def f(x: Any) -> Any:
+        n = len(x)
+        boxes = np.empty(n, dtype=object)
+        boxes[0] = x[0]
+        return (
+            np.zeros(n, float, "C").sum()
+            + np.ones((n, 2), np.float32, order="F").sum()
+            + np.arange(start=1, stop=n, step=2).sum()
+            + np.arange(start=0.0, stop=n, step=0.5).sum()
+            + np.full(n, 2.0, like=None).sum()
+            + boxes[0]
+        )
+
+    for x in (np.ones(3), np.ones(4)):
+        np.testing.assert_allclose(tg.trace(f)(x), f(x), rtol=1e-15)

@@ -68,21 +68,22 @@ def test_the_middle_asks_nothing() -> None:
         assert middle.startswith("j_low, j_high)") and " if " not in middle
 
 
+def bent(u: Any) -> Any:
+    return np.roll(u, 1, 0) + np.roll(u, -1, 0) + 2 * np.roll(u, 1, 1) - 3 * u
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (1, 4), (2, 3), (3, 2), (4, 5), (5, 4), (9, 300)])
 def test_the_gradient_of_a_nonlinear_stencil(shape: tuple[int, int]) -> None:
     """It reads rolled arrays rolled once more: integers, so that NumPy's adjoint is exact."""
     u = np.random.default_rng(3).integers(-4, 5, shape).astype(float)
-    inner = lambda v: np.roll(v, 1, 0) + np.roll(v, -1, 0) + 2 * np.roll(v, 1, 1) - 3 * v  # noqa: E731
-    w = 2 * inner(u)
+    w = 2 * bent(u)
     expected = np.roll(w, -1, 0) + np.roll(w, 1, 0) + 2 * np.roll(w, -1, 1) - 3 * w
     value, gradient = ENERGY(u)
-    assert value == np.sum(inner(u) ** 2)
+    assert value == np.sum(bent(u) ** 2)
     np.testing.assert_array_equal(gradient, expected)
 
 
-ENERGY = tg.value_and_grad(
-    lambda u: np.sum((np.roll(u, 1, 0) + np.roll(u, -1, 0) + 2 * np.roll(u, 1, 1) - 3 * u) ** 2)
-)
+ENERGY = tg.value_and_grad(lambda u: np.sum(bent(u) ** 2))
 
 
 def test_what_is_left_to_ask_when_a_border_is_settled_is_settled_too() -> None:

@@ -89,13 +89,21 @@ def sized_like(numpys: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     for what has no operation: objects, and distances that are no integers.
     """
     sizes = [*extents((args, kwargs))]
-    kind = np.dtype(kwargs.get("dtype", args[1] if len(args) > 1 and numpys in BY_SHAPE else None))
-    steps = numpys is np.arange and not all(map(is_whole, args))
-    if not sizes or steps or kind.kind not in NUMBERS:
+    if not sizes or (numpys is np.arange and not all(map(is_whole, ends(args, kwargs)))):
         return None
-    named = {name: value for name, value in kwargs.items() if name not in ("order", "device")}
-    made = PUBLIC[numpys.__name__](*args, **named)
+    by_shape = numpys in BY_SHAPE
+    dtype = kwargs.get("dtype", args[1] if by_shape and len(args) > 1 else None)
+    if np.dtype(dtype).kind not in NUMBERS:
+        return None
+    named = {name: value for name, value in kwargs.items() if name not in IGNORED}
+    made = PUBLIC[numpys.__name__](*(args[:2] if by_shape else args), **named)
     return fresh_of_sizes(sizes, made, lambda: numpys(*args, **kwargs))
+
+
+def ends(args: Any, kwargs: Any) -> Iterator[Any]:
+    """Start, stop and step of `np.arange`, as far as they are given."""
+    yield from args[:3]
+    yield from (kwargs[name] for name in ("start", "stop", "step") if name in kwargs)
 
 
 def extents(value: Any) -> Iterator[Dim]:
@@ -230,7 +238,9 @@ def of_numbers(name: str) -> Replace:
 
 
 BY_SHAPE = (np.zeros, np.ones, np.empty, np.identity)
-"""These take the dtype as their second argument."""
+"""These take the dtype as their second argument, and after that only the order."""
+IGNORED = ("order", "device", "like")
+"""Where an array lies in memory: there is one answer in compiled code."""
 MAKING = ("zeros", "ones", "empty", "full", "eye", "identity", "tri")
 ALIKE = ("zeros_like", "ones_like", "empty_like", "full_like")
 
