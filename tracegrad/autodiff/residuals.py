@@ -20,6 +20,7 @@ from tracegrad.ir.dims import Guard, symbols
 from tracegrad.ir.graph import Graph, Node, attr_sizes, reachable, rebuild
 from tracegrad.ir.types import ArrayType, TupleType
 from tracegrad.ops.barrier import BARRIER
+from tracegrad.ops.bounds import CHECKED
 from tracegrad.ops.constant import BOUND, Input
 from tracegrad.ops.project import PROJECT
 from tracegrad.ops.reduction import Reduction
@@ -288,7 +289,7 @@ def _choose(
 def _only_once(node: Node) -> bool:
     """Whether a value cannot be computed again elementwise: arguments, reductions, kernels; a view,
     unless it is one of an argument or a result, would need the memory that it looks at."""
-    if node.op is BOUND:
+    if node.op in (BOUND, CHECKED):
         return False
     kernel = isinstance(node.op, Reduction) or node.op.has("kernel") or is_view(node)
     return kernel or not node.op.has("element") or node.op.name == "input"
@@ -369,7 +370,9 @@ def _backward(
     for node in joint.nodes:
         at_hand = node.op.name != "input" and all(operand in new for operand in node.inputs)
         if node not in new and at_hand:
-            new[node] = replace(node, inputs=tuple(new[operand] for operand in node.inputs))
+            inputs = tuple(new[operand] for operand in node.inputs)
+            # The forward has checked its indices: those computed again are in bounds.
+            new[node] = inputs[0] if node.op is CHECKED else replace(node, inputs=inputs)
     backward = Graph(
         f"{joint.name}_backward",
         tuple(new[node] for node in (*cts, *kept)),

@@ -230,8 +230,11 @@ def _chosen(part: Any, type: ArrayType, axis: int) -> list[Entry]:
 def checked(index: Any, size: Size, axis: int) -> Any:
     """An index array that is in bounds: constants now, computed ones when the code runs."""
     if not isinstance(index, np.ndarray | np.generic):
-        sure = isinstance(index, Bindable) and index.is_within(size)
-        return bind(WITHIN if sure else CHECKED, index, size=size, axis=axis)
+        if isinstance(index, Bindable) and index.is_within(size):
+            return bind(WITHIN, index, size=size, axis=axis)
+        found = bind(CHECKED, index, size=size, axis=axis)
+        counts = isinstance(index, Bindable) and index.is_count()
+        return bind(WITHIN, found, size=size, axis=axis) if counts else found
     if index.size:
         low, high = int(index.min()), int(index.max())
         if high >= 0 and not holds(high, "<", size):

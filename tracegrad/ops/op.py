@@ -94,6 +94,10 @@ class Bindable:
         """Whether it surely is `0 <= x < size`, as the counter of a loop may be known to be."""
         return False
 
+    def is_count(self) -> bool:
+        """Whether it surely is an integer that is not negative, as the counter of a loop is."""
+        return False
+
     def bound(self, most: Size | None) -> tuple[Any, Size]:
         """An integer that the program computes as an extent: the value that binds the symbol, and
         the symbol.

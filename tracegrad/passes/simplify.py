@@ -36,6 +36,7 @@ from tracegrad.passes.prune import prune
 from tracegrad.passes.shares import by_shares
 from tracegrad.passes.shifts import without_shift
 from tracegrad.passes.sink import summed, sunk
+from tracegrad.passes.started import started
 from tracegrad.passes.turn import turn_products
 from tracegrad.passes.whole import as_wholes
 from tracegrad.tracing.naming import UNNAMED, with_names
@@ -59,7 +60,7 @@ def simplify(graph: Graph) -> Graph:
     for before, after in zip(graph.outputs, simple.outputs, strict=True):
         if is_named(before) and after.op.name != "input":
             names[after] = before.name  # a result keeps its name, whatever it is found to be
-    return turn_products(prune(as_wholes(with_names(simple, names))))
+    return turn_products(started(prune(as_wholes(with_names(simple, names)))))
 
 
 def is_named(node: Node) -> bool:

@@ -94,6 +94,11 @@ class Traced(ArrayMethods):
         known = self._trace.assumptions.known_at_most
         return known(0, low) and known(high + 1, size)
 
+    def is_count(self) -> bool:
+        """Whether this is the counter of a loop, or computed from one, and surely not negative."""
+        span = None if self.type.rank else span_of(self._trace, self.node)
+        return span is not None and self._trace.assumptions.known_at_most(0, span[0])
+
     def bound(self, most: Size | None) -> tuple[Traced, Size]:
         """This integer as an extent: the value that binds its symbol, and the symbol."""
         trace = current_trace() or self._trace
