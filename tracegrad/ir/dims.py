@@ -46,13 +46,26 @@ class Dim:
 
     terms: tuple[tuple[Monomial, int], ...]
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(self.terms)
+
     def __add__(self, other: Size) -> Size:
+        if isinstance(other, int) and not other:
+            return self
         total = dict(self.terms)
         for monomial, factor in _terms(other):
             total[monomial] = total.get(monomial, 0) + factor
         return _dim(total)
 
     def __mul__(self, other: Size) -> Size:
+        if isinstance(other, int):
+            if other == 1:
+                return self
+            return _dim({monomial: factor * other for monomial, factor in self.terms})
         total: dict[Monomial, int] = {}
         for left, a in self.terms:
             for right, b in _terms(other):

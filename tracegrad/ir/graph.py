@@ -55,7 +55,7 @@ class Literal:
         return Literal(array, (array.dtype.str, array.shape, array.tobytes()))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class Node:
     """`name = op(*inputs, **attrs)`, of type `type`, written at `source`."""
 
@@ -63,9 +63,25 @@ class Node:
     inputs: tuple[Node, ...]
     attrs: tuple[tuple[str, Any], ...]
     type: ArrayType
-    name: str = ""
-    source: Source | None = None
-    serial: int = field(default_factory=lambda: next(_serial))
+    name: str
+    source: Source | None
+    serial: int
+
+    def __init__(
+        self,
+        op: Op,
+        inputs: tuple[Node, ...],
+        attrs: tuple[tuple[str, Any], ...],
+        type: ArrayType,
+        name: str = "",
+        source: Source | None = None,
+        serial: int = -1,
+    ) -> None:
+        """Written out: a frozen class sets fields one by one, and there are many nodes."""
+        own = self.__dict__
+        own["op"], own["inputs"], own["attrs"], own["type"] = op, inputs, attrs, type
+        own["name"], own["source"] = name, source
+        own["serial"] = next(_serial) if serial < 0 else serial
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -233,6 +249,10 @@ class Builder:
 
     def __init__(self) -> None:
         self._made: dict[tuple, Node] = {}
+        self._types: dict[tuple, tuple[ArrayType, tuple[ArrayType, ...]]] = {}
+        """What an op makes of operands of these types, by their identity."""
+        self._same: dict[ArrayType, ArrayType] = {}
+        """Equal results are one object, so that for repeated operations nothing is inferred."""
         self.bounds: list[Node] = []
         """The nodes made so far that bind a symbol."""
 
@@ -244,14 +264,28 @@ class Builder:
         name: str = "",
         source: Source | None = None,
     ) -> Node:
-        key = (op, tuple(node.serial for node in inputs), attrs)
+        key = (op, tuple([node.serial for node in inputs]), attrs)
         found = self._made.get(key)
         if found is None:
-            type = op.infer(*(node.type for node in inputs), **dict(attrs))
+            type = self.inferred(op, tuple([node.type for node in inputs]), attrs)
             found = self._made[key] = Node(op, inputs, attrs, type, name, source)
             if op.binds:
                 self.bounds.append(found)
         return found
+
+    def inferred(
+        self, op: Op, types: tuple[ArrayType, ...], attrs: tuple[tuple[str, Any], ...]
+    ) -> ArrayType:
+        """The type of the result, by the op's shape rule. What a trace assumed once it assumes
+        ever after, so the answer stays."""
+        if not types:
+            return op.infer(**dict(attrs))
+        key = (op, attrs, *map(id, types))
+        found = self._types.get(key)
+        if found is None:
+            type = op.infer(*types, **dict(attrs))
+            found = self._types[key] = self._same.setdefault(type, type), types
+        return found[0]
 
     def known(self, op: Op, inputs: tuple[Node, ...]) -> Node | None:
         """The node of an op without attributes that was made before, if there is one."""

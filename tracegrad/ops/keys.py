@@ -256,6 +256,8 @@ def resolved_position(index: Size, size: Size, axis: int) -> Size:
 
 def resolved_slice(part: slice, size: Size) -> Span | None:
     """A slice as `(start, length, step)`; None if it is the whole axis in order."""
+    if part.start is None and part.stop is None and part.step is None:
+        return None
     step = 1 if part.step is None else operator.index(part.step)
     if step == 0:
         raise ValueError("slice step cannot be zero")

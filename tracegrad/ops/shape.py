@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -139,11 +140,13 @@ RESHAPE = register(Reshape())
 TRANSPOSE = register(Transpose())
 
 
+@lru_cache(maxsize=1024)
 def row_major(shape: Shape) -> Shape:
     """The strides, in elements, of a C-contiguous array."""
     return tuple(product(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
+@lru_cache(maxsize=1024)
 def reshaped_strides(strides: Shape, shape: Shape, new: Shape) -> Shape | None:
     """The strides under which the same memory has the shape `new`; None if there are none.
 

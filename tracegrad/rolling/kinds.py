@@ -24,11 +24,20 @@ class Kinds:
     def __init__(self, assumptions: Assumptions) -> None:
         self._assumptions = assumptions
         self._numbers: dict[Any, int] = {}
+        self._known: dict[Any, tuple[int, ArrayType]] = {}
+        """Numbers by the identity of the type, which is kept here for that."""
         self._figures: dict[Size, Any] = {}
         self._bodies: dict[int, tuple[Graph, int]] = {}
 
     def of(self, node: Node) -> int:
-        return self._number((node.op, len(node.inputs), self.type(node.type), self._attrs(node)))
+        key = (node.op, len(node.inputs), id(node.type), node.attrs)
+        known = self._known.get(key)
+        if known is None:
+            number = self._number(
+                (node.op, len(node.inputs), self.type(node.type), self._attrs(node))
+            )
+            known = self._known[key] = number, node.type
+        return known[0]
 
     def type(self, type: ArrayType) -> Any:
         """A type in figures, as a key."""
@@ -70,6 +79,8 @@ class Kinds:
         """Whether attributes are equal: extents if they are equal in this call, which is assumed
         from then on.
         """
+        if one is other:
+            return True
         if isinstance(one, tuple) and isinstance(other, tuple) and len(one) == len(other):
             return all(map(self.alike, one, other))
         if isinstance(one, Dim) or isinstance(other, Dim):

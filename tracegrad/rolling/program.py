@@ -7,10 +7,12 @@ whatever reads them, because equal ones are one node wherever in the program the
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
-from tracegrad.ir.graph import Node, reachable
+from tracegrad.ir.graph import Node
 from tracegrad.ops.constant import ASTYPE, CONSTANT, SIZE
 from tracegrad.ops.gathering import GATHER_AT
 from tracegrad.ops.project import PROJECT
@@ -43,17 +45,31 @@ class Program:
 def program(outputs: Sequence[Node], given: Callable[[Node], bool]) -> Program:
     """The operations behind `outputs`; nodes that are `given` are not looked into."""
     found = Program(tuple(outputs))
-    found.nodes = sorted(reachable(outputs, given), key=lambda node: node.serial)
+    ends: set[Node] = set()
+    seen: set[Node] = set()
+    stack = list(outputs)
+    while stack:
+        node = stack.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if given(node):
+            ends.add(node)
+        else:
+            stack.extend(node.inputs)
+    found.nodes = sorted(seen, key=attrgetter("serial"))
+    readers: dict[Node, list[Node]] = defaultdict(list)
     leaves = set()
     for node in found.nodes:
         for operand in node.inputs:
-            found.readers.setdefault(operand, []).append(node)
-        if given(node):
+            readers[operand].append(node)
+        if node in ends:
             leaves.add(node)
         elif _floats(node, found.floating, leaves):
             found.floating.add(node)
         else:
             found.steps.append(node)
+    found.readers = dict(readers)
     return found
 
 

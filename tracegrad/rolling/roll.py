@@ -61,11 +61,14 @@ class Roller:
         if work(found.steps) < LEAST_WORK:
             return outputs
         outputs = forwarded(self.trace, found, self.given)
-        while loops := self._loops(found := program(outputs, self.given)):
+        if outputs != found.outputs:
+            found = program(outputs, self.given)
+        while loops := self._loops(found):
             self.least = FEWEST
             outputs = self._rewritten(found, loops)
+            found = program(outputs, self.given)
         if self.least == FEWEST:
-            outputs = joined(self.trace, program(outputs, self.given))
+            outputs = joined(self.trace, found)
         for where, why in self._failed.items():
             self.trace.note("loops", f"{where}: left unrolled, {why}")
         return outputs

@@ -135,6 +135,35 @@ class Traced(ArrayMethods):
             result._look_at(View(args[0], op, args[1:], attrs))
         return result
 
+    @classmethod
+    def elementwise(cls, op: Any, args: tuple[Any, ...]) -> Traced | None:
+        """`op` of traced arrays and Python numbers, recorded at once if none has to be cast."""
+        trace = current_trace()
+        if trace is None:
+            return None
+        nodes: list[Any] = []
+        key: list[Any] = [op]
+        for arg in args:
+            kind = type(arg)
+            if kind is Traced:
+                own = arg._view is None and arg._trace is trace
+                node = arg._node if own else trace.capture(arg._trace, arg.node)
+                nodes.append(node)
+                key.append(id(node.type))
+            elif kind is float or kind is int:
+                nodes.append(arg)
+                key.append(kind)
+            else:
+                return None
+        known = trace.loops.get(tuple(key))
+        if known is None:
+            known = trace.loops[tuple(key)] = _loop(op, nodes)
+        if known[0] is None:
+            return None
+        for number, dtype in known[0]:
+            nodes[number] = trace.number(nodes[number], dtype)
+        return Traced(trace, trace.record(op, tuple(nodes), {}))
+
     def _look_at(self, view: View) -> None:
         """From now on be a view of `view.base`, unless NumPy would have copied."""
         if view.base._view is None or view.strides() is not None:
@@ -376,6 +405,20 @@ class Traced(ArrayMethods):
         if spec:
             raise self._no_value("formatted", "print it after the traced function returned")
         return repr(self)
+
+
+def _loop(op: Any, nodes: list[Any]) -> tuple[Any, ...]:
+    """The numbers among the operands of an elementwise operation with the dtypes they take, None if
+    that is not all there is to convert; and the operands' types, by whose identity it is known."""
+    types = [node.type if isinstance(node, Node) else type_of(node) for node in nodes]
+    weak = all(type.weak for type in types)
+    if weak or len(nodes) != op.arity or op.has("put"):
+        return None, types
+    loop = op.loop_dtypes(types)
+    pairs = list(enumerate(zip(nodes, types, loop, strict=False)))
+    if any(isinstance(node, Node) and type.dtype != dtype for _, (node, type, dtype) in pairs):
+        return None, types
+    return tuple((at, dtype) for at, (node, _, dtype) in pairs if not isinstance(node, Node)), types
 
 
 def _is_of_data(node: Node) -> bool:

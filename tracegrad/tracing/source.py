@@ -61,6 +61,24 @@ def user_expression() -> str:
     return f"{' '.join(source.text.split())} ({Path(source.file).name}:{source.line})"
 
 
+_sites: dict[int, tuple[CodeType, dict[int, tuple[Source | None, str]]]] = {}
+"""What is known of the instructions of code objects, by identity: to hash one reads all of it."""
+MOST_SITES = 512
+
+
+def site_of(code: CodeType, offset: int) -> tuple[Source | None, str]:
+    """The expression whose instruction stands at `offset`, and the variable it is assigned to."""
+    known = _sites.get(id(code))
+    if known is None:
+        if len(_sites) >= MOST_SITES:
+            _sites.clear()
+        known = _sites[id(code)] = code, {}
+    found = known[1].get(offset)
+    if found is None:
+        found = known[1][offset] = source_of(code, offset), assigned_name(code, offset)
+    return found
+
+
 def source_of(code: CodeType, offset: int) -> Source | None:
     """The expression whose instruction stands at `offset`."""
     position = _positions(code).get(offset)

@@ -37,14 +37,14 @@ from tracegrad.ir.op import Op
 from tracegrad.ir.types import CHECKS, ArrayType, StateType
 from tracegrad.later import Later
 from tracegrad.ops.constant import ARANGE, BOUND, CONSTANT, SIZE, Input
-from tracegrad.ops.op import Bindable, SizeValue, recording, supported_dtype
+from tracegrad.ops.op import PUBLIC, Bindable, SizeValue, recording, supported_dtype
 from tracegrad.ops.project import PROJECT
 from tracegrad.ops.raising import UNCHECKED
 from tracegrad.ops.reduction import BROADCAST_TO
 from tracegrad.ops.slicing import UPDATE
 from tracegrad.tracing.naming import label_nodes
 from tracegrad.tracing.short import short_extents
-from tracegrad.tracing.source import assigned_name, source_of, user_expression, user_frame
+from tracegrad.tracing.source import site_of, user_expression, user_frame
 
 rolling = Later("tracegrad.rolling")
 
@@ -110,6 +110,9 @@ class Trace:
         self.unrolled: list[range] = []
         """The serial numbers of nodes that are to stay unrolled."""
         self._moved_unrolled: set[int] = set()
+        self.loops: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+        """Elementwise operations met before, and what `Traced.elementwise` needs of them."""
+        self._numbers: dict[tuple[Any, ...], Node] = {}
         self._fresh = size_names()
         self._begun = next_serial()
         self._resumed = False
@@ -300,6 +303,14 @@ class Trace:
         literal = (("value", Literal.of(array)),)
         return self.builder.node(CONSTANT, (), (*literal, ("weak", True)) if weak else literal)
 
+    def number(self, value: int | float, dtype: np.dtype) -> Node:
+        """A Python number as an operand of an operation that computes in `dtype`."""
+        key = (type(value), value, dtype)
+        found = self._numbers.get(key) if value else None  # 0.0 and -0.0 are equal
+        if found is None:
+            found = self._numbers[key] = self.lift(PUBLIC["astype"](value, dtype))
+        return found
+
     def _pattern(self, array: np.ndarray) -> Node | None:
         """An array of one repeated number, or `0, 1, 2, ...`, is computed where it is used, not
         stored.
@@ -324,13 +335,12 @@ class Trace:
         frame, outer = user_frame()
         if frame is None:
             return self.builder.node(op, inputs, attributes)
-        source = source_of(frame.f_code, frame.f_lasti)
+        source, name = site_of(frame.f_code, frame.f_lasti)
         self._end_of_call(outer)
         node = self.builder.node(op, inputs, attributes, "", source)
         watch = watched.get()
         if watch is not None and node.serial >= watch.due:
             watch.look(frame, node.serial)
-        name = assigned_name(frame.f_code, frame.f_lasti)
         if name and node not in self.names:
             self.names[node] = name
             self._last = (outer, node)
