@@ -20,7 +20,7 @@ LAYERS = (
     ("tracegrad.tree",),
     ("tracegrad.ops",),
     ("tracegrad.tracing",),
-    ("tracegrad.leaves", "tracegrad.passes", "tracegrad.shared"),
+    ("tracegrad.leaves", "tracegrad.passes", "tracegrad.reads", "tracegrad.shared"),
     ("tracegrad.autodiff", "tracegrad.lower"),
     ("tracegrad.nested",),
     ("tracegrad.control",),
