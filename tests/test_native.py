@@ -196,3 +196,31 @@ def test_fingerprints_tell_graphs_apart() -> None:
 def test_a_graph_with_functions_of_the_user_has_none() -> None:
     doubled = tg.primitive(numba.njit(lambda x: 2 * x), shape=lambda x: x)
     assert fingerprint(graph_of(lambda x: np.sum(doubled(x)), x).final) is None
+
+
+OPERATION = """
+import json, sys
+import numpy as np, tracegrad as tg
+from codegen.expr import Call, Const
+from tracegrad.ops.elementwise import Elementwise, row
+
+factor = float(sys.argv[1])
+
+class Scaled(Elementwise):
+    def scalar_code(self, operands, dtype):
+        return Call("multiply", (*operands, Const(factor, dtype)), dtype)
+
+partials = [lambda x, y: 0 * x + factor]
+options = dict(kind=Scaled, arity=1, like=np.exp, text="{0} * f")
+scaled = row("scaled", lambda x: x * factor, partials, **options)
+print(json.dumps(tg.trace(lambda x: np.sum(scaled(x)))(np.ones(3)).item()))
+"""
+
+
+def test_operations_of_the_user_are_not_found_by_their_name(
+    private_cache: Path, tmp_path: Path
+) -> None:
+    script = tmp_path / "program.py"
+    script.write_text(OPERATION)
+    assert run(script, "2") == 6.0
+    assert run(script, "5") == 15.0

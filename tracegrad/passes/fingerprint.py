@@ -2,7 +2,7 @@
 
 In: a graph. Out: a digest of all that lowering can see of it (operations, attributes, bodies,
 types, guards, names, the user's lines), or None where something has no text that says all of it:
-a function of the user's, an operation made for one call.
+a function of the user's, an operation of theirs or one made for one call.
 
     input x f64[n] | v1 = exp(x) | y = sum(v1, axes=(0,))     ->     "9b41..."
 """
@@ -56,7 +56,9 @@ class Writer:
         return "\n".join(lines)
 
     def node(self, node: Node, numbers: dict[Node, int]) -> str:
-        if REGISTRY.get(node.op.name) is not node.op and not isinstance(node.op, Input):
+        ours = type(node.op).__module__.startswith("tracegrad.")
+        known = REGISTRY.get(node.op.name) is node.op or isinstance(node.op, Input)
+        if not (ours and known):
             raise Nameless
         operands = [numbers[operand] for operand in node.inputs]
         parts = (node.attrs, node.type, node.name, node.source)
