@@ -149,12 +149,15 @@ def bindings(python: FunctionType) -> Iterator[tuple[str, Any]]:
     for name in attributes:
         if name in python.__globals__:
             found.setdefault(name, python.__globals__[name])
-    yield from found.items()
-    for name, value in found.items():
-        if isinstance(value, ModuleType) and package(value.__name__) not in LIBRARIES:
-            for attribute in attributes:
-                if attribute in vars(value):
-                    yield f"{name}.{attribute}", vars(value)[attribute]
+    seen, waiting = set(), list(found.items())
+    while waiting:
+        name, value = waiting.pop(0)
+        yield name, value
+        theirs = isinstance(value, ModuleType) and package(value.__name__) not in LIBRARIES
+        if theirs and id(value) not in seen:  # a module may have modules: `settings.physics.g`
+            seen.add(id(value))
+            space = vars(value)
+            waiting += [(f"{name}.{part}", space[part]) for part in attributes if part in space]
 
 
 def is_empty(cell: Any) -> bool:

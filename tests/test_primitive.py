@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numba
 import numpy as np
@@ -409,6 +410,19 @@ def test_dependencies_see_code_constants_globals_and_closures():
     assert not one.opaque and one.certain
     assert make(np.arange(3), "x + scale[0]").digest != make(np.arange(1, 4), "x + scale[0]").digest
     assert make(object(), "x + scale").opaque
+
+
+def test_dependencies_see_modules_of_modules():
+    outer, inner = ModuleType("outer"), ModuleType("inner")
+    outer.inner, inner.outer = inner, outer  # type: ignore[attr-defined]
+
+    def scaled(x):
+        return outer.inner.factor * x  # type: ignore[attr-defined]
+
+    digests = set()
+    for inner.factor in (1.0, 2.0):  # type: ignore[attr-defined]
+        digests.add(dependencies(numba.njit(scaled)).digest)
+    assert len(digests) == 2
 
 
 def test_what_was_compiled_before_with_globals_is_not_kept():
