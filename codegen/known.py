@@ -122,7 +122,8 @@ def sources() -> tuple[str, float]:
     digest, last = hashlib.sha256(), 0.0
     for path, found in sorted(pair for root in ROOTS for pair in files(str(root))):
         digest.update(f"{path} {found.st_size} {found.st_mtime_ns}\n".encode())
-        last = max(last, found.st_mtime)
+        # An installer may give files the time at which they were packed, but not this one.
+        last = max(last, found.st_mtime, found.st_ctime)
     return digest.hexdigest(), last
 
 
