@@ -26,6 +26,7 @@ from codegen.schedule.reuse import reuse, reused
 from codegen.schedule.strips import stripped
 from codegen.schedule.sums import accurate
 from codegen.schedule.tidy import tidy
+from codegen.schedule.together import together
 from codegen.schedule.unroll import unroll
 
 STRUCTURE = (tidy, fuse, contract, unroll, allocate_early, unify, tidy, reuse)
@@ -37,7 +38,7 @@ LOOPS = (hoist, stripped, collapse)
 BEFORE_THREADS = (hoist, collapse)
 """What is done to loops before some of them go to several threads (and into strips there)."""
 
-INNER = (peel, promote, accurate, rows_together)
+INNER = (together, peel, promote, accurate, rows_together)
 """Those that make what is in the loops fast."""
 
 PASSES = (*STRUCTURE, *LOOPS, *INNER, given_results)
