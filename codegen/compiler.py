@@ -150,9 +150,9 @@ def frozen(dispatcher: Any) -> list[Any]:
     return [result._reduce() for result in dispatcher.overloads.values()]
 
 
-def parcel(data: list[Any], large: str | None) -> native.Code:
-    """The frozen code of a dispatcher for `native`. `large`: what its version for large arrays
-    returns, if there is one."""
+def parcel(data: list[Any], other: str | None) -> native.Code:
+    """The frozen code of a dispatcher for `native`. `other`: what its other version returns, if
+    there is one."""
     (_, _, (code, bitcode)), found, environment, signature, *_, others = data[0]
     places = dict.fromkeys((environment, *others))
     inside, outside = native.symbols(bitcode)
@@ -168,7 +168,7 @@ def parcel(data: list[Any], large: str | None) -> native.Code:
         constants=constants,
         undefined=outside,
         signature=(str(signature.args), str(signature.return_type)),
-        large="" if large is None else str(versions.result_type(large)),
+        other="" if other is None else str(versions.result_type(other)),
     )
 
 

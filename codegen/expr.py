@@ -7,7 +7,7 @@ In: dtypes and names. Out: immutable trees that `source` prints and `schedule` r
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -196,3 +196,26 @@ def remainder(a: Expr, b: Expr) -> Expr:
         case _, Const(1):
             return integer(0)
     return Call("remainder", (a, b), INT)
+
+
+def evaluated(expr: Expr, extents: Mapping[str, int]) -> int | None:
+    """The value of an extent, given those that have names; None if it depends on something else."""
+    match expr:
+        case Const(value):
+            return int(value)
+        case Var(name):
+            return extents.get(name)
+        case Call(function, args) if None not in (parts := [evaluated(a, extents) for a in args]):
+            a, b = (int(part or 0) for part in parts)
+            match function:
+                case "multiply":
+                    return a * b
+                case "add":
+                    return a + b
+                case "subtract":
+                    return a - b
+                case "floor_divide" if b:
+                    return a // b
+                case "maximum" | "minimum":
+                    return max(a, b) if function == "maximum" else min(a, b)
+    return None

@@ -2,7 +2,7 @@
 
 In: a digest of everything that a program consists of before it is ordered, printed and compiled.
 Out: its code, from the process that compiled it. The other key, of the generated text and all that
-is compiled with it (`module.key`), can only be told when the loops are ordered and numba is there.
+is compiled with it (`keys.key`), can only be told when the loops are ordered and numba is there.
 This one takes the generator's own files for what they would print:
 
     graph            a digest that the caller makes
@@ -64,15 +64,15 @@ def key(name: str, parts: tuple[tuple[str, str], ...]) -> cache.Key | None:
 
 def load(found: cache.Key | None, build: Callable[[], Any]) -> native.Loaded | None:
     """The compiled function, if it was kept and everything that it needs is here. `build` compiles
-    it, for its version for large arrays, where that is not kept."""
+    it, for its other version, where that is not kept: with this one as the entry."""
     loaded = None if found is None else _loaded(found)
-    if found is None or loaded is None or not loaded.code.large:
+    if found is None or loaded is None or not loaded.code.other:
         return loaded
-    module, large = loaded.code.module, with_threads(found)
-    wanted = (loaded.code.signature[0], loaded.code.large)
+    module, other = loaded.code.module, with_threads(found, not loaded.code.threads)
+    wanted = (loaded.code.signature[0], loaded.code.other)
 
     def version() -> int:
-        there = _loaded(large)
+        there = _loaded(other)
         if there is not None and there.code.signature == wanted:
             return there.address
         build()  # which offers its own way to it
@@ -99,9 +99,9 @@ def keep(found: cache.Key, code: native.Code) -> None:
         cache.store(found, "", code.pickled(), cache.by_graph())
 
 
-def with_threads(found: cache.Key) -> cache.Key:
-    """The key of the version for large arrays."""
-    return replace(found, parts=(*found.parts, ("threads", "True")))
+def with_threads(found: cache.Key, threads: bool) -> cache.Key:
+    """The key of the version to which the entry hands on calls."""
+    return replace(found, parts=(*found.parts, ("threads", str(threads))))
 
 
 @memoized

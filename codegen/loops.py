@@ -195,9 +195,11 @@ class Launch:
 
 @dataclass(frozen=True)
 class Forward:
-    """Where `condition` holds the whole call goes to the version of the function with threads."""
+    """Where `condition` holds the whole call goes to the other version of the function: the one
+    with `threads`, or the one without."""
 
     condition: Expr
+    threads: bool
     name: str
     """Of the variable that holds its address."""
     returns: tuple[tuple[np.dtype, int], ...]

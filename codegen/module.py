@@ -6,78 +6,65 @@ What was compiled before, by any process, is loaded from `cache`.
 
 from __future__ import annotations
 
-import inspect
 import linecache
 import pickle
-import platform
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache as memoized
-from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 import numba
-from llvmlite import binding as llvm
 from numba.core import config
 from numba.core.errors import NumbaError
 from numba.core.serialize import dumps
 
-from codegen import (
-    apart,
-    arguments,
-    arrays,
-    cache,
-    calling,
-    compiler,
-    emit,
-    foreign,
-    known,
-    library,
-    parts,
-    promises,
-    shortcuts,
-    source,
-    straight,
-    target,
-    vecmath,
-)
+from codegen import apart, cache, compiler, foreign, known, parts, promises, source
 from codegen.emit.lowering import Program
 from codegen.errors import CodegenError, CompileError
 from codegen.interrupts import interruptible
-from codegen.loops import Forward, Function, Module, Parameter
+from codegen.keys import key, signature
+from codegen.loops import Forward, Function, Module
 from codegen.progress import progress
-from codegen.schedule import scheduled
+from codegen.schedule import Settled, scheduled
 from codegen.threads import offer
 
 _LOCK = threading.RLock()
 """numba's compiler is not safe against itself: one compilation at a time."""
 
-COMPILER = (compiler, apart, arguments, arrays, calling, parts, shortcuts, straight, target)
-"""The modules that say how a program becomes code, beside `emit`."""
-
 
 @dataclass(frozen=True)
 class Options:
     """`boundscheck` compiles every index check in, for debugging; without `disk` nothing is read
-    from the disk cache or kept there; `threads` makes the version for large arrays, to which the
-    other one hands on calls."""
+    from the disk cache or kept there."""
 
     boundscheck: bool = False
     disk: bool = True
-    threads: bool = False
+
+
+@dataclass(frozen=True)
+class Form:
+    """A version of a function: with `threads`, for large arrays, or without; an `entry` gets all
+    calls and hands on those for the other version, which is compiled at the first of them."""
+
+    threads: bool
+    entry: bool = True
+
+    @property
+    def other(self) -> Form:
+        return Form(not self.threads, entry=False)
 
 
 @dataclass(frozen=True)
 class Built:
     """The compiled functions by name, their text, its file, `hit` or why not, seconds by stage.
 
-    `given`: for each function the numbers of the results that are its last parameters; `large`: how
-    to have the version for large arrays, if there is one.
+    `given`: for each function the numbers of the results that are its last parameters; `threads`:
+    whether loops run on several threads; `other`: how to have the other version, if there is one.
     """
 
     functions: dict[str, Any]
@@ -86,54 +73,14 @@ class Built:
     cache: str = ""
     timings: dict[str, float] = field(default_factory=dict)
     given: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    large: Callable[[], Built] | None = None
+    threads: bool = False
+    other: Callable[[], Built] | None = None
     frozen: dict[str, list[Any]] = field(default_factory=dict, repr=False)
     """The code of the functions as data, where it was read or kept."""
 
 
-def argument_type(parameter: Parameter) -> numba.types.Type:
-    """The numba type of an argument: a C-contiguous array, or a scalar."""
-    scalar = numba.from_dtype(parameter.dtype)
-    return numba.types.Array(scalar, parameter.rank, "C") if parameter.rank else scalar
-
-
-def signature(function: Function) -> tuple[numba.types.Type, ...]:
-    return tuple(argument_type(parameter) for parameter in function.parameters)
-
-
 def given(function: Function) -> tuple[int, ...]:
     return tuple(p.result for p in function.parameters if p.result is not None)
-
-
-@memoized
-def surroundings() -> tuple[tuple[str, str], ...]:
-    """The parts of the key that are the same for all modules of a process."""
-    features = llvm.get_host_cpu_features().flatten()
-    packages = ("numba", "llvmlite", "numpy", "scipy")
-    return (
-        ("versions", " ".join(f"{package} {version(package)}" for package in packages)),
-        ("Python", f"{sys.implementation.cache_tag} {platform.python_version()}"),
-        ("CPU", f"{llvm.get_process_triple()} {llvm.get_host_cpu_name()} {features}"),
-        ("callees", vecmath.fingerprint() + library.fingerprint()),
-        ("compiler", emit.fingerprint() + "".join(map(inspect.getsource, COMPILER))),
-    )
-
-
-def key(module: Module, text: str) -> cache.Key:
-    """Everything on which the compiled code of a module depends."""
-    given = source.foreign_names(module)
-    signatures = [(f.name, str(signature(f))) for f in module.functions if not f.kernel]
-    settings = [(name, str(vars(config).get(name))) for name in known.SETTINGS]
-    facts = [([p.shape for p in f.parameters], f.apart, f.extents) for f in module.functions]
-    parts = (
-        ("text", text),
-        ("signatures", str(signatures)),
-        ("what is known of arguments", str(facts)),
-        ("numba settings", str(settings)),
-        *((f"foreign {f.name}", foreign.dependencies(f.function).digest) for f in given),
-        *surroundings(),
-    )
-    return cache.Key(module.functions[-1].name, parts)
 
 
 def loaded(name: str, text: str, path: Path, given: Mapping[str, Any] | None = None) -> ModuleType:
@@ -150,72 +97,100 @@ def loaded(name: str, text: str, path: Path, given: Mapping[str, Any] | None = N
 
 
 def print_module(module: Module, threads: bool = False) -> str:
-    """The text of the module that `build` compiles."""
-    return source.print_module(scheduled(module, threads))
+    """The text of the module that `build` compiles: as the entry, or with `threads` as the version
+    to which that hands on calls."""
+    return source.print_module(scheduled(module, threads, entry=not threads))
 
 
 def export_source(module: Module, threads: bool = False) -> str:
     """The text of a module that imports only numpy and numba; runs with NUMBA_DISABLE_JIT=1 too.
     With `threads` loops over large arrays are numba's `prange`."""
-    ordered = scheduled(module, True if threads else None)
+    ordered = scheduled(module, threads, entry=False)
     return source.print_module(ordered, source.Options(standalone=True))
 
 
 def build(
-    module: Module, *, options: Options = Options(), by_graph: cache.Key | None = None
+    module: Module,
+    *,
+    options: Options = Options(),
+    by_graph: cache.Key | None = None,
+    extents: Mapping[str, int] = MappingProxyType({}),
+    threads: bool | None = None,
 ) -> Built:
     """Order the loops, print, and compile `module`, or load what was compiled before. `by_graph` is
     the key by which `known` is to find the last function.
 
+    Of the version with threads and the one without the entry is the one for `extents`, those of the
+    first call, so that only one of them is compiled for it; or `threads` says which.
+
     Raises CompileError, which carries the text, if numba refuses it.
     """
     start = time.perf_counter()
-    # Bounds are checked in one version only: in the one on whose lines one can put a finger.
-    threads = None if options.boundscheck else options.threads
-    ordered = scheduled(module, threads)
+    settled = Settled(module)
+    if options.boundscheck:
+        # Bounds are checked in one version only: in the one on whose lines one can put a finger.
+        form = Form(threads=False, entry=False)
+    else:
+        form = Form(settled.is_large(extents) if threads is None else threads)
+    return _version(settled, form, options, by_graph, start)
+
+
+def _version(
+    settled: Settled, form: Form, options: Options, by_graph: cache.Key | None, start: float
+) -> Built:
+    """One version, compiled; `start` is when work on it began."""
+    ordered = settled.version(form.threads, form.entry)
+    if form == Form(threads=True) and not forwards(ordered):
+        # What it returns is not plain to see, so small calls could not be handed on.
+        return _version(settled, Form(threads=False), options, by_graph, start)
     text = source.print_module(ordered, source.Options(boundscheck=options.boundscheck))
     printed = time.perf_counter()
     with _LOCK:
-        built = _built(ordered, text, options)
+        built = _built(ordered, text, form, options)
     stages = {"print": printed - start, "compile": time.perf_counter() - printed}
-    built = replace(built, timings=stages, given={f.name: given(f) for f in ordered.functions})
+    numbers = {f.name: given(f) for f in ordered.functions if not f.kernel}
+    built = replace(built, timings=stages, given=numbers, threads=form.threads)
     places = forwards(ordered)
     if by_graph is not None and built.frozen and not options.boundscheck:
         keep(built, ordered.functions[-1].name, places, by_graph)
     built = replace(built, frozen={})
     if not places:
         return built
-    more, by_graph = replace(options, threads=True), by_graph and known.with_threads(by_graph)
-    large = memoized(lambda: build(module, options=more, by_graph=by_graph))
-    small = signature(ordered.functions[-1])
-    offer(built.path.stem, lambda: _address(large(), small, places[0]))
-    return replace(built, large=large)
+    by_graph = by_graph and known.with_threads(by_graph, form.other.threads)
+
+    @memoized
+    def other() -> Built:
+        return _version(settled, form.other, options, by_graph, time.perf_counter())
+
+    own = signature(ordered.functions[-1])
+    offer(built.path.stem, lambda: _address(other(), own, places[0]))
+    return replace(built, other=other)
 
 
 def keep(built: Built, name: str, places: list[Forward], by_graph: cache.Key) -> None:
     """Have `known` find a function in processes to come."""
-    large = source.returned(places[0].returns) if places else None
-    code = compiler.parcel(built.frozen[name], large)
-    known.keep(by_graph, replace(code, given=built.given[name]))
+    other = source.returned(places[0].returns) if places else None
+    code = compiler.parcel(built.frozen[name], other)
+    known.keep(by_graph, replace(code, given=built.given[name], threads=built.threads))
 
 
 def forwards(module: Module) -> list[Forward]:
-    """The places where functions hand calls on to their versions with threads."""
+    """The places where functions hand calls on to their other versions."""
     return [s for f in module.functions for s in f.body if isinstance(s, Forward)]
 
 
-def _address(large: Built, given: tuple[numba.types.Type, ...], forward: Forward) -> int:
-    """Where the version with threads lies. Raises CompileError if it takes or returns something
-    else than the one that hands on to it."""
-    (function,) = large.functions.values()
+def _address(other: Built, given: tuple[numba.types.Type, ...], forward: Forward) -> int:
+    """Where the other version lies. Raises CompileError if it takes or returns something else than
+    the one that hands on to it."""
+    (function,) = other.functions.values()
     found = compiler.address(function, given, source.returned(forward.returns))
     if not found:
-        raise CompileError("the version with threads has other types", large.source)
+        raise CompileError("the other version has other types", other.source)
     return found
 
 
-def _built(module: Module, text: str, options: Options) -> Built:
-    found = key(module, text)
+def _built(module: Module, text: str, form: Form, options: Options) -> Built:
+    found = key(module, text, handed(form, options))
     given = {name: f.function for f, name in source.foreign_names(module).items()}
     reached = [foreign.dependencies(function) for function in given.values()]
     path = cache.directory() / found.stem / f"{found.stem}.py"
@@ -231,7 +206,7 @@ def _built(module: Module, text: str, options: Options) -> Built:
     else:
         code, state = None, "miss: the disk cache is off"
     if code is not None:
-        functions = _dispatchers(module, space, options)
+        functions = _dispatchers(module, space, form, options)
         try:
             frozen = pickle.loads(code)
             for name, data in frozen.items():
@@ -242,7 +217,7 @@ def _built(module: Module, text: str, options: Options) -> Built:
             state = f"miss: the entry cannot be loaded ({error})"
             cache.discard(path.parent)
     with interruptible(), progress(module.functions[-1].name, text.count("\n")):
-        functions = _compiled(module, space, options, text)
+        functions = _compiled(module, space, form, options, text)
     if options.disk and not all(d.certain for d in reached):
         state += "; not kept: a foreign function was compiled before its globals were looked at"
     elif options.disk and not all(map(compiler.relocatable, functions.values())):
@@ -254,7 +229,12 @@ def _built(module: Module, text: str, options: Options) -> Built:
     return Built(functions, text, path, state)
 
 
-def _dispatchers(module: Module, space: ModuleType, options: Options) -> dict[str, Any]:
+def handed(form: Form, options: Options) -> bool:
+    """Whether Python does not call the functions: only the other version does."""
+    return not (form.entry or options.boundscheck)
+
+
+def _dispatchers(module: Module, space: ModuleType, form: Form, options: Options) -> dict[str, Any]:
     """Dispatchers without code, in the module too (where its text made plain ones)."""
     functions: dict[str, Any] = {}
     for function in module.functions:
@@ -262,7 +242,7 @@ def _dispatchers(module: Module, space: ModuleType, options: Options) -> dict[st
         plain.program = Program(function, apart.Facts(function.apart, function.extents))
         if function.kernel:
             made = compiler.kernel(plain, options.boundscheck)
-        elif options.threads:
+        elif handed(form, options):
             made = compiler.handed(plain)
         else:
             made = compiler.dispatcher(plain, options.boundscheck)
@@ -272,14 +252,16 @@ def _dispatchers(module: Module, space: ModuleType, options: Options) -> dict[st
     return functions
 
 
-def _compiled(module: Module, space: ModuleType, options: Options, text: str) -> dict[str, Any]:
+def _compiled(
+    module: Module, space: ModuleType, form: Form, options: Options, text: str
+) -> dict[str, Any]:
     """The functions, compiled; where numba refuses one, with all that it has loaded."""
     try:
-        return _translated(module, space, options)
+        return _translated(module, space, form, options)
     except (NumbaError, CodegenError):
         parts.complete()
     try:
-        return _translated(module, space, options)
+        return _translated(module, space, form, options)
     except (NumbaError, CodegenError) as error:
         for function in module.functions:
             promises.verify(function)
@@ -289,8 +271,8 @@ def _compiled(module: Module, space: ModuleType, options: Options, text: str) ->
         raise refused from error
 
 
-def _translated(module: Module, space: ModuleType, options: Options) -> dict[str, Any]:
-    functions = _dispatchers(module, space, options)
+def _translated(module: Module, space: ModuleType, form: Form, options: Options) -> dict[str, Any]:
+    functions = _dispatchers(module, space, form, options)
     for function in module.functions:
         if function.kernel:
             continue  # compiled for the types with which it is called

@@ -54,8 +54,10 @@ class Code:
     """The symbols that it expects from outside."""
     signature: tuple[str, str]
     """The types of its arguments, and that of its result."""
-    large: str = ""
-    """The type of the result that its version for large arrays has to have, if there is one."""
+    other: str = ""
+    """The type of the result that its other version has to have, if there is one."""
+    threads: bool = False
+    """Whether it is the version with threads."""
     given: tuple[int, ...] = ()
     """The results that are its last parameters."""
 

@@ -253,16 +253,17 @@ class Printer:
 
     def forward(self, forward: Forward, indent: int) -> list[Line]:
         """`return call_version(threaded, types, arguments)`, if that version can be had."""
+        version = "threads_version" if forward.threads else "single_version"
         found, call = (
-            self.resolve(Imported("codegen.library", name))
-            for name in ("threads_version", "call_version")
+            self.resolve(Imported("codegen.library", name)) for name in (version, "call_version")
         )
+        threads = "several threads" if forward.threads else "one thread"
         pad, address = " " * indent, forward.name
         test = self.lines("if ", forward.condition, ":", indent, "")
         given = [address, _quoted(returned(forward.returns)), row(forward.args)]
         return [
             *test,
-            Line(f"{pad}    {address} = {found}()", "where loops run on several threads"),
+            Line(f"{pad}    {address} = {found}()", f"where loops run on {threads}"),
             Line(f"{pad}    if {address}:"),
             *map(Line, called(f"{pad}        return {call}", given)),
         ]

@@ -106,14 +106,14 @@ if hasattr(os, "register_at_fork"):
 
 VERSION = "version_"
 NONE = -1
-"""In the cell of a function that has no version with threads."""
+"""In the cell of a function that has no other version."""
 
 FIND = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)
 
 
 class Versions:
-    """For each compiled module a cell with the address of its version with threads: 0 before
-    anybody asked for it. `make` is what compiles it."""
+    """For each compiled module a cell with the address of its other version, the one with threads
+    or the one without: 0 before anybody asked for it. `make` is what compiles it."""
 
     def __init__(self) -> None:
         self.cells: dict[str, ctypes.c_int64] = {}
@@ -139,7 +139,8 @@ class Versions:
             return 0
         except Exception as error:  # nothing may be raised through compiled code
             cell.value = NONE
-            warnings.warn(f"{module} stays on one thread: {error}", RuntimeWarning, stacklevel=2)
+            message = f"{module} has one version for small and large arrays: {error}"
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
         return cell.value
 
 
@@ -172,7 +173,7 @@ def register_version(module: str) -> str:
 
 
 def offer(module: str, make: Callable[[], int]) -> None:
-    """`make` gives the address of the module's version with threads when it is first needed."""
+    """`make` gives the address of the module's other version when it is first needed."""
     VERSIONS.make[module] = make
 
 

@@ -68,7 +68,7 @@ def test_blocks_in_any_order_give_the_same(chunk: int) -> None:
     split = 0
     for seed in range(chunk * 50, chunk * 50 + 50):
         function = Writer(seed).function()
-        module = schedule.scheduled(Module((function,)), threads=True)
+        module = schedule.scheduled(Module((function,)), threads=True, entry=False)
         split += len(module.functions) - 1
         for case in range(3):
             given = arguments(seed, case)
@@ -83,7 +83,7 @@ def test_blocks_in_any_order_give_the_same(chunk: int) -> None:
 def test_borders_are_taken_out_of_blocks(low: int, high: int) -> None:
     """Blocks of 1 and, from 65 elements on, of 2 and 4: ends within a block and over several."""
     function = bordered(low, high)
-    module = schedule.scheduled(Module((function,)), threads=True)
+    module = schedule.scheduled(Module((function,)), threads=True, entry=False)
     kernel = source.print_module(module).split("return")[0]
     assert len(module.functions) == 2
     assert " if " not in kernel.rsplit("for i in range(", 1)[1] or low == high == 0
@@ -183,7 +183,7 @@ def test_a_buffer_for_one_iteration_becomes_one_for_a_block() -> None:
             ),
         ),
     )
-    module = schedule.scheduled(Module((function(rows),)), threads=True)
+    module = schedule.scheduled(Module((function(rows),)), threads=True, entry=False)
     kernel, whole = module.functions
     assert [s.array for s in kernel.body if isinstance(s, Alloc)] == ["t"]
     assert not any(isinstance(s, Alloc) and s.array == "t" for s in statements(whole.body))

@@ -77,7 +77,7 @@ def test_versions_with_threads_are_kept(tmp_path: Path) -> None:
         x = np.linspace(-1, 1, 400_000)
         value, gradient = loss.value_and_grad(x)
         assert np.allclose(gradient, -2 * x * np.exp(-x * x))
-        print(loss.value_and_grad.versions[0].primal.into.built.large().cache)
+        print(loss.value_and_grad.versions[0].primal.into.built.cache)
     """
     assert "miss" in run(program, tmp_path)
     assert run(program, tmp_path) == "hit\n"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -80,6 +80,8 @@ class Program:
     """The inputs whose arrays it may write to and return: nobody looks at them after the call."""
     takes_results: bool = False
     """Whether its result arrays are parameters, after the others, where that is possible."""
+    extents: dict[str, int] = field(default_factory=dict)
+    """Sizes of the calls to come: small arrays and large ones have versions of their own."""
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
@@ -103,7 +105,11 @@ class Program:
         of the user's that it calls.
         """
         try:
-            return codegen_module.build(self.module, by_graph=self.key)
+            found = vars(self).get("loaded")
+            threads = None if found is None else found.code.threads
+            return codegen_module.build(
+                self.module, by_graph=self.key, extents=self.extents, threads=threads
+            )
         except BrokenPromise as broken:
             raise failure.broken_promise(self.final, broken) from broken.__cause__
         except Refused as refused:
@@ -158,7 +164,7 @@ class Program:
         """The program that takes its result arrays; this one if it returns no array."""
         if self.takes_results or not any(node.type.rank for node in self.final.outputs):
             return self
-        program = Program(self.graph, f"{self.name}_into", self.donated, takes_results=True)
+        program = replace(self, name=f"{self.name}_into", takes_results=True)
         program.stages = self.stages
         return program
 
@@ -166,6 +172,6 @@ class Program:
         """The program that may reuse the memory of these inputs; this one if that has no use."""
         if not donated:
             return self
-        program = Program(self.graph, f"{self.name}_consuming", donated)
+        program = replace(self, name=f"{self.name}_consuming", donated=donated)
         program.stages = self.stages
         return program if schedule.consumes(program.module) else self

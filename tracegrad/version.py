@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,6 +11,7 @@ from tracegrad.autodiff.linear import linear_graph
 from tracegrad.autodiff.residuals import Cut, cut, joint_graph
 from tracegrad.compile import Program
 from tracegrad.inspect.guards import guard_text
+from tracegrad.ir.dims import evaluate
 from tracegrad.ir.graph import Graph
 from tracegrad.out import Into
 from tracegrad.run import Run, arrays, direct
@@ -71,7 +72,7 @@ class Version:
     @cached_property
     def primal(self) -> Program:
         """The function itself: outputs only, nothing kept."""
-        return Program(self.graph, self.graph.name)
+        return Program(self.graph, self.graph.name, extents=self.extents)
 
     @cached_property
     def run(self) -> Run:
@@ -113,8 +114,10 @@ class Version:
         program = Program(joint, f"{joint.name}_joint")
         named = program.stages[-1].graph
         found = cut(named, len(self.graph.inputs), len(self.graph.outputs), key, runs=runs)
-        forward = Program(found.forward, found.forward.name)
-        return Split(program, found, forward, Program(found.backward, f"{joint.name}_{second}"))
+        extents = joint_extents(self.graph, program.final, self.extents)
+        forward = Program(found.forward, found.forward.name, extents=extents)
+        back = Program(found.backward, f"{joint.name}_{second}", extents=extents)
+        return Split(program, found, forward, back)
 
     @property
     def guards(self) -> tuple[str, ...]:
@@ -131,3 +134,13 @@ class Version:
         given = ", ".join([*values, *self.statics])
         assumed = f" if {' and '.join(self.guards)}" if self.guards else ""
         return f"<version {self.graph.name}({given}){assumed}>"
+
+
+def joint_extents(graph: Graph, joint: Graph, extents: Mapping[str, int]) -> dict[str, int]:
+    """The extents of the arguments of `graph` by the letters that the joint graph has for them."""
+    arguments = graph.inputs
+    return {
+        name: evaluate(arguments[number].type.shape[axis], extents)
+        for name, (number, axis) in joint.sizes.items()
+        if number < len(arguments)
+    }

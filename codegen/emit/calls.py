@@ -86,7 +86,7 @@ class Calls(Names):
         return Packed(kind, (found,))
 
     def forward(self, forward: Forward) -> None:
-        """Where the condition holds: on to the version with threads, if it can be had."""
+        """Where the condition holds: on to the other version, if it can be had."""
         builder = self.builder
         with builder.if_then(self.condition(forward.condition)):
             address = self.called(library.threads_version, [])

@@ -37,7 +37,7 @@ from codegen.library.results import readonly, received, received_number
 from codegen.library.selection import find_nonzero, find_repeats
 from codegen.library.sorting import argsort, argsort_rows, searchsorted
 from codegen.library.sums import rounding_error_f32, rounding_error_f64
-from codegen.library.versions import call_version, threads_version
+from codegen.library.versions import call_version, single_version, threads_version
 
 SORTING = (sorting.before, sorting.merge, sorting.argsort)
 SORTING_ROWS = (
@@ -104,6 +104,7 @@ __all__ = [
     "running_max",
     "running_min",
     "searchsorted",
+    "single_version",
     "solve_triangular",
     "svd",
     "threads_version",

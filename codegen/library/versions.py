@@ -1,9 +1,10 @@
 """From one version of a compiled function to another: from the one for small arrays to the one
-whose loops run on several threads.
+whose loops run on several threads, or from this one to the one for small arrays.
 
-`threads_version()` is the address of that version of the function that it stands in, 0 if there is
-none; the first time it is compiled, which needs Python, so it is 0 on a thread that Python does not
-know. `call_version(address, types, arguments)` calls it; `types` names its result.
+`threads_version()` or `single_version()` is the address of the other version of the function that
+it stands in, 0 if there is none; the first time it is compiled, which needs Python, so it is 0 on a
+thread that Python does not know. `call_version(address, types, arguments)` calls it; `types` names
+its result.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def result_type(text: str) -> types.Type:
     return types.Tuple(found) if found else types.none
 
 
-def typed_threads_version(typing_context: Any) -> Any:
+def typed_other_version(typing_context: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         module = builder.module
         marker = getattr(context.active_code_library, "marker", "")
@@ -91,5 +92,6 @@ def typed_call_version(typing_context: Any, address: Any, result: Any, arguments
 
 
 PLAIN = vars(config)["DISABLE_JIT"]
-threads_version: Any = no_version if PLAIN else intrinsic(typed_threads_version)
+threads_version: Any = no_version if PLAIN else intrinsic(typed_other_version)
+single_version: Any = threads_version
 call_version: Any = not_called if PLAIN else intrinsic(typed_call_version)

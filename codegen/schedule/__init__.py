@@ -7,10 +7,11 @@ nests, smaller temporaries and sums that are fast and accurate. Each pass is a p
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cached_property
 
-from codegen.expr import Expr
+from codegen.expr import Expr, evaluated
 from codegen.loops import Function, Module
 from codegen.schedule.borders import peel
 from codegen.schedule.collapse import collapse
@@ -58,23 +59,41 @@ def optimize(function: Function) -> Function:
     return function
 
 
-def scheduled(module: Module, threads: bool | None = False) -> Module:
-    """The module with every function's loops in their final order: for large arrays, on several
-    threads (True), for small ones, handing on large ones (False), or for all on one (None).
-    """
-    module = each(module, *STRUCTURE)
-    if threads:
-        split = threaded(each(module, *BEFORE_THREADS))
-        return each(split, stripped, *INNER, given_results)
-    limits = thresholds(each(module, *BEFORE_THREADS)) if threads is False else {}
-    module = each(module, *LOOPS, *INNER, given_results)
-    return forwarding(module, limits) if limits else module
+class Settled:
+    """A module whose loop nests are settled, from which its versions are made: `threads` says
+    whether loops run on several threads; an `entry` hands on calls to the other version, if there
+    is one."""
+
+    def __init__(self, module: Module) -> None:
+        self.module = each(module, *STRUCTURE)
+
+    @cached_property
+    def before_threads(self) -> Module:
+        return each(self.module, *BEFORE_THREADS)
+
+    @cached_property
+    def limits(self) -> dict[Expr, int]:
+        """The steps that loops of the module take which may run on several threads, and from how
+        many on they do: `n * m` and 42000."""
+        return thresholds(self.before_threads)
+
+    def is_large(self, extents: Mapping[str, int]) -> bool:
+        """Whether these sizes are those of the version with threads."""
+        found = ((evaluated(total, extents), n) for total, n in self.limits.items())
+        return any(value is not None and value >= enough for value, enough in found)
+
+    def version(self, threads: bool, entry: bool = True) -> Module:
+        """The module with every function's loops in their final order."""
+        if threads:
+            made = each(threaded(self.before_threads), stripped, *INNER, given_results)
+        else:
+            made = each(self.module, *LOOPS, *INNER, given_results)
+        return forwarding(made, self.limits, not threads) if entry and self.limits else made
 
 
-def thread_limits(module: Module) -> dict[Expr, int]:
-    """The steps that loops of the module take which may run on several threads, and from how many
-    on they do: `n * m` and 42000."""
-    return thresholds(each(module, *STRUCTURE, *BEFORE_THREADS))
+def scheduled(module: Module, threads: bool = False, entry: bool = True) -> Module:
+    """One version of a module, as `Settled` makes it."""
+    return Settled(module).version(threads, entry)
 
 
 def each(module: Module, *steps: Callable[[Function], Function]) -> Module:

@@ -78,10 +78,11 @@ def threaded(module: Module) -> Module:
     return replace(module, functions=tuple(functions))
 
 
-def forwarding(module: Module, limits: dict[Expr, int]) -> Module:
-    """The version for small arrays, which hands on calls with one of these extents or a larger one
-    to the other version."""
-    return replace(module, functions=tuple(forwarded(f, limits) for f in module.functions))
+def forwarding(module: Module, limits: dict[Expr, int], threads: bool) -> Module:
+    """A version that hands on calls to the other one: those with one of these extents or a larger
+    one to the one with `threads`, all others to the one without."""
+    functions = (f if f.kernel else forwarded(f, limits, threads) for f in module.functions)
+    return replace(module, functions=tuple(functions))
 
 
 def candidates(body: Body, live: Names, context: Context) -> list[Candidate]:
@@ -229,16 +230,17 @@ def thresholds(module: Module) -> dict[Expr, int]:
     return found
 
 
-def forwarded(function: Function, limits: dict[Expr, int]) -> Function:
-    """The function with a test at its start: what is large goes to the version with threads."""
+def forwarded(function: Function, limits: dict[Expr, int], threads: bool) -> Function:
+    """The function with a test at its start: what is for the other version goes there."""
     returns = results(function)
     if returns is None:
         return function
-    tests = [Call("greater_equal", (t, integer(n)), BOOL) for t, n in limits.items()]
-    condition = reduce(lambda a, b: Call("logical_or", (a, b), BOOL), tests)
-    scope = Scope({}, function_names(function))
+    test, both = ("greater_equal", "logical_or") if threads else ("less", "logical_and")
+    tests = [Call(test, (total, integer(enough)), BOOL) for total, enough in limits.items()]
+    condition = reduce(lambda a, b: Call(both, (a, b), BOOL), tests)
+    name = Scope({}, function_names(function)).named("threaded" if threads else "single")
     args = tuple(parameter.name for parameter in function.parameters)
-    forward = Forward(condition, scope.named("threaded"), returns, args)
+    forward = Forward(condition, threads, name, returns, args)
     return replace(function, body=(forward, *function.body))
 
 

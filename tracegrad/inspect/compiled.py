@@ -11,11 +11,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from codegen.schedule import Settled
 from tracegrad.compile import Program
 from tracegrad.errors import NotDifferentiableError
 from tracegrad.inspect.dump import preformatted
 from tracegrad.inspect.subject import Subject
-from tracegrad.inspect.threads import is_large
 from tracegrad.ir.graph import Graph
 from tracegrad.ir.types import StateType
 from tracegrad.tree import unflatten
@@ -42,8 +42,9 @@ def generated_source(subject: Subject, which: str | None) -> GeneratedSource:
     kind = subject.choice(which)
     program = subject.program(kind)
     built = program.built
-    if built.large is not None and is_large(program, subject.sizes(kind)):
-        built = built.large()
+    large = Settled(program.module).is_large(subject.sizes(kind))
+    if built.other is not None and built.threads != large:
+        built = built.other()
     into = program.__dict__.get("into", program)
     called = ""
     if into is not program and into.has_run:

@@ -14,11 +14,10 @@ from typing import Any
 from tracegrad.compile import Program
 from tracegrad.errors import NotDifferentiableError
 from tracegrad.inspect.dump import Dump, dump_backward, dump_forward, dump_graph, dump_program
-from tracegrad.ir.dims import evaluate
 from tracegrad.ir.graph import Graph, all_nodes
 from tracegrad.ops.foreign import FOREIGN
 from tracegrad.tracing.naming import UNNAMED
-from tracegrad.version import Split, Version
+from tracegrad.version import Split, Version, joint_extents
 
 WHICH = ("primal", "forward", "backward", "consuming", "joint")
 """The function itself; the forward that keeps residuals; the backward that uses them; the one that
@@ -76,12 +75,7 @@ class Subject:
         """The extents by the letters that this program has for them."""
         if which == "primal":
             return self.extents
-        arguments = self.version.graph.inputs
-        return {
-            name: evaluate(arguments[number].type.shape[axis], self.extents)
-            for name, (number, axis) in self.split.joint.final.sizes.items()
-            if number < len(arguments)
-        }
+        return joint_extents(self.version.graph, self.split.joint.final, self.extents)
 
     def dump(self, which: str | None = None, after: str | None = None) -> Dump:
         """The graph of a program after all passes, or after the one named `after`."""
