@@ -119,6 +119,26 @@ def test_policies_say_what_may_be_kept() -> None:
     assert amounts["everything"] <= kept(PLAIN, WEIGHTS, X) + 0.01
 
 
+def test_policies_of_products_tell_stacks_from_rows() -> None:
+    """`q @ k` multiplies two stacks, `x @ w` rows of a stack by one matrix."""
+    policies = tg.checkpoint_policies
+    seen: list[tuple[tuple[int, ...], bool]] = []
+
+    def told(value: tg.checkpoint_policies.Value) -> bool:
+        if value.op in policies.PRODUCTS:
+            seen.append((len(value.shape), policies.checkpoint_dots_with_no_batch_dims(value)))
+        return policies.checkpoint_dots(value)
+
+    def attend(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+        y = np.tanh(x @ w)
+        return np.sum(np.tanh(y @ np.swapaxes(y, 1, 2)))
+
+    x, w = np.ones((2, 3, 4)) / 5, np.eye(4)
+    found = tg.grad(tg.checkpoint(attend, policy=told, prevent_cse=False), argnums=1)(x, w)
+    np.testing.assert_allclose(found, tg.grad(attend, argnums=1)(x, w), rtol=1e-12)
+    assert seen == [(3, True), (3, False)] or seen == [(2, True), (3, False)]
+
+
 def test_values_named_for_a_policy() -> None:
     def f(x: Any) -> Any:
         y = tg.checkpoint_name(np.exp(np.sin(x)), "inner")

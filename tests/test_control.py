@@ -229,3 +229,17 @@ def test_products_with_a_cotangent_itself() -> None:
     for f, last in ((moving, rng.normal(size=(4, 2, 3))), (steady, rng.normal(size=(2, 3)))):
         tg.testing.check_grads(f, (w, c, last), order=1)
         oracle.check_second_order(f, w, c, last)
+
+
+def test_one_operand_by_keyword() -> None:
+    def pair(x: Any, k: Any) -> Any:
+        both = [lambda v: v, lambda v: (v[1], v[0])]
+        return tg.switch(k, both, operand=(x, 2.0))[0]
+
+    with pytest.raises(TypeError, match="not both"):
+        tg.cond(True, np.sin, np.sin, 1.0, operand=1.0)
+    x = np.float64(0.5)
+    for k, slope in ((0, 1.0), (1, 0.0)):
+        assert tg.grad(pair)(x, np.int64(k)) == slope
+    assert tg.cond(False, lambda _: 1, lambda _: 2, operand=None) == 2
+    assert tg.trace(lambda x: tg.cond(x > 0, np.sin, np.cos, operand=x))(x) == np.sin(x)

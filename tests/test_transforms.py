@@ -207,3 +207,37 @@ def test_stop_gradient_of_a_tree() -> None:
         return np.sum(held["a"] * x + held["b"][0] * held["b"][1][0])
 
     np.testing.assert_array_equal(tg.grad(program)(np.arange(3.0)), np.arange(3.0))
+
+
+def test_stop_gradient_hands_back_what_has_none() -> None:
+    assert tg.stop_gradient((None, 3, "a")) == (None, 3, "a")
+
+    def f(x: Any) -> Any:
+        kept = tg.stop_gradient({"x": x, "n": 2, "none": None})
+        return kept["x"] * x ** kept["n"]
+
+    assert tg.grad(f)(3.0) == 3.0 * 2 * 3.0
+
+
+def test_the_gradient_of_an_empty_structure_is_empty() -> None:
+    assert tg.grad(lambda p: 3.0)({}) == {}
+    assert tg.grad(lambda x, p: x**2, argnums=(0, 1))(2.0, (None, ())) == (4.0, (None, ()))
+    with pytest.raises(tg.NotDifferentiableError, match=r"\(str\)"):
+        tg.grad(lambda s: 3.0)("a")
+
+
+def test_a_rule_may_return_a_plain_number_as_tangent() -> None:
+    @tg.custom_jvp
+    def flat(x: Any) -> Any:
+        return np.sin(x)
+
+    flat.defjvp(lambda primals, tangents: (flat(primals[0]), 0.0))
+    assert tg.jvp(flat, (1.0,), (1.0,)) == (np.sin(1.0), 0.0)
+    assert tg.grad(flat)(1.0) == 0.0
+
+
+def test_a_pullback_takes_one_cotangent() -> None:
+    _, pullback = tg.vjp(lambda x: (x, 2 * x), 1.0)
+    assert pullback((1.0, 1.0)) == (3.0,)
+    with pytest.raises(TypeError, match="as one tuple"):
+        pullback(1.0, 1.0)

@@ -27,6 +27,8 @@ class Value:
     """From `tg.checkpoint_name`, or that of the variable it is assigned to; else empty."""
     shape: tuple[Size, ...]
     dtype: np.dtype
+    stacked: bool = False
+    """Whether it is a product of two stacks of matrices."""
 
 
 Policy = Callable[[Value], bool]
@@ -49,6 +51,16 @@ def dots_saveable(value: Value) -> bool:
     return value.op in PRODUCTS
 
 
+def dots_with_no_batch_dims_saveable(value: Value) -> bool:
+    """Products of single matrices may be kept, of stacks of rows with one matrix too; products of
+    two stacks of matrices, as of attention, are computed again."""
+    return value.op in PRODUCTS and not value.stacked
+
+
+checkpoint_dots = dots_saveable
+checkpoint_dots_with_no_batch_dims = dots_with_no_batch_dims_saveable
+
+
 def save_only_these_names(*names: str) -> Policy:
     """The values of these names may be kept."""
     return lambda value: value.name in names
@@ -57,6 +69,11 @@ def save_only_these_names(*names: str) -> Policy:
 def save_anything_except_these_names(*names: str) -> Policy:
     """Everything but the values of these names may be kept."""
     return lambda value: value.name not in names
+
+
+def save_any_names_but_these(*names: str) -> Policy:
+    """Values that have a name, other than these names, may be kept."""
+    return lambda value: bool(value.name) and value.name not in names
 
 
 def save_from_both_policies(first: Policy, second: Policy) -> Policy:
@@ -78,9 +95,13 @@ def as_policy(policy: Any) -> Policy:
 
 __all__ = [
     "Value",
+    "checkpoint_dots",
+    "checkpoint_dots_with_no_batch_dims",
     "dots_saveable",
+    "dots_with_no_batch_dims_saveable",
     "everything_saveable",
     "nothing_saveable",
+    "save_any_names_but_these",
     "save_anything_except_these_names",
     "save_from_both_policies",
     "save_only_these_names",

@@ -210,21 +210,38 @@ def _or_zero(derivative: Any, node: Node) -> Any:
 
 
 @overload
-def checkpoint(fun: Callable[..., Any], *, policy: Any = None) -> Function: ...
+def checkpoint(
+    fun: Callable[..., Any],
+    *,
+    policy: Any = None,
+    prevent_cse: bool = True,
+    static_argnums: int | Sequence[int] = (),
+) -> Function: ...
 @overload
-def checkpoint(*, policy: Any = None) -> Callable[[Callable[..., Any]], Function]: ...
-def checkpoint(fun: Callable[..., Any] | None = None, *, policy: Any = None) -> Any:
+def checkpoint(
+    *, policy: Any = None, prevent_cse: bool = True, static_argnums: int | Sequence[int] = ()
+) -> Callable[[Callable[..., Any]], Function]: ...
+def checkpoint(
+    fun: Callable[..., Any] | None = None,
+    *,
+    policy: Any = None,
+    prevent_cse: bool = True,
+    static_argnums: int | Sequence[int] = (),
+) -> Any:
     """`fun`, whose intermediate values are computed again for a derivative instead of being kept.
 
     Arguments and results are pytrees; works as a decorator, with or without options, and inside of
     loops and branches. `policy` says which values may be kept all the same: one of
     `tg.checkpoint_policies`, or a function of a `Value` (its operation, name, shape and dtype) that
-    returns a bool. Without one nothing but the arguments is kept.
+    returns a bool. Without one nothing but the arguments is kept. `prevent_cse` and
+    `static_argnums` are taken for JAX's sake: what is computed again is never merged with the
+    forward, and ints, bools, strings and None are static wherever they stand.
 
     >>> layer = tg.checkpoint(lambda h, w: np.tanh(h @ w))
     """
     if fun is None:
         return partial(checkpoint, policy=policy)
+    del prevent_cse, static_argnums
     chosen = as_policy(policy)
     return checkpointed(fun, lambda _, body: [n for n in candidates(body) if chosen(value_of(n))])
 
@@ -272,7 +289,8 @@ def candidates(body: Graph) -> list[Node]:
 def value_of(node: Node) -> Value:
     label = node.attributes["label"] if node.op is NAMED else node.name
     name = "" if "%" in label else label
-    return Value(node.op.name, name, node.type.shape, node.type.dtype)
+    stacked = len(node.inputs) == 2 and all(x.type.rank > 2 for x in node.inputs)
+    return Value(node.op.name, name, node.type.shape, node.type.dtype, stacked)
 
 
 def checkpoint_name(x: Any, name: str) -> Any:

@@ -26,6 +26,7 @@ from tracegrad.ir.graph import Graph, Node
 from tracegrad.ir.types import CHECKS
 from tracegrad.leaves import leaves_of, matching
 from tracegrad.ops.call import CALL, Rule
+from tracegrad.ops.constant import astype
 from tracegrad.ops.op import type_of
 from tracegrad.ops.operators import ArrayMethods
 from tracegrad.tracing.array import Traced
@@ -113,13 +114,15 @@ class Custom:
         """A tangent or cotangent, which has the shape of the value that it belongs to."""
         if derivative is None:
             return None
+        trace = current_trace()
+        assert trace is not None
         own, got = _traced(x).type, type_of(derivative)
         equal = own.rank == got.rank and all(map(must_be_same, own.shape, got.shape))
         if not equal:
             about = "the result" if number is None else f"argument {number}"
             found, wanted = got.in_figures(), own.in_figures()
             raise self._wrong(rule, f"returns {found} for {about}, which is {wanted}")
-        return derivative
+        return as_traced(trace, astype(derivative, own.dtype)) if own.is_float else derivative
 
 
 class Operations:

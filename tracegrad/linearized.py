@@ -47,6 +47,11 @@ class Linear:
     def __call__(self, *given: Any) -> Any:
         """The tangent of the result, or the tuple of the cotangents of the arguments."""
         leaves = leaves_of(given)[0]
+        if self.reverse and len(given) != 1:
+            raise TypeError(
+                f"the pullback takes one cotangent, with the structure of the result, not "
+                f"{len(given)}: pass those of several results as one tuple"
+            )
         recorded = any(isinstance(leaf, ArrayMethods) for leaf in leaves)
         if recorded or current_trace() is not None:
             return self.again(*given)

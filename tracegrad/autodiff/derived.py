@@ -26,7 +26,7 @@ from tracegrad.ops.shape import COPY
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.naming import program_name
 from tracegrad.tracing.trace import Trace, current_trace
-from tracegrad.tree import Static, Tree, unflatten
+from tracegrad.tree import Branch, Static, Tree, unflatten
 
 Argnums = int | Sequence[int]
 
@@ -181,13 +181,19 @@ def _check_arguments(fun: Any, arguments: Sequence[Any], region: Region) -> None
                 "arguments have gradients; convert it with .astype(float), or leave it out of "
                 "argnums"
             )
-    if not region.wrt:
+    if not region.wrt and any(_holds_static(leaves_of(argument)[1]) for argument in arguments):
         kinds = ", ".join(type(argument).__name__ for argument in arguments)
         raise NotDifferentiableError(
             f"the gradient of {name_of(fun)} with respect to an argument without floating values "
-            f"({kinds}): Python "
-            "ints are static; write a float, 3.0 instead of 3"
+            f"({kinds}): Python ints, strings and None are static; write a float, 3.0 instead of 3"
         )
+
+
+def _holds_static(tree: Tree) -> bool:
+    """Whether it has a value that is no array; None is an empty structure."""
+    if isinstance(tree, Branch):
+        return any(map(_holds_static, tree.children))
+    return isinstance(tree, Static) and tree.value is not None
 
 
 def _scalar(trace: Trace, value: Any, fun: Any) -> Traced:

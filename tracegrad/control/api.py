@@ -37,6 +37,9 @@ from tracegrad.tracing.size import sized
 from tracegrad.tracing.trace import Trace, current_trace
 from tracegrad.tree import Tree, unflatten
 
+NOTHING = object()
+"""An operand that is not given: None is one."""
+
 
 def scan(
     f: Callable[[Any, Any], tuple[Any, Any]],
@@ -178,13 +181,20 @@ def _whole(what: str, value: Any) -> Size:
     return as_size(value) if isinstance(value, SizeValue | Dim) else plain.whole_number(what, value)
 
 
-def cond(pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any], *operands: Any):
+def cond(
+    pred: Any,
+    true_fun: Callable[..., Any],
+    false_fun: Callable[..., Any],
+    *operands: Any,
+    operand: Any = NOTHING,
+) -> Any:
     """`true_fun(*operands)` where `pred` holds, else `false_fun(*operands)`; `pred` is a boolean
     scalar, or a number, of which all but 0 hold.
 
-    Both return pytrees of the same structure, shapes and dtypes.
+    Both return pytrees of the same structure, shapes and dtypes. A single operand may be given as
+    `operand=`.
     """
-    trace = current_trace()
+    trace, operands = current_trace(), _operands("cond", operands, operand)
     check_callable("cond", true_fun, false_fun)
     type = scalar_type("cond", "the condition", pred)
     if trace is None or isinstance(pred, bool | int | float | np.generic):
@@ -194,12 +204,24 @@ def cond(pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any],
     return _branches(trace, "cond", pred, (true_fun, false_fun), operands)
 
 
-def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -> Any:
+def _operands(what: str, operands: tuple[Any, ...], operand: Any) -> tuple[Any, ...]:
+    """What the branches are called with."""
+    if operand is NOTHING:
+        return operands
+    if operands:
+        raise TypeError(f"{what}: give operands by position, or one as operand=, not both")
+    return (operand,)
+
+
+def switch(
+    index: Any, branches: Sequence[Callable[..., Any]], *operands: Any, operand: Any = NOTHING
+) -> Any:
     """`branches[index](*operands)`; an integer scalar out of range is clamped to it.
 
-    All branches return pytrees of the same structure, shapes and dtypes.
+    All branches return pytrees of the same structure, shapes and dtypes. A single operand may be
+    given as `operand=`.
     """
-    trace = current_trace()
+    trace, operands = current_trace(), _operands("switch", operands, operand)
     if not branches:
         raise ValueError("switch: give at least one branch")
     check_callable("switch", *branches)

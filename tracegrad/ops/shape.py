@@ -15,7 +15,7 @@ from tracegrad.ir.dims import Dim, Size, in_figures, must_be_same, product, quot
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.broadcast import Shape
-from tracegrad.ops.op import SizeValue, as_operand, bind, public, register, type_of
+from tracegrad.ops.op import Bindable, SizeValue, as_operand, bind, public, register, type_of
 from tracegrad.tree import flatten, unflatten
 
 Reader = Callable[..., Expr]
@@ -282,9 +282,13 @@ def copy(a: Any, order: str = "K", subok: bool = False) -> Any:
     return bind(COPY, a)
 
 
+ARRAYS = (np.ndarray, np.generic, float, Bindable)
+
+
 @public()
 def stop_gradient(x: Any) -> Any:
-    """`x` as a constant for differentiation: an array, or a pytree of arrays."""
+    """`x` as a constant for differentiation: an array, or a pytree of arrays. What has no
+    derivative anyhow (None, ints, strings) is handed back."""
     leaves: list[tuple[str, Any]] = []
-    tree = flatten("", x, lambda leaf: not isinstance(leaf, dict | tuple | list), leaves)
+    tree = flatten("", x, lambda leaf: isinstance(leaf, ARRAYS), leaves)
     return unflatten(tree, iter([bind(STOP_GRADIENT, leaf) for _, leaf in leaves]))
