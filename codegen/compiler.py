@@ -8,6 +8,7 @@ numba dispatcher. Differences from `numba.njit`:
   per-process counter, an object loaded from disk could be bound to another process's idea of them
   (numba #10486).
 * What is the same for all blocks of a parallel loop stays outside of its kernel.
+* Machine code is made in the way of `machine`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from numba.core.compiler_machinery import FunctionPass, register_pass
 from numba.core.runtime.nrt import rtsys
 from numba.core.typed_passes import NoPythonBackend
 
-from codegen import native, parts, target
+from codegen import machine, native, parts, target
 from codegen.distributions import DRAWS, SYMBOL
 from codegen.emit.lowering import Lowering, Typed
 from codegen.library import versions
@@ -50,6 +51,10 @@ class Library(JITCodeLibrary):
         manager, builder = self._codegen._module_pass_manager()
         manager.run(self._final_module, builder)
         rare.inlined(self._final_module, builder)
+
+    def _finalize_specific(self) -> None:
+        with machine.quickly():
+            super()._finalize_specific()
 
     def _linked(self) -> set[str]:
         """The functions that nobody else calls."""
