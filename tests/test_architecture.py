@@ -16,7 +16,13 @@ FILES = sorted([*(ROOT / "tracegrad").rglob("*.py"), *(ROOT / "codegen").rglob("
 # Lowest first: a module may import from its own layer and from the ones below.
 LAYERS = (
     ("codegen",),
-    ("tracegrad.later", "tracegrad.errors", "tracegrad.ir", "tracegrad.threads"),
+    (
+        "tracegrad.later",
+        "tracegrad.errors",
+        "tracegrad.ir",
+        "tracegrad.pickled",
+        "tracegrad.threads",
+    ),
     ("tracegrad.tree",),
     ("tracegrad.ops",),
     ("tracegrad.tracing",),

@@ -32,6 +32,16 @@ def through_helpers(x: Any) -> Any:
     return rotation(x[0]) @ rotation(x[1]) @ x[1:]
 
 
+def known_out(x: Any) -> Any:
+    out = np.zeros(3)
+    np.add(out, 2, out=out)
+    np.multiply(out, x, out=out)
+    matrix = np.zeros((3, 3))
+    np.fill_diagonal(matrix, 2.0)
+    matrix[0] = x
+    return matrix @ out
+
+
 def element_by_element(x: Any) -> Any:
     out = np.zeros(3)
     for k in range(3):
@@ -141,6 +151,7 @@ PROGRAMS = (
     more_of_scipy,
     numbers,
     through_helpers,
+    known_out,
     element_by_element,
     views,
     known_until_written,

@@ -108,3 +108,57 @@ def test_the_first_use_of_np_random_is_seen_too():
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
     )
     assert "np.random was used while a function was traced" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "f, x",
+    [
+        (lambda x: x.sum(), [1.0, 2.0]),
+        (lambda x: np.sum(x**2), [1.0, 2.0]),
+        (lambda x: np.sum(x @ x), (1.0, 2.0)),
+        (lambda x: np.sum(x[:, 0]), [[1.0, 2.0], [3.0, 4.0]]),
+        (lambda x: np.sum(x * x.shape[0]), [X, X]),
+    ],
+)
+def test_a_list_in_the_place_of_an_array(f, x):
+    for made in (tg.trace(f), tg.grad(f)):
+        with pytest.raises((AttributeError, TypeError)) as caught:
+            made(x)
+        cure = f"x is a {type(x).__name__}, and stays one: for an array, pass np.array(x)"
+        assert cure in str(caught.value)
+        assert "test_mistakes.py" in str(caught.value)
+
+
+def test_errors_of_lists_made_inside_say_nothing_of_arguments():
+    with pytest.raises(AttributeError, match=r"^'list' object has no attribute 'shape'$"):
+        tg.trace(lambda x: [x, x].shape)(X)
+
+
+def test_an_axis_out_of_bounds_is_placed():
+    for f in (lambda x: np.sum(2 * x, axis=3), lambda x: x.max(axis=1)):
+        with pytest.raises(
+            np.exceptions.AxisError, match="out of bounds for array of dim"
+        ) as caught:
+            tg.trace(f)(X)
+        assert "test_mistakes.py" in caught.value.__notes__[0]
+        assert "axis=" in caught.value.__notes__[0]
+
+
+def test_a_body_without_a_return():
+    bodies = [
+        lambda x: tg.scan(lambda c, a: (None, c), x[0], x),
+        lambda x: tg.while_loop(lambda c: c < 3, lambda c: None, x[0]),
+        lambda x: tg.fori_loop(0, 3, lambda i, c: None, x[0]),
+        lambda x: tg.cond(x[0] > 0, lambda: x[0], lambda: None),
+    ]
+    for body in bodies:
+        with pytest.raises(tg.errors.TraceError, match=r"is None \(is a return missing\?\)"):
+            tg.trace(body)(X)
+
+
+def test_a_range_that_only_stops():
+    f = tg.trace(lambda x: np.arange(stop=len(x), dtype=float) * x)
+    np.testing.assert_array_equal(f(X), np.arange(6) * X)
+    np.testing.assert_array_equal(f(X[:3]), np.arange(3) * X[:3])
+    with pytest.raises(TypeError, match="requires stop"):
+        tg.arange()

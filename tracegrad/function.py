@@ -5,14 +5,15 @@ f(x)  ->  the entries of the versions, latest first; else: flatten, normalise, l
 
 from __future__ import annotations
 
+import copy
 import inspect
+import re
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial, update_wrapper
 from inspect import Parameter, Signature
 from types import MethodType
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -26,9 +27,11 @@ from tracegrad.ir.interpret import fits
 from tracegrad.leaves import Address, argument, drawing, is_leaf, kind, leaves_of, normalised
 from tracegrad.ops.operators import ArrayMethods
 from tracegrad.out import of_gradient, of_gradient_and_aux, whole
+from tracegrad.pickled import Again, reduced
 from tracegrad.pyflow.build import kept_program_of, program_of
 from tracegrad.pyflow.keeping import is_keeping, shortest
-from tracegrad.shared import MARK
+from tracegrad.reads import MARK
+from tracegrad.shared import methods_of
 from tracegrad.tracing import randomness
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.generator import TracedGenerator
@@ -40,8 +43,11 @@ from tracegrad.version import Version
 
 Located = TypeVar("Located", bound=Exception)
 
-_PLAIN = (TypeError, ValueError, IndexError)
+_SEQUENCE = re.compile(r"\b(list|tuple|sequence)\b")
+_PLAIN = (AttributeError, TypeError, ValueError, IndexError)
 """Errors of ours that get the user's line though they are Python's own."""
+OBJECTS = 8
+"""How many objects with `__slots__` a traced method is kept for."""
 ENTRIES = 16
 """How many versions are tried, latest first, before the arguments are looked up."""
 
@@ -82,26 +88,35 @@ class Function(Inspectable):
         self._calls = signature or signature_of(python, follow_wrapped=False)
         """The parameters that it is called with."""
         self._place, self._out = place, self._free("grad_out" if place is of_gradient else "out")
-        self._bound: WeakKeyDictionary[Any, Function] = WeakKeyDictionary()
+        self._bound: list[tuple[int, Function]] = []
+        """For the latest of the objects without a place for it, this as their method."""
         self._versions: dict[Any, list[Version]] = {}
         self._entries: list[Entry] = []
         self.entered: set[Any] = set()
         """The keys of all entries that there are, or have been."""
         self._derived: dict[Any, Function] = {}
         self.latest: Version | None = None
+        self.origin: tuple[Function, str, Argnums, bool] | None = None
+        """Of a gradient: the function, and what was asked of `derived`."""
         self.__call__ = self._missed
 
     def __get__(self, instance: Any, owner: type | None = None) -> Function:
         """On a method: the function with `self` given, which a version treats as a constant."""
         if instance is None:
             return self
-        if instance not in self._bound:
-            self._bound[instance] = Function(
+        made = methods_of(instance)
+        known: dict[Any, Function] = dict(self._bound) if made is None else made
+        key = id(instance) if made is None else self
+        if key not in known:
+            function = Function(
                 MethodType(self.python, instance),
                 self.name,
                 python_control_flow=self.python_control_flow,
             )
-        return self._bound[instance]
+            known[key] = function
+            if made is None:
+                self._bound = [*self._bound, (key, function)][-OBJECTS:]
+        return known[key]
 
     @property
     def program(self) -> Callable[..., Any]:
@@ -230,9 +245,23 @@ class Function(Inspectable):
             alone = of_gradient_and_aux if has_aux else whole
             place = alone if what == "grad" else of_gradient
             made = Function(python, f"{self.name}_{what}", self._calls, place)
+            made.origin = self, what, argnums, has_aux
             made.shows = "primal"  # what a call runs: a gradient is seldom differentiated again
             self._derived[key] = made
         return self._derived[key]
+
+    def __reduce__(self) -> Again:
+        return reduced(self)
+
+    def __copy__(self) -> Function:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Function:
+        """Itself, as of a Python function; of a method that of the copied object."""
+        if not isinstance(self.python, MethodType):
+            return self
+        python = copy.deepcopy(self.python, memo)
+        return Function(python, self.name, python_control_flow=self.python_control_flow)
 
     def __repr__(self) -> str:
         count = len(self.versions)
@@ -262,11 +291,17 @@ class Function(Inspectable):
             watched = randomness.watch(self.python)
             try:
                 outputs, output_tree = self._outputs(trace, self.program(*args, **kwargs))
-            except (TracegradError, TypeError, ValueError, IndexError) as error:
+            except (TracegradError, AttributeError, TypeError, ValueError, IndexError) as error:
+                if taken := self._taken_apart(tree, error):
+                    error.args = (f"{error}: {taken}", *error.args[1:])
+                    located(error, self.python)
+                    raise
                 cause = error if isinstance(error, TracegradError) else error.__cause__
                 if not isinstance(cause, TracegradError):
                     if type(error) in _PLAIN and is_ours(error.__traceback__):
                         located(error, self.python)
+                    elif isinstance(error, np.exceptions.AxisError):
+                        noted(error)
                     raise
                 # NumPy hides what a traced value says to `out[i] = value` behind its own error.
                 raise located(cause.with_traceback(error.__traceback__), self.python) from None
@@ -277,6 +312,19 @@ class Function(Inspectable):
             name: np.shape(values[number])[axis] for name, (number, axis) in graph.sizes.items()
         }
         return Version(graph, output_tree, extents, tree, self._statics(tree), assumed)
+
+    def _taken_apart(self, tree: Tree, error: Exception) -> str:
+        """What to say of an error that a list in the place of an array has led to; or ""."""
+        if isinstance(error, TracegradError) or not _SEQUENCE.search(str(error)):
+            return ""
+        boxes = [_Box(None)] * count_leaves(tree)
+        for name, value in self._parameters(tree, boxes):
+            if type(value) in (list, tuple) and _is_nested(value):
+                return (
+                    f"{name} is a {type(value).__name__}, and stays one: for an array, pass "
+                    f"np.array({name})"
+                )
+        return ""
 
     def _named(self, tree: Tree, values: Sequence[Any]) -> list[tuple[str, Any]]:
         """The leaves with names made from the parameters they were passed as."""
@@ -350,6 +398,13 @@ def _is_box(value: Any) -> bool:
     return isinstance(value, _Box)
 
 
+def _is_nested(value: Any) -> bool:
+    """Whether it is a number or an array, or a list of such, nested or not."""
+    if type(value) in (list, tuple):
+        return bool(value) and all(map(_is_nested, value))
+    return _is_box(value)
+
+
 def located(error: Located, python: Callable[..., Any]) -> Located:
     """The error with the user's line and the operands below its message."""
     source, home = raised_at(error.__traceback__), definition(python)
@@ -358,6 +413,13 @@ def located(error: Located, python: Callable[..., Any]) -> Located:
         text = "\n".join([str(error.args[0]), "", point_at(source), *rows])
         error.args = (text, *error.args[1:])
     return error
+
+
+def noted(error: Exception) -> None:
+    """Add the user's line below the message of an error whose text cannot be changed."""
+    source = raised_at(error.__traceback__)
+    if source is not None:
+        error.add_note(f"\n{point_at(source)}")
 
 
 def signature_of(python: Callable[..., Any], follow_wrapped: bool = True) -> Signature:

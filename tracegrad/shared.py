@@ -26,17 +26,44 @@ from tracegrad.tracing.trace import current_trace
 
 Made = TypeVar("Made")
 
+METHODS = f"{MARK}methods"
+"""The attribute of an object that holds its traced methods."""
 
-class Shared:
-    """The transforms of one function, valid while it reads what it read when they were made."""
 
-    def __init__(self, owner: Any, reads: Reads) -> None:
+class Kept:
+    """What is kept with an object, in its `__dict__`, and neither copied nor stored with it."""
+
+    def __init__(self, owner: Any) -> None:
         self.owner = ref(owner)
-        self.reads = reads
         self.made: dict[Hashable, Any] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(None), ()  # who stores a function by value stores no compiled code with it
+        return type(None), ()
+
+    def is_of(self, x: Any) -> bool:
+        """Whether it was kept for this object: `functools.wraps` copies the attributes of one
+        function to another, `copy` those of one object."""
+        return self.owner() is x
+
+
+class Shared(Kept):
+    """The transforms of one function, valid while it reads what it read when they were made."""
+
+    def __init__(self, owner: Any, reads: Reads) -> None:
+        super().__init__(owner)
+        self.reads = reads
+
+
+def methods_of(x: Any) -> dict[Hashable, Any] | None:
+    """Where an object keeps its traced methods; None if it has no place for them."""
+    try:
+        space = vars(x)
+        known = space.get(METHODS)
+        if type(known) is not Kept or not known.is_of(x):
+            known = space[METHODS] = Kept(x)
+    except TypeError:  # a class, or an object with `__slots__`
+        return None
+    return known.made
 
 
 def shared(fun: Any, options: Hashable, make: Callable[[], Made]) -> Made:
@@ -57,7 +84,7 @@ def known_of(fun: Any) -> Shared | None:
     """The transforms of a function as it is now; None if that cannot be told."""
     owner, mark = fun, MARK
     if type(fun) is MethodType and is_plain(fun.__self__):
-        owner, mark = fun.__self__, f"{MARK}{fun.__name__}"
+        owner, mark = fun.__self__, f"{MARK}of {fun.__name__}"
     elif not (type(fun) in (FunctionType, partial) or is_traced(fun)):
         return None
     try:
@@ -65,7 +92,6 @@ def known_of(fun: Any) -> Shared | None:
     except (Unknown, RecursionError):
         return None
     known = owner.__dict__.get(mark)
-    # `functools.wraps` copies the attributes of one function to another, `copy` of one object.
-    if type(known) is not Shared or known.owner() is not owner or known.reads.facts != reads.facts:
+    if type(known) is not Shared or not known.is_of(owner) or known.reads.facts != reads.facts:
         known = owner.__dict__[mark] = Shared(owner, reads)
     return known

@@ -99,6 +99,8 @@ def same_type(what: str, own: ArrayType, value: Any, number: int) -> Any:
 
 def misfit(tree: Tree, value: Any, name: str) -> str:
     """In words where the structure of a value is another one than `tree`."""
+    if value is None:
+        return f"{name} is None (is a return missing?) instead of arrays"
     try:
         aligned(tree, value, lambda x: is_leaf(x) or isinstance(x, int), name)
     except TypeError as error:

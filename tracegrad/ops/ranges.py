@@ -31,7 +31,7 @@ from tracegrad.ops.shape import as_size
 
 @public(np.arange)
 def arange(
-    start: Any,
+    start: Any = None,
     stop: Any = None,
     step: Any = 1,
     dtype: Any = None,
@@ -41,6 +41,9 @@ def arange(
 ) -> Any:
     """`start, start + step, ...` below `stop`; integers may be traced sizes."""
     start, stop = (0, start) if stop is None else (start, stop)
+    if stop is None:
+        raise TypeError("arange() requires stop to be specified.")
+    start = 0 if start is None else start
     if is_computed(stop) and start == 0 and step == 1:
         found = counting(as_extent(stop))
         return given(found if dtype is None else astype(found, dtype), requires_grad)

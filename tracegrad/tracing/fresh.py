@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -225,12 +226,14 @@ class Fresh(Traced):
                     values.flags.writeable = False
                 found = numpys(*values_of(args), **values_of(kwargs))
             except ValueError:  # it writes into one of them, or is wrong: ours says which
-                return ours()
+                apart = False
+            else:
+                pairs = product(_arrays(found), before)
+                apart = not any(np.shares_memory(a, b) for a, b in pairs)
             finally:
                 for values, flag in zip(before, locked, strict=True):
                     values.flags.writeable = flag
-            arrays = [*_arrays(found)]
-            if not any(np.shares_memory(a, b) for a in arrays for b in before):
+            if apart:
                 return fresh(found)
         return ours()
 
