@@ -45,7 +45,8 @@ into an array that a derivative still needs."""
 CONTROL = {
     "branch",
     "loop",
-    "rehearsal",
+    "replay",
+    "snapshot",
     "repeat",
     "unset",
     "within",

@@ -675,18 +675,6 @@ def test_the_dump_of_a_gradient_with_a_loop_run_ahead_is_a_program():
     np.testing.assert_allclose(found, gradient(0.9, rng), rtol=1e-12)
 
 
-def test_a_while_loop_that_draws_in_another_loop_has_no_reverse_mode():
-    def f(x, rng):
-        def step(x, _):
-            below = tg.while_loop(lambda y: y < 9.0, lambda y: y * 2 + rng.random() * y, x * 0.1)
-            return below, None
-
-        return tg.scan(step, x, None, 2)[0]
-
-    with pytest.raises(tg.NotDifferentiableError, match="would be drawn again"):
-        tg.grad(f)(1.0, np.random.default_rng(0))
-
-
 def test_module_level_random_is_an_error():
     def frozen(x):
         return x + np.random.normal(size=x.shape[0] * 0 + 4)

@@ -39,7 +39,17 @@ BY_THE_DRIVER = {
 """Ops that control/batching.py treats itself, or that never have a mapped operand."""
 
 ONE_BY_ONE = {
-    *("foreign", "draw", "rehearsal", "after", "index_add", "check", "unchecked", "argsort_rows")
+    *(
+        "foreign",
+        "draw",
+        "snapshot",
+        "replay",
+        "after",
+        "index_add",
+        "check",
+        "unchecked",
+        "argsort_rows",
+    )
 }
 """User kernels know nothing of batches, each item draws its own random numbers, a loop adds to its
 own place of an array, the first item whose check fails says so, and the rows of each item have an

@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any, overload
 
 from tracegrad.autodiff import forward, reverse
+from tracegrad.autodiff.again import behind_snapshots, replayed
 from tracegrad.autodiff.derived import as_traced, name_of
 from tracegrad.autodiff.traced import TracedLinearizer, naming
 from tracegrad.checkpoint_policies import Policy, Value, as_policy
@@ -24,15 +25,16 @@ from tracegrad.control.batching import batch_graph, for_all
 from tracegrad.control.body import node_in, trace_body, zeros
 from tracegrad.control.whole import Whole, called, whole
 from tracegrad.function import Function
-from tracegrad.ir.graph import Graph, Node, all_nodes
+from tracegrad.ir.graph import Graph, Node
 from tracegrad.ir.interpret import interpret
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType, StateType, TupleType
 from tracegrad.ops.barrier import BARRIER, NAMED
 from tracegrad.ops.batched import count_of
-from tracegrad.ops.draw import DRAW
+from tracegrad.ops.draw import AFTER, DRAW
 from tracegrad.ops.op import as_operand, bind, register
 from tracegrad.ops.project import PROJECT
+from tracegrad.ops.replay import SNAPSHOT, is_generator
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.naming import UNNAMED
 from tracegrad.tracing.trace import Trace, current_trace
@@ -60,14 +62,14 @@ class Checkpoint(Op):
 
         def run(values: list[Traced]) -> list[Any]:
             inner = _current()
-            again = Again(inner, body, values[: len(inputs)], {})
+            again = Again(inner, body, dict(zip(body.inputs, values, strict=False)), {})
             seeds = dict(zip(_where(body.inputs, moving), values[len(inputs) :], strict=True))
             found = forward.tangents(body.outputs, seeds, again.value, TracedLinearizer(inner))
             pushed = [_or_zero(t, y) for t, y in zip(found, body.outputs, strict=True)]
             return [*map(again.value, body.outputs), *pushed] if drawn else pushed
 
         # Random numbers are drawn once: by the checkpoint that has the tangents too.
-        drawn = any(node.op is DRAW for node in body.nodes)
+        drawn = any(is_generator(node.type) for node in body.inputs)
         found = record(trace, f"{body.name}_jvp", given, run)
         if not drawn:
             return found
@@ -90,11 +92,12 @@ class Checkpoint(Op):
         seeded = [(y, ct) for y, ct in zip(body.outputs, cts, strict=True) if ct is not None]
         after = seeded[0][1]
         saved = [_part(out, results + number) for number in range(len(kept))]
-        behind = [_behind(x, after) for x in (*inputs, *saved)]
+        own = [number for number, x in enumerate(inputs) if not is_generator(x.type)]
+        behind = [_behind(x, after) for x in (*(inputs[number] for number in own), *saved)]
 
         def run(values: list[Traced]) -> list[Any]:
             inner, rest = _current(), iter(values)
-            arguments = [next(rest) for _ in inputs]
+            arguments = {body.inputs[number]: next(rest) for number in own}
             again = Again(inner, body, arguments, dict(zip(kept, rest, strict=False)))
             seeds = values[len(behind) :]
             wrt = _where(body.inputs, wanted)
@@ -132,17 +135,22 @@ class Again:
     """The values of a body computed once more in `trace`, each where it is first asked for."""
 
     def __init__(
-        self, trace: Trace, body: Graph, given: Sequence[Traced], saved: dict[Node, Traced]
+        self, trace: Trace, body: Graph, given: dict[Node, Traced], saved: dict[Node, Traced]
     ) -> None:
+        """`given`: the body's inputs; without generators, where `saved` has their states."""
         self.trace = trace
-        self._made = {**dict(zip(body.inputs, given, strict=True)), **saved}
+        self._saved = saved
+        self._made = {**given, **saved}
 
     def value(self, node: Node) -> Traced:
         """What stands for a node of the body."""
         stack = [node]
         while stack:
             wanted = stack[-1]
-            waiting = [x for x in wanted.inputs if wanted not in self._made and x not in self._made]
+            needed = wanted.inputs
+            if wanted.op is AFTER and wanted.inputs[1] in self._saved:
+                needed = needed[1:]
+            waiting = [x for x in needed if wanted not in self._made and x not in self._made]
             stack.extend(waiting)
             if not waiting:
                 stack.pop()
@@ -152,11 +160,19 @@ class Again:
 
     def _computed(self, node: Node) -> Traced:
         trace = self.trace
+        if node.op is AFTER and node.inputs[1] in self._saved:
+            return self._replay(node)
         operands = tuple(node_in(trace, self._made[x]) for x in node.inputs)
         made = trace.builder.node(node.op, operands, node.attrs, "", node.source)
         if node.name:
             trace.names.setdefault(made, node.name)
         return Traced(trace, made)
+
+    def _replay(self, node: Node) -> Traced:
+        """The generator that a loop or branch draws from, as it was."""
+        assert isinstance(node.type, StateType)
+        words = node_in(self.trace, self._made[node.inputs[1]])
+        return Traced(self.trace, replayed(self.trace, words, node.type.generator))
 
     def backward(
         self, outputs: Sequence[Node], cts: Sequence[Traced], wrt: Sequence[Node]
@@ -256,24 +272,17 @@ def checkpointed(
         trace = _current()
         call = whole(trace, name_of(fun), fun, (args, kwargs))
         saved = choose(trace, call.body.graph)
-        if saved is not None and _loops_draw(call.body.graph):
-            trace.note("checkpoint", f"{name_of(fun)}: kept, for loops or branches in it draw")
-            saved = None
         return fun(*args, **kwargs) if saved is None else _recorded(trace, call, saved)
 
     kept_whole.__wrapped__ = getattr(fun, "python", fun)  # type: ignore[attr-defined]
     return Function(kept_whole, name_of(fun))
 
 
-def _loops_draw(body: Graph) -> bool:
-    """Whether random numbers are drawn in a loop or branch, which cannot be run again for them."""
-    return any(node.op is DRAW and node not in body.nodes for node in all_nodes(body))
-
-
 def _recorded(trace: Trace, call: Whole, saved: Iterable[Node]) -> Any:
-    body = call.body.graph
-    results = len(body.outputs)
-    kept = dict.fromkeys((*saved, *(node for node in body.nodes if node.op is DRAW)))
+    body, moved = behind_snapshots(call.body.graph)
+    results, drawn = len(body.outputs), (DRAW, SNAPSHOT)
+    kept = dict.fromkeys(moved.get(node, node) for node in saved)
+    kept |= dict.fromkeys(node for node in body.nodes if node.op in drawn)
     outputs = (*body.outputs, *(node for node in kept if node not in body.outputs))
     graph = replace(body, outputs=outputs)
     return called(trace, CHECKPOINT, call, graph, results=results)

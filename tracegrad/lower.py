@@ -81,12 +81,6 @@ class Lowering:
         self.scalars: dict[Node, Expr] = {}
         self.parts: dict[Node, list[str | Expr]] = {}
         """Where the results of a node with several are."""
-        self.generators = {
-            node.type.generator: node.name
-            for node in graph.inputs
-            if isinstance(node.type, StateType)
-        }
-        """The parameter that each random number generator is."""
         self.checks = list(graph.checks)
         """What is to be checked when sizes are known that the program computes."""
         self.known_sizes = set(graph.sizes)
@@ -196,11 +190,16 @@ class Lowering:
             return [node.name]
         used = {r.attributes["index"]: r.name for r in self.graph.uses[node] if r.name}
         return [
-            self.generators.get(part.generator, part.generator)
+            self._state_name(node, index)
             if isinstance(part, StateType)
             else used.get(index) or self.namer.unique(f"{node.name}_{index}")
             for index, part in enumerate(node.type.parts)
         ]
+
+    def _state_name(self, node: Node, index: int) -> str:
+        """What the generator is called whose state is a result: that of the operand it was."""
+        place = self.value(origin(node, index), ())
+        return place.name if isinstance(place, Var) else CHECKS
 
     def place(self, node: Node, names: Sequence[str]) -> None:
         """The results of `node` are found under these names; projections ask for theirs."""
@@ -454,6 +453,18 @@ class Lowering:
 def scalar(name: str, type: ArrayType) -> Expr:
     """Where a number is; the state of the checks has no value."""
     return NOTHING if type == StateType.of(CHECKS) else Var(name, type.dtype)
+
+
+def origin(node: Node, index: int) -> Node:
+    """The operand of a loop or branch that the state was which is one of its results."""
+    branches = node.attributes.get("branches")
+    if branches is None:
+        return node.inputs[index]
+    state = branches[0].outputs[index]
+    while state not in branches[0].inputs:
+        maker = state.inputs[0]
+        state = origin(maker, state.attributes["index"]) if state.op.name == "project" else maker
+    return node.inputs[1 + branches[0].inputs.index(state)]
 
 
 def comment(node: Node, value: bool = True) -> str:

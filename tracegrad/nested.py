@@ -42,7 +42,6 @@ class Nested(Lowering):
         self.returned = set()
         self.namer, self.body, self.scopes = outer.namer, outer.body, outer.scopes
         self.constants, self.arrays, self.scalars, self.parts = outer.constants, {}, {}, {}
-        self.generators = outer.generators
         self.checks, self.known_sizes = list(graph.checks), set(outer.known_sizes)
         self._nested = 0
         self._depth = outer._depth

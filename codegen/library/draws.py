@@ -53,7 +53,9 @@ class Site:
         self.types, self.values = signature.args, values
 
     def state(self, number: int) -> Any:
-        """The `bitgen_t *` that is passed as an integer."""
+        """The `bitgen_t *` that is passed as an integer, or that begins an array of words."""
+        if isinstance(self.types[number], types.Array):
+            return self.builder.bitcast(self.array(number).data, BYTE.as_pointer())
         return self.builder.inttoptr(self.values[number], BYTE.as_pointer())
 
     def array(self, number: int) -> Any:
@@ -73,6 +75,11 @@ class Site:
         return self.builder.call(function, args)
 
 
+def place(rng: Any) -> Any:
+    """The type of a generator: an address, or the words of one that `open_state` made."""
+    return rng if isinstance(rng, types.Array) else types.intp
+
+
 def checked(kind: Any, *dtypes: Any) -> None:
     good = isinstance(kind, types.Array) and kind.layout == "C" and kind.dtype in dtypes
     if not good:
@@ -90,7 +97,7 @@ def typed_fill(function: str) -> Callable[..., Any]:
             site.call(name, ir.VoidType(), site.state(0), array.nitems, array.data)
             return context.get_dummy_value()
 
-        return types.void(types.intp, out), generate
+        return types.void(place(rng), out), generate
 
     return typing
 
@@ -98,7 +105,7 @@ def typed_fill(function: str) -> Callable[..., Any]:
 def typed_elements(found: Distribution) -> Callable[..., Any]:
     """One call per element, each with the parameters at its place."""
 
-    def build(params: Sequence[Any], out: Any) -> Any:
+    def build(params: Sequence[Any], rng: Any, out: Any) -> Any:
         checked(out, types.int64 if found.whole else types.float64)
 
         def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -112,19 +119,19 @@ def typed_elements(found: Distribution) -> Callable[..., Any]:
 
         scalar = types.int64 if found.counting else types.float64
         kinds = [p if isinstance(p, types.Array) else scalar for p in params]
-        return types.void(*kinds, types.intp, out), generate
+        return types.void(*kinds, place(rng), out), generate
 
     def none(typing_context: Any, rng: Any, out: Any) -> Any:
-        return build((), out)
+        return build((), rng, out)
 
     def one(typing_context: Any, a: Any, rng: Any, out: Any) -> Any:
-        return build((a,), out)
+        return build((a,), rng, out)
 
     def two(typing_context: Any, a: Any, b: Any, rng: Any, out: Any) -> Any:
-        return build((a, b), out)
+        return build((a, b), rng, out)
 
     def three(typing_context: Any, a: Any, b: Any, c: Any, rng: Any, out: Any) -> Any:
-        return build((a, b, c), out)
+        return build((a, b, c), rng, out)
 
     return (none, one, two, three)[found.parameters]
 
@@ -148,7 +155,7 @@ def typed_binomial(typing_context: Any, n: Any, p: Any, rng: Any, out: Any) -> A
         kind if isinstance(kind, types.Array) else scalar
         for kind, scalar in ((n, types.int64), (p, types.float64))
     ]
-    return types.void(*kinds, types.intp, out), generate
+    return types.void(*kinds, place(rng), out), generate
 
 
 def typed_multinomial(typing_context: Any, n: Any, p: Any, rng: Any, out: Any) -> Any:
@@ -174,7 +181,7 @@ def typed_multinomial(typing_context: Any, n: Any, p: Any, rng: Any, out: Any) -
         return context.get_dummy_value()
 
     count = n if isinstance(n, types.Array) else types.int64
-    return types.void(count, p, types.intp, out), generate
+    return types.void(count, p, place(rng), out), generate
 
 
 def typed_without_replacement(function: str) -> Callable[..., Any]:
@@ -195,7 +202,7 @@ def typed_without_replacement(function: str) -> Callable[..., Any]:
             site.call(function, result, site.state(3), *args)
             return context.get_dummy_value()
 
-        return types.void(types.int64, colors, types.int64, types.intp, out), generate
+        return types.void(types.int64, colors, types.int64, place(rng), out), generate
 
     return typing
 
@@ -218,7 +225,7 @@ def typed_integers(typing_context: Any, low: Any, span: Any, rng: Any, out: Any)
         site.call(name, ir.VoidType(), *args)
         return context.get_dummy_value()
 
-    return types.void(types.int64, types.int64, types.intp, out), generate
+    return types.void(types.int64, types.int64, place(rng), out), generate
 
 
 def typed_bounded(typing_context: Any, rng: Any, largest: Any) -> Any:
@@ -230,7 +237,7 @@ def typed_bounded(typing_context: Any, rng: Any, largest: Any) -> Any:
         args = (site.state(0), zero, values[1], zero, unmasked)
         return site.call("random_bounded_uint64", WORD, *args)
 
-    return types.int64(types.intp, types.int64), generate
+    return types.int64(place(rng), types.int64), generate
 
 
 def typed_interval(typing_context: Any, rng: Any, largest: Any) -> Any:
@@ -240,31 +247,32 @@ def typed_interval(typing_context: Any, rng: Any, largest: Any) -> Any:
         site = Site(context, builder, signature, values)
         return site.call("random_interval", WORD, site.state(0), values[1])
 
-    return types.int64(types.intp, types.int64), generate
+    return types.int64(place(rng), types.int64), generate
 
 
 def typed_save_state(typing_context: Any, rng: Any, out: Any) -> Any:
-    """Keep the generator's state in `out`; 0 if that is not known how."""
+    """Keep the generator in the words of `out`; 0 if that is not known how."""
     checked(out, types.int64)
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         site = Site(context, builder, signature, values)
-        place = builder.ptrtoint(site.array(1).data, WORD)
-        return site.call("save_state", WORD, values[0], place)
+        words = (builder.ptrtoint(x, WORD) for x in (site.state(0), site.array(1).data))
+        return site.call("save_state", WORD, *words)
 
-    return types.int64(types.intp, out), generate
+    return types.int64(place(rng), out), generate
 
 
-def typed_restore_state(typing_context: Any, saved: Any, rng: Any) -> Any:
-    """Put the generator back into a state that was kept."""
+def typed_open_state(typing_context: Any, saved: Any, out: Any) -> Any:
+    """Make `out` a generator of its own in the state that was kept."""
     checked(saved, types.int64)
+    checked(out, types.int64)
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         site = Site(context, builder, signature, values)
-        place = builder.ptrtoint(site.array(0).data, WORD)
-        return site.call("restore_state", WORD, values[1], place)
+        words = (builder.ptrtoint(site.array(number).data, WORD) for number in (0, 1))
+        return site.call("open_state", WORD, *words)
 
-    return types.int64(saved, types.intp), generate
+    return types.int64(saved, out), generate
 
 
 @intrinsic
@@ -458,7 +466,7 @@ MADE = {
     "binomial": typed_binomial,
     "integers": typed_integers,
     "multinomial": typed_multinomial,
-    "restore_state": typed_restore_state,
+    "open_state": typed_open_state,
     "save_state": typed_save_state,
 }
 

@@ -1,8 +1,12 @@
 """The draws of `draws` as plain Python, for where numba is switched off (NUMBA_DISABLE_JIT=1).
 
 In: parameters, the address of a generator's `bitgen_t`, the array to fill. The same functions of
-NumPy's C API are called, through ctypes. Keeping a generator's state and putting it back is done
-here in any case: compiled code calls `save_state` and `restore_state` as C functions.
+NumPy's C API are called, through ctypes. Keeping a generator's state, and making another generator
+in that state, is done here in any case: compiled code calls `save_state` and `open_state` as C
+functions.
+
+    save_state(rng, words); open_state(words, again)    ->    `again`, an array, draws the numbers
+                                                              that `rng` draws from there on
 """
 
 from __future__ import annotations
@@ -10,12 +14,15 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from codegen.distributions import DISTRIBUTIONS, FILLS, STATE_WORDS, Distribution
 
+HEAD = 5
+"""Words of a `bitgen_t`: where its state is, and the functions that step it."""
 SCRATCH = 64
 """Words for NumPy's `binomial_t`, which has fewer than 20; all zero means nothing is known yet."""
 
@@ -26,10 +33,15 @@ def extension() -> ctypes.CDLL:
     return ctypes.CDLL(np.random._generator.__file__)  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def call(name: str, result: Any, rng: int, *args: Any) -> Any:
+def call(name: str, result: Any, rng: Any, *args: Any) -> Any:
     function = getattr(extension(), name)
     function.restype = result
-    return function(ctypes.c_void_p(rng), *args)
+    return function(ctypes.c_void_p(place(rng)), *args)
+
+
+def place(rng: Any) -> int:
+    """The address of a generator, which may be the words of one that `open_state` made."""
+    return rng.ctypes.data if isinstance(rng, np.ndarray) else rng
 
 
 def pointer(array: np.ndarray) -> ctypes.c_void_p:
@@ -109,24 +121,37 @@ def draw(name: str) -> Callable[..., Any]:
         return fill(FILLS[name])
     if name in DISTRIBUTIONS:
         return elements(DISTRIBUTIONS[name])
-    written = (binomial, integers, multinomial, restore_state, save_state)
+    written = (binomial, integers, multinomial, open_state, save_state)
     return {function.__name__: function for function in written}[name]
 
 
+@dataclass(frozen=True)
+class Layout:
+    """The state of a kind of bit generator: its size in bytes, and which of its words are addresses
+    of others of them."""
+
+    size: int
+    pointers: tuple[int, ...]
+
+
 @functools.cache
-def state_sizes() -> dict[int, int]:
-    """How many bytes the states of NumPy's bit generators have, by their function `next_uint64`.
+def layouts() -> dict[int, Layout]:
+    """The states of NumPy's bit generators, by their function `next_uint64`.
 
     A state lies at the end of the Python object, and what pointers in it point to does too.
     """
     found = {}
     for name in ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64"):
         kind: Any = getattr(np.random, name)
-        example = kind(0)
-        state, step = _heads(example.ctypes.bit_generator.value)
-        size = id(example) + kind.__basicsize__ - state
-        if 0 < size <= 8 * STATE_WORDS:
-            found[step] = size
+        seen = []
+        for example in (kind(0), kind(1)):
+            state, step = _heads(example.ctypes.bit_generator.value)
+            size = id(example) + kind.__basicsize__ - state
+            if not 0 < size <= 8 * (STATE_WORDS - HEAD):
+                break
+            words = (ctypes.c_size_t * (size // 8)).from_address(state)
+            seen.append({k for k, word in enumerate(words) if state <= word < state + size})
+            found[step] = Layout(size, tuple(sorted(set.intersection(*seen))))
     return found
 
 
@@ -136,31 +161,39 @@ def _heads(rng: int) -> tuple[int, int]:
     return state, step
 
 
-def copy_state(rng: int, saved: int) -> int:
-    """Copy the generator's state to memory at `saved`; 0 if it is none of NumPy's, whose size is
-    not known."""
+def keep(rng: int, saved: int) -> int:
+    """Copy the `bitgen_t`, and behind it its state, to memory at `saved`; 0 if it is none of
+    NumPy's, whose size is not known."""
     state, step = _heads(rng)
-    size = state_sizes().get(step, 0)
-    ctypes.memmove(saved, state, size)
-    return size
+    layout = layouts().get(step)
+    if layout is None:
+        return 0
+    ctypes.memmove(saved, rng, 8 * HEAD)
+    ctypes.memmove(saved + 8 * HEAD, state, layout.size)
+    return layout.size
 
 
-def put_state(rng: int, saved: int) -> int:
-    """The inverse."""
-    state, step = _heads(rng)
-    size = state_sizes().get(step, 0)
-    ctypes.memmove(state, saved, size)
-    return size
+def opened(saved: int, out: int) -> int:
+    """The inverse: a `bitgen_t` at `out`, followed by its own state."""
+    state, step = _heads(saved)
+    layout = layouts()[step]
+    own = out + 8 * HEAD
+    ctypes.memmove(out, saved, 8 * HEAD + layout.size)
+    ctypes.c_size_t.from_address(out).value = own
+    words = (ctypes.c_size_t * (layout.size // 8)).from_address(own)
+    for at in layout.pointers:
+        words[at] += own - state
+    return layout.size
 
 
 _CALLED = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_size_t, ctypes.c_size_t)
-STATES = {"save_state": _CALLED(copy_state), "restore_state": _CALLED(put_state)}
+STATES = {"save_state": _CALLED(keep), "open_state": _CALLED(opened)}
 """As C functions; they take Python's lock while they run."""
 
 
-def save_state(rng: int, out: np.ndarray) -> int:
-    return copy_state(rng, out.ctypes.data)
+def save_state(rng: Any, out: np.ndarray) -> int:
+    return keep(place(rng), out.ctypes.data)
 
 
-def restore_state(saved: np.ndarray, rng: int) -> int:
-    return put_state(rng, saved.ctypes.data)
+def open_state(saved: np.ndarray, out: np.ndarray) -> int:
+    return opened(saved.ctypes.data, out.ctypes.data)

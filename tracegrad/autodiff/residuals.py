@@ -15,10 +15,11 @@ from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 
 from tracegrad.autodiff import traced
+from tracegrad.autodiff.again import redrawn, substituted
 from tracegrad.autodiff.mincut import INFINITE, Network
 from tracegrad.ir.dims import Guard, symbols
 from tracegrad.ir.graph import Graph, Node, attr_sizes, reachable, rebuild
-from tracegrad.ir.types import ArrayType, TupleType
+from tracegrad.ir.types import ArrayType, StateType, TupleType
 from tracegrad.ops.barrier import BARRIER
 from tracegrad.ops.bounds import CHECKED
 from tracegrad.ops.constant import BOUND, Input
@@ -121,6 +122,9 @@ def cut(
     differ in size from step to step, and are computed again. The second program shall run `runs`
     times for each run of the first.
     """
+    drawn: dict[Node, Node] = {}
+    if carries is not None:
+        joint, drawn = redrawn(joint, _of_computed_extent(joint))
     inputs, cts = joint.inputs[:arguments], joint.inputs[arguments:]
     results, gradients = joint.outputs[:outputs], joint.outputs[outputs:]
     behind = _depends_on(joint, set(cts))
@@ -137,6 +141,8 @@ def cut(
     forward = replace(
         joint, name=f"{joint.name}_forward", inputs=inputs, outputs=(*results, *forward_extra)
     )
+    if drawn:  # the forward takes its values from where it draws in any case
+        forward = substituted(forward, drawn)
     kept = _with_sizes(joint, kept, cts, gradients, inputs)
     residuals = tuple(_residual(node, inputs, results, forward_extra) for node in kept)
     backward = _backward(joint, cts, kept, gradients)
@@ -272,9 +278,12 @@ def _choose(
         once = _only_once(node) and not (is_view(node) and node.inputs[0] in free)
         work = compute_cost(node) + (keep_cost(node) if node in in_memory else 0.0)
         again = INFINITE if once and node not in ragged else runs * work
+        if isinstance(node.type, StateType) and node.op.name != "input":
+            again = 0.0  # a generator is not kept, but made of its words
         network.edge("source", computed, again)
         # A bound is made again of the number that it binds: its symbol must be known here too.
-        keep = INFINITE if node in ragged or node.op is BOUND else keep_cost(node)
+        never = node in ragged or node.op is BOUND or isinstance(node.type, StateType)
+        keep = INFINITE if never else keep_cost(node)
         network.edge(computed, at_hand, 0.0 if node in free else keep)
         for operand in node.inputs:
             network.edge(("at hand", operand), computed, INFINITE)

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from tracegrad.autodiff import forward, reverse
+from tracegrad.autodiff.again import current, elsewhere
 from tracegrad.errors import NotDifferentiableError
 from tracegrad.ir.graph import Node
 from tracegrad.ir.op import Array
 from tracegrad.ir.types import ArrayType, TupleType
 from tracegrad.ops.constant import Input
 from tracegrad.ops.reduction import BROADCAST_TO
+from tracegrad.ops.replay import is_generator
 from tracegrad.ops.shape import COPY
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.trace import Trace, current_trace
@@ -40,6 +42,8 @@ class TracedLinearizer:
         return Traced(self.trace, Node(COPY, (zero,), (), type))
 
     def value(self, node: Node) -> Traced:
+        if self.owner is not self.trace and is_generator(node.type):
+            return elsewhere(self.trace, self.owner, node)
         return Traced(self.owner, node)
 
     def transpose(self, result: Array, ct: Array, free: Sequence[Array]) -> list[Array | None]:
@@ -125,6 +129,7 @@ def vjp(
     The values to differentiate are nodes of `owner`, an enclosing trace, if it is given.
     """
     linear = TracedLinearizer(trace, owner)
+    outputs = current(linear.owner, outputs, wrt, linear.owner is not trace)
     with naming(trace) as observe:
         found = reverse.cotangents(outputs, cts, wrt, linear.value, linear, observe)
     for node, ct in zip(wrt, found, strict=True):
@@ -143,8 +148,7 @@ def jvp(
     given.
     """
     linear = TracedLinearizer(trace, owner)
-    if owner is None and trace.drawn:  # what draws random numbers is not pushed through twice
-        outputs = trace.renewed(outputs, given)
+    outputs = current(linear.owner, outputs, given, linear.owner is not trace)
     found = forward.tangents(outputs, given, linear.value, linear)
     for node, tangent in zip(outputs, found, strict=True):
         if tangent is not None:

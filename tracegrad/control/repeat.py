@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from tracegrad.autodiff import traced
+from tracegrad.autodiff.again import apart, draws_of
 from tracegrad.autodiff.derived import as_traced
 from tracegrad.control.batching import Batched, batch_graph, for_all, for_items, mapped_outputs
 from tracegrad.control.body import (
@@ -27,7 +28,7 @@ from tracegrad.control.body import (
 )
 from tracegrad.control.counted import results_of
 from tracegrad.control.loop import INDEX, Ran, Span, backward_through, carried
-from tracegrad.control.repeated import REHEARSAL, RepeatedLoop, drawn_from
+from tracegrad.control.repeated import RepeatedLoop
 from tracegrad.ir.graph import Graph, Node
 from tracegrad.ir.op import Array
 from tracegrad.ir.types import StateType
@@ -35,7 +36,6 @@ from tracegrad.ops.batched import count_of
 from tracegrad.ops.constant import Input
 from tracegrad.ops.op import register
 from tracegrad.ops.project import PROJECT
-from tracegrad.passes.draws import drawn_again
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.trace import Trace, current_trace
 
@@ -122,12 +122,14 @@ class Repeat(RepeatedLoop):
         trace = current_trace()
         assert trace is not None
         owner: Trace = out._trace
-        ahead, inputs = _rehearsed(trace, owner, out.node, inputs)
-        bound, length = trace.bound(trace.capture(owner, project(owner, ahead, carries)))
+        node, superseded = out.node, out.node
+        if draws_of(node):  # the user's generator is left as the loop leaves it
+            node, inputs = apart(trace, owner, node, inputs)
+            superseded = None
+        bound, length = trace.bound(trace.capture(owner, project(owner, node, carries)))
         index = Node(Input(INDEX), (), (), INDEX, "step")
         counted = replace(body, inputs=(index, *body.inputs))
         ran = Ran(trace, counted, inputs, carries, 0, Span(length, False, bound))
-        superseded = None if ahead is out.node else out.node
         return backward_through(ran, wanted, cts[:carries], superseded)
 
     def batch(
@@ -175,27 +177,6 @@ class Repeat(RepeatedLoop):
 
 
 REPEAT = register(Repeat())
-
-
-def _rehearsed(
-    trace: Trace, owner: Trace, node: Node, inputs: tuple[Array, ...]
-) -> tuple[Node, tuple[Array, ...]]:
-    """The loop that tells how many steps there are, and the operands to run them again with: of
-    one that draws random numbers a rehearsal, and the generators as it leaves them behind.
-    """
-    attrs = node.attributes
-    body, steps = attrs["body"], attrs["carries"]
-    drawn = drawn_from(body, steps)
-    if not drawn:
-        return node, inputs
-    if trace is not owner:
-        raise drawn_again(body.inputs[drawn[0]].name)
-    ahead = trace.record(REHEARSAL, tuple(node_in(trace, x) for x in inputs), attrs)
-    trace.supersede(project(trace, node, steps), project(trace, ahead, steps))
-    again = list(inputs)
-    for number in drawn:
-        again[number] = Traced(trace, project(trace, ahead, number))
-    return ahead, tuple(again)
 
 
 def project(trace: Trace, node: Node, index: int) -> Node:

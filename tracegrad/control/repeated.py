@@ -15,17 +15,15 @@ import numpy as np
 
 from codegen import expr as ex
 from codegen import loops
-from codegen.distributions import STATE_WORDS
 from codegen.expr import Var
 from tracegrad.control.batching import INDEX
 from tracegrad.control.counted import assignments, start_carries, tuple_text
 from tracegrad.ir.graph import Graph, Node
 from tracegrad.ir.interpret import interpret
 from tracegrad.ir.op import Op
-from tracegrad.ir.types import CHECKS, ArrayType, StateType, TupleType
+from tracegrad.ir.types import ArrayType, TupleType
 from tracegrad.lower import Scope
 from tracegrad.nested import Nested
-from tracegrad.ops.op import register
 
 
 class RepeatedLoop(Op):
@@ -109,73 +107,3 @@ class RepeatedLoop(Op):
         inner = self._nested(lowering, node, names, graph)
         inner.run()
         inner.append(loops.Assign(go, inner.value(graph.outputs[0], ())))
-
-
-class Rehearsal(RepeatedLoop):
-    """The loop run ahead to count its steps: the generators that it draws from are put back into
-    the states that they had before, so that it can be run again with the same numbers.
-    """
-
-    name = "rehearsal"
-    foldable = False
-
-    def reference(self, *arrays: Any, condition: Graph, body: Graph, carries: int) -> Any:
-        generators = [arrays[k] for k in drawn_from(body, carries)]
-        before = [rng.bit_generator.state for rng in generators]
-        found = super().reference(*arrays, condition=condition, body=body, carries=carries)
-        for rng, state in zip(generators, before, strict=True):
-            rng.bit_generator.state = state
-        return found
-
-    def jvp(self, tangents: Any, out: Any, *inputs: Any, **attrs: Any) -> list[Any]:
-        return [None] * len(out.type.parts)
-
-    def vjp(self, wanted: Any, cts: Any, out: Any, *inputs: Any, **attrs: Any) -> list[Any]:
-        return [None] * len(inputs)
-
-    def block(self, writer: Any, node: Node) -> list[str]:
-        attrs = node.attributes
-        drawn = drawn_from(attrs["body"], attrs["carries"])
-        states = {
-            f"{node.name}_before_{number}": f"{writer.value(node.inputs[k])}.bit_generator.state"
-            for number, k in enumerate(drawn)
-        }
-        return [
-            *(f"{before} = {state}" for before, state in states.items()),
-            *super().block(writer, node),
-            *(f"{state} = {before}" for before, state in states.items()),
-        ]
-
-    def kernel(self, lowering: Any, node: Node) -> None:
-        attrs, comment = node.attributes, lowering.comment(node)
-        kept: list[tuple[str, str]] = []
-        for k in drawn_from(attrs["body"], attrs["carries"]):
-            name = lowering.value(node.inputs[k], ()).name
-            saved = lowering.namer.unique(f"{name}_before")
-            known = Var(lowering.namer.unique(f"{name}_known"), ex.INT)
-            lowering.append(loops.Alloc(saved, (ex.integer(STATE_WORDS),), INDEX.dtype))
-            lowering.append(loops.LibraryCall("save_state", (), (name, saved), comment, known))
-            good = ex.Call("not_equal", (known, ex.integer(0)), ex.BOOL)
-            lowering.append(loops.Check(good, "ValueError", FOREIGN, comment))
-            kept.append((name, saved))
-        super().kernel(lowering, node)
-        for name, saved in kept:
-            lowering.append(loops.LibraryCall("restore_state", (saved,), (name,), comment))
-
-
-FOREIGN = (
-    "reverse mode through a while_loop that draws random numbers puts the generator back to count "
-    "the steps, and knows how for NumPy's own bit generators only: use np.random.default_rng(seed)"
-)
-
-
-def drawn_from(body: Graph, carries: int) -> list[int]:
-    """The positions of the random number generators among the carries."""
-    return [
-        number
-        for number, node in enumerate(body.inputs[:carries])
-        if isinstance(node.type, StateType) and node.type.generator != CHECKS
-    ]
-
-
-REHEARSAL = register(Rehearsal())

@@ -14,14 +14,18 @@ from collections.abc import Callable
 from math import isqrt
 from typing import Any
 
+from tracegrad.autodiff.again import apart, draws_of
 from tracegrad.control.body import values_of
-from tracegrad.errors import TraceError
 from tracegrad.ir.dims import Size, in_figures
+from tracegrad.ir.graph import Node
+from tracegrad.ir.types import StateType
 from tracegrad.later import Later
 from tracegrad.ops.op import PUBLIC, type_of
+from tracegrad.ops.replay import is_generator
 from tracegrad.ops.shape import as_size
+from tracegrad.tracing.array import Traced
 from tracegrad.tracing.size import sized
-from tracegrad.tracing.trace import current_trace
+from tracegrad.tracing.trace import Trace, current_trace
 from tracegrad.tree import unflatten
 
 _checkpoint = Later("tracegrad.checkpointing", "checkpoint")
@@ -110,14 +114,24 @@ def counted_first(
     while_loop, fori_loop = loops
     trace = current_trace()
     assert trace is not None
-    drawn = dict(trace.states)
     zero = PUBLIC["multiply"](as_size(0), 1)
     _, steps = while_loop(
         lambda state: cond(state[0]), lambda state: (body(state[0]), state[1] + 1), (init, zero)
     )
-    if trace.states != drawn:
-        raise TraceError(
-            "while_loop: a number of snapshots takes two runs, and the body draws random numbers: "
-            "leave checkpoint out, or draw them before the loop"
-        )
+    if draws_of(steps.node.inputs[0]):
+        steps = _rehearsed(trace, steps.node)
     return fori_loop(0, steps, lambda _, value: body(value), init, checkpoint=count)
+
+
+def _rehearsed(trace: Trace, steps: Node) -> Traced:
+    """The number of steps of a loop that draws, found with generators of its own: the trace's are
+    where they were before it."""
+    node = steps.inputs[0]
+    operands = [Traced(trace, operand) for operand in node.inputs]
+    before, again = apart(trace, trace, node, operands)
+    for state in before.inputs:
+        if is_generator(state.type):
+            assert isinstance(state.type, StateType)
+            trace.advance(state.type.generator, state)
+    ahead = trace.record(node.op, tuple(x.node for x in again), node.attributes)
+    return Traced(trace, trace.record(steps.op, (ahead,), steps.attributes))

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import html
 import importlib
+import pickle
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -54,7 +55,7 @@ class Dump(str):
 
     def function(self) -> Callable[..., Any]:
         """The function that the text defines, over NumPy arrays."""
-        namespace: dict[str, Any] = {"np": np, **self.constants}
+        namespace: dict[str, Any] = {"np": np, "pickle": pickle, **self.constants}
         if "scipy." in self:
             namespace["scipy"] = importlib.import_module("scipy")
             for module in ("scipy.special", "scipy.linalg"):

@@ -91,6 +91,8 @@ class Writer:
         """An operand or a result by its name, or written out."""
         if node in self.tables:
             return self.tables[node]
+        if node.op.name == "after":  # the generator is where it was
+            return self.value(node.inputs[0])
         return node.name if node.op.name not in UNNAMED else _strong(node)
 
     def _argument(self, node: Node, number: int, infix: bool) -> str:

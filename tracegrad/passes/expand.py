@@ -17,23 +17,26 @@ from tracegrad.ir.graph import Graph, Node, map_bodies, next_serial
 from tracegrad.ops.barrier import NAMED
 from tracegrad.ops.call import CALL
 from tracegrad.ops.project import PROJECT
+from tracegrad.passes.draws import own_replays
 
 
 def expand(graph: Graph, again: bool = False) -> Graph:
-    """`graph` without calls, in its bodies too; `again`: it may be differentiated once more."""
+    """`graph` without calls, in its bodies too, and with generators of their own for what is drawn
+    again; `again`: it may be differentiated once more."""
     if not any(_is_changed(node, again) for node in graph.nodes):
-        return graph
+        return own_replays(graph)
     new: dict[Node, Node] = dict(zip(graph.inputs, graph.inputs, strict=True))
     expansion = _Expansion(again, checks=dict.fromkeys(graph.checks))
     for node in graph.nodes[len(graph.inputs) :]:
         expansion.enter(node, new)
-    return replace(
+    expanded = replace(
         graph,
         outputs=tuple(new[node] for node in graph.outputs),
         effects=tuple(new[node] for node in graph.effects),
         checks=tuple(expansion.checks),
         bounds=tuple(expansion.bounds),
     )
+    return own_replays(expanded)
 
 
 def _is_changed(node: Node, again: bool) -> bool:

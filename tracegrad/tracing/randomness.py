@@ -19,6 +19,8 @@ import numpy as np
 
 from tracegrad.errors import TraceError
 
+OURS = "tracegrad."
+
 MOST = 100
 """How many functions that call each other are looked through for generators."""
 
@@ -115,6 +117,8 @@ def variables(function: FunctionType) -> Iterator[tuple[str, Any]]:
             yield name, cell.cell_contents
         except ValueError:  # not assigned yet
             continue
+    if (function.__module__ or "").startswith(OURS):
+        return  # one of a transform: what it transforms is in its closure
     for name in dict.fromkeys(n for code in codes(function.__code__) for n in code.co_names):
         if name in function.__globals__:
             yield name, function.__globals__[name]

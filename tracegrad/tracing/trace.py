@@ -94,6 +94,7 @@ class Trace:
         self.of_item = False
         """Whether this is the program of one item of a batch."""
         self.superseded: dict[Node, Node] = {}
+        self._moves: dict[tuple[Node, tuple[Node, ...]], Node] = {}
         self.captured: dict[Node, Node] = {}
         """A body's own inputs for values of the enclosing trace that it reads."""
         self.written: Callable[[Any], None] | None = None
@@ -224,8 +225,14 @@ class Trace:
         return rolling.roll(self, outputs, keep, since)
 
     def renewed(self, outputs: Sequence[Node], keep: Collection[Node]) -> tuple[Node, ...]:
-        """`outputs` on the nodes that supersede others; nodes of `keep` stay what they are."""
-        return self._current(outputs, {*keep, *self.inputs})
+        """`outputs` on the nodes that supersede others; nodes of `keep` stay what they are. What
+        draws random numbers is the new node from now on, for other readers too."""
+        found = self._current(outputs, {*keep, *self.inputs})
+        behind = reachable(found)
+        for (node, _), made in self._moves.items():
+            if made in behind and any(isinstance(x.type, StateType) for x in node.inputs):
+                self.superseded[node] = made
+        return found
 
     def rename(self, old: Node, new: Node) -> None:
         """`new` takes the place of `old`: it is called so, and stays unrolled if that had to."""
@@ -433,7 +440,7 @@ class Trace:
             node = stack[-1]
             if node.serial < since:
                 new[node] = node
-            source = self.superseded.get(node, node)
+            source = self._latest(node)
             waiting = [operand for operand in source.inputs if operand not in new]
             if waiting and node not in new:
                 stack.extend(waiting)
@@ -448,12 +455,25 @@ class Trace:
             new[stack.pop()] = new[made] if made in self.superseded and made in new else made
         return tuple(new[node] for node in outputs)
 
+    def _latest(self, node: Node) -> Node:
+        """What took the place of a node last."""
+        while True:
+            if node in self.superseded:
+                node = self.superseded[node]
+            elif node.op is PROJECT and node.inputs[0] in self.superseded:
+                operands = (self.superseded[node.inputs[0]],)
+                node = self.builder.node(node.op, operands, node.attrs, node.name, node.source)
+            else:
+                return node
+
     def _moved(self, node: Node, operands: tuple[Node, ...]) -> Node:
         if operands == node.inputs:
             return node
         if node.op is PROJECT:  # one node, which may be superseded itself
             return self.builder.node(node.op, operands, node.attrs, node.name, node.source)
-        made = replace(node, inputs=operands, serial=next_serial())
+        if (node, operands) in self._moves:
+            return self._moves[node, operands]
+        made = self._moves[node, operands] = replace(node, inputs=operands, serial=next_serial())
         if node in self.names:
             self.names[made] = self.names[node]
         if node in self.cotangents:
