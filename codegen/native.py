@@ -23,10 +23,10 @@ from typing import Any
 
 from llvmlite import binding as llvm
 
-from codegen import arrays, blas, cache, memory, threads
+from codegen import arrays, blas, cache, memory, numpyorder, threads
 from codegen.extensions import FUNCTIONS, HELPERS, RUNTIME, extension
 
-OWN = {home.SYMBOL: home for home in (arrays, blas, memory, threads)}
+OWN = {home.SYMBOL: home for home in (arrays, blas, memory, numpyorder, threads)}
 """Modules of ours with functions that compiled code calls, by what their symbols begin with."""
 
 

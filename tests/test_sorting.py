@@ -2,44 +2,88 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
 import pytest
 
 import tracegrad as tg
-from codegen.library.sorting import argsort, searchsorted
+from codegen.library import ordering, sorting
+from codegen.library.sorting import searchsorted
 
 VALUES = np.random.default_rng(0)
 
 
-def order_of(x: np.ndarray) -> np.ndarray:
+FUNCTIONS = pytest.mark.parametrize("library", [ordering, sorting], ids=["ordering", "alone"])
+"""Those of compiled code, and those of stand-alone modules."""
+
+
+def order_of(library: Any, x: np.ndarray) -> np.ndarray:
     """Of each row, by the function that compiled code calls."""
-    n = x.shape[-1]
-    keys, merged = np.empty(n, x.dtype), np.empty(n, x.dtype)
     order = np.empty(x.size, np.int64)
-    argsort(x.ravel(), n, keys, merged, np.empty(n, np.int64), order)
+    library.argsort(x.ravel(), x.shape[-1], order)
     return order.reshape(x.shape)
 
 
+def sorted_by(library: Any, x: np.ndarray) -> np.ndarray:
+    out = np.empty(x.size, x.dtype)
+    library.sort(x.ravel(), x.shape[-1], out)
+    return out.reshape(x.shape)
+
+
+@FUNCTIONS
 @pytest.mark.parametrize("size", [0, 1, 2, 15, 16, 17, 31, 33, 100, 1000, 4097])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int8, np.uint64, np.bool_])
-def test_order_is_numpys_stable_one(size: int, dtype: Any) -> None:
+def test_order_is_numpys_stable_one(library: Any, size: int, dtype: Any) -> None:
     x = VALUES.integers(0, 50, (3, size)).astype(dtype)
     if x.dtype.kind == "f":
         x[x == 7] = np.nan
         x[x == 9] = -0.0
         x[x == 11] = -np.inf
-    assert np.array_equal(order_of(x), np.argsort(x, axis=-1, kind="stable"))
+    assert np.array_equal(order_of(library, x), np.argsort(x, axis=-1, kind="stable"))
+    assert np.array_equal(sorted_by(library, x), np.sort(x), equal_nan=x.dtype.kind == "f")
 
 
+@FUNCTIONS
 @pytest.mark.parametrize("pattern", ["sorted", "reversed", "equal", "saw"])
-def test_order_of_patterns(pattern: str) -> None:
+def test_order_of_patterns(library: Any, pattern: str) -> None:
     base = np.arange(1000.0)
     x = {"sorted": base, "reversed": base[::-1].copy(), "equal": base * 0, "saw": base % 37}[
         pattern
     ]
-    assert np.array_equal(order_of(x), np.argsort(x, kind="stable"))
+    assert np.array_equal(order_of(library, x), np.argsort(x, kind="stable"))
+    assert np.array_equal(sorted_by(library, x), np.sort(x))
+
+
+def test_sorted_elements_need_no_order() -> None:
+    """Unless a derivative reads it, or the program."""
+    x = VALUES.normal(size=(6, 9))
+    for axis in (0, 1):
+        traced = tg.trace(lambda x, axis=axis: np.exp(np.sort(x, axis=axis)))
+        np.testing.assert_allclose(traced(x), np.exp(np.sort(x, axis=axis)), rtol=1e-15)
+        assert "= np.sort(" in traced.dump(x, which="primal")
+    both = tg.trace(lambda x: (np.sort(x, axis=1), np.argsort(x, axis=1)))
+    values, order = both(x)
+    assert np.array_equal(values, np.sort(x)) and np.array_equal(order, np.argsort(x))
+    assert "= np.sort(" not in both.dump(x, which="primal")
+    other = tg.trace(lambda x, y: np.take_along_axis(y, np.argsort(x, axis=1), axis=1))
+    assert np.array_equal(other(x, -x), -np.sort(x))
+
+
+def test_the_code_of_a_sort_is_found_on_disk() -> None:
+    """By a process that has not registered NumPy's functions yet."""
+    program = (
+        "import numpy as np, tracegrad as tg\n"
+        "f = tg.trace(lambda x: (np.sort(x), np.argsort(-x)))\n"
+        "print(f(np.array([3.0, 1.0, 2.0])))"
+    )
+    runs = [
+        subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+        for _ in range(2)
+    ]
+    assert runs[0].stdout == runs[1].stdout == "(array([1., 2., 3.]), array([0, 2, 1]))\n"
 
 
 def test_places_among_ties_and_nan() -> None:

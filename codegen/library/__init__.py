@@ -11,11 +11,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from codegen import blas, threads
+from codegen import blas, numpyorder, threads
 from codegen.library import (
     extremes,
     factorisations,
     lapack,
+    ordering,
     orthogonal,
     portable,
     products,
@@ -30,12 +31,13 @@ from codegen.library import (
 )
 from codegen.library.extremes import running_max, running_min
 from codegen.library.lapack import cholesky, eigh, lu_factor, lu_solve, solve_triangular
+from codegen.library.ordering import argsort, sort
 from codegen.library.orthogonal import qr_factor, qr_vectors, svd
 from codegen.library.parallel import parallel
 from codegen.library.products import batched_dot, dot
 from codegen.library.results import readonly, received, received_number
 from codegen.library.selection import find_nonzero, find_repeats
-from codegen.library.sorting import argsort, argsort_rows, searchsorted
+from codegen.library.sorting import argsort_rows, searchsorted
 from codegen.library.sums import rounding_error_f32, rounding_error_f64
 from codegen.library.versions import call_version, single_version, threads_version
 
@@ -50,6 +52,7 @@ SORTING_ROWS = (
 FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "argsort": SORTING,
     "argsort_rows": SORTING_ROWS,
+    "sort": (*SORTING, sorting.sort),
     "searchsorted": (sorting.before, sorting.searchsorted),
     "dot": (portable.fill_dot, portable.compiled_fill_dot, portable.dot),
     "batched_dot": (
@@ -106,6 +109,7 @@ __all__ = [
     "searchsorted",
     "single_version",
     "solve_triangular",
+    "sort",
     "svd",
     "threads_version",
 ]
@@ -127,7 +131,7 @@ def standalone_source(names: Iterable[str]) -> str:
 
 def fingerprint() -> str:
     """All the text of this package that compiled code may contain."""
-    libraries = (blas, lapack, orthogonal, products)
+    libraries = (blas, lapack, numpyorder, ordering, orthogonal, products)
     parts = (*libraries, extremes, launching, results, selection, sorting, sums, threads, versions)
     folder = Path(__file__).parent
     draws = [folder / "draws.py", folder / "interpreted.py", folder.parent / "distributions.py"]

@@ -1,14 +1,17 @@
 """Sorting and searching: the stable order of elements and of rows, places in a sorted vector.
 
-    argsort(x, n, keys, merged, moved, order)    order: that of each n elements of x, NaN last
-    argsort_rows(x, n, m, moved, order)          order: that of n rows of m elements, as words
+    argsort(x, n, order)                    order: that of each n elements of x, NaN last
+    sort(x, n, out)                         out: each n elements of x in order, NaN last
+    argsort_rows(x, n, m, moved, order)     order: that of n rows of m elements, as words
     at = searchsorted(a, value, right)
 
+The first two are what stand-alone modules have; elsewhere those of `ordering` take their place.
+
 Merge sort: runs of 16 by insertion, then merged pairwise; keys move together with their places, so
-memory is read in order. Runs that follow each other in order are copied without comparing. `keys`,
-`merged` (as `x`) and `moved` (as `order`) are room for one row each.
+memory is read in order. Runs that follow each other in order are copied without comparing.
 """
 
+import numpy as np
 from numba import njit
 
 
@@ -40,8 +43,9 @@ def merge(keys, places, base, low, middle, end, merged, moved, target):
 
 
 @njit(error_model="numpy", nogil=True)
-def argsort(x, n, keys, merged, moved, order):
+def argsort(x, n, order):
     """`order`: for each `n` elements of `x` the indices that sort them, equal ones in order."""
+    keys, merged, moved = np.empty(n, x.dtype), np.empty(n, x.dtype), np.empty(n, np.int64)
     for start in range(0, len(x), max(n, 1)):
         for i in range(n):
             key, j = x[start + i], i
@@ -64,6 +68,16 @@ def argsort(x, n, keys, merged, moved, order):
         if not there:
             for i in range(n):
                 order[start + i] = moved[i]
+
+
+@njit(error_model="numpy", nogil=True)
+def sort(x, n, out):
+    """`out`: each `n` elements of `x` in ascending order."""
+    order = np.empty(len(x), np.int64)
+    argsort(x, n, order)
+    for start in range(0, len(x), max(n, 1)):
+        for i in range(n):
+            out[start + i] = x[start + order[start + i]]
 
 
 @njit(error_model="numpy", nogil=True)

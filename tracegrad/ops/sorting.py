@@ -51,21 +51,47 @@ class ArgSort(Op):
         return bind(self, x)
 
     def kernel(self, lowering: Any, node: Any) -> None:
-        x, order = lowering.arrays[node.inputs[0]], lowering.allocate(node)
-        shape, name = node.type.shape, lowering.namer.unique
-        row, comment = lowering.size(shape[-1]), lowering.comment(node)
-        dtypes = {"keys": node.inputs[0].type.dtype, "merged": node.inputs[0].type.dtype}
-        rooms = {name(f"{node.name}_{use}"): dtype for use, dtype in dtypes.items()}
-        rooms[name(f"{node.name}_moved")] = np.dtype(np.int64)
-        for room, dtype in rooms.items():
-            lowering.append(Alloc(room, (row,), dtype))
-        if len(shape) > 1:
-            flat, count = name(f"{x}_all"), lowering.size(product(shape))
-            lowering.append(View(flat, x, (count,)))
-            x, whole = flat, name(f"{order}_all")
-            lowering.append(View(whole, order, (count,)))
-            order = whole
-        lowering.append(LibraryCall("argsort", (x, row), (*rooms, order), comment))
+        _rows_sorted(lowering, node, "argsort")
+
+
+class Sort(Op):
+    """The elements in ascending order along the last axis: what the elements at their stable order
+    become where nothing else reads that order."""
+
+    name = "sort"
+    stored = (0,)
+    weight = 20
+
+    def infer(self, x: ArrayType) -> ArrayType:
+        return x
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        return np.sort(x, axis=-1)
+
+    def text(self, x: str) -> str:
+        return f"np.sort({x}, axis=-1)"
+
+    def jvp(self, tangents: Any, out: Array, x: Array) -> Array:
+        return chosen_last(tangents[0], bind(ARGSORT, x))
+
+    def batch(self, mapped: tuple[bool, ...], x: Array) -> Array:
+        return bind(self, x)
+
+    def kernel(self, lowering: Any, node: Any) -> None:
+        _rows_sorted(lowering, node, "sort")
+
+
+def _rows_sorted(lowering: Any, node: Any, function: str) -> None:
+    """A call of the library on the rows of the operand."""
+    x, out = lowering.arrays[node.inputs[0]], lowering.allocate(node)
+    shape, comment = node.type.shape, lowering.comment(node)
+    row = lowering.size(shape[-1])
+    if len(shape) > 1:
+        count, names = lowering.size(product(shape)), (x, out)
+        x, out = (lowering.namer.unique(f"{name}_all") for name in names)
+        for flat, name in zip((x, out), names, strict=True):
+            lowering.append(View(flat, name, (count,)))
+    lowering.append(LibraryCall(function, (x, row), (out,), comment))
 
 
 class ArgSortRows(Op):
@@ -129,7 +155,7 @@ class SearchSorted(Op):
             lowering.scalars[node] = at
 
 
-ARGSORT, SEARCHSORTED = register(ArgSort()), register(SearchSorted())
+ARGSORT, SORT, SEARCHSORTED = register(ArgSort()), register(Sort()), register(SearchSorted())
 ARGSORT_ROWS = register(ArgSortRows())
 
 
@@ -263,6 +289,7 @@ def digitize(x: Any, bins: Any, right: bool = False) -> Any:
 
 
 sample(lambda x: (np.sort(x), x.argsort()), (5,))
+sample(lambda x: bind(SORT, np.exp(x)), (3, 4))
 sample(lambda x: (np.sort(x, axis=0) ** 2, np.sort(x, axis=None), np.sort(x)), (4, 3))
 sample(lambda x: np.sort(x, axis=1)[:, :2], (2, 5, 2))
 sample(lambda x: (np.sort(x), np.argsort(x, axis=0)), (0, 3), smooth=False)

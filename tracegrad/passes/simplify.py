@@ -31,6 +31,7 @@ from tracegrad.ops.slicing import ADD_AT, PLACE, SLICE, is_thin
 from tracegrad.passes import elements
 from tracegrad.passes.centred import without_centred
 from tracegrad.passes.identity import times_identity
+from tracegrad.passes.ordered import sort_elements
 from tracegrad.passes.pieces import side_by_side
 from tracegrad.passes.prune import prune
 from tracegrad.passes.shares import by_shares
@@ -60,7 +61,8 @@ def simplify(graph: Graph) -> Graph:
     for before, after in zip(graph.outputs, simple.outputs, strict=True):
         if is_named(before) and after.op.name != "input":
             names[after] = before.name  # a result keeps its name, whatever it is found to be
-    return turn_products(started(prune(as_wholes(with_names(simple, names)))))
+    simple = prune(as_wholes(with_names(simple, names)))
+    return sort_elements(turn_products(started(simple)))
 
 
 def is_named(node: Node) -> bool:
