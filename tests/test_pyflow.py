@@ -621,3 +621,71 @@ def now_and_then(x: Any) -> Any:
 def test_lists_that_cannot_grow(program: Callable[..., Any], words: str) -> None:
     with pytest.raises(TypeError, match=words):
         tg.trace(program, python_control_flow=True)(X)
+
+
+def largest_gap(x: Any) -> Any:
+    """Python's `min`, `max`, `any` and `all` on traced numbers, with a key, in loops."""
+    worst = 0.0
+    for i in range(1, len(x)):
+        worst = max(worst, abs(x[i] - x[i - 1]), 0.1)
+    near = min(x, key=lambda v: (v - 0.42) ** 2)
+    if any(v > 1 for v in x) and not all(v > 0 for v in x):
+        near = near * max(v for v in x[:2])
+    return min(2, worst) * near + (max(3, 2) if all([]) else 0) + max([], default=0.0)
+
+
+@pytest.mark.parametrize("x", [[0.3, -0.7, 1.2, 0.5], [0.3, 0.7, 0.2, 0.5], [0.5, 0.5, 0.5, 0.5]])
+@pytest.mark.parametrize("rewritten", [True, False])
+def test_builtins_that_compare(x: list[float], rewritten: bool) -> None:
+    given = np.array(x)
+    if rewritten:
+        f = tg.trace(largest_gap, python_control_flow=True)
+        assert np.isclose(f(given), largest_gap(given), rtol=1e-14)
+        if len(set(x)) > 1:  # else at a kink
+            tg.testing.check_grads(f, (given,), order=1)
+
+    def small(x: Any, n: Any) -> Any:
+        return min(x[0] * x[1], x[2], 3) + max(x) * min(x.shape[0], 2) + max(n, 2)
+
+    assert np.isclose(tg.trace(small)(given, np.int64(7)), small(given, 7), rtol=1e-14)
+    assert tg.grad(lambda a, b: min(a, b), argnums=(0, 1))(1.0, 1.0) == (1.0, 0.0)
+
+
+def test_builtins_of_arrays_are_refused() -> None:
+    with pytest.raises(tg.TraceError, match=r"condition is an array"):
+        tg.trace(lambda x: max(x, 2 * x))(np.ones(3))
+
+
+def test_a_loop_that_only_return_leaves() -> None:
+    @tg.trace(python_control_flow=True)
+    def first_sum_below(x: Any, limit: Any) -> Any:
+        i, s = 0, 0.0
+        while True:
+            s += x[i] ** 2
+            if s > limit:
+                return s * 2
+            i += 1
+            if i == 5:
+                return s
+
+    x = np.arange(1.0, 6)
+    assert first_sum_below(x, 4.0) == 10.0 and first_sum_below(x, 100.0) == 55.0
+    np.testing.assert_allclose(first_sum_below.grad(x, 4.0), [4.0, 8.0, 0.0, 0.0, 0.0])
+
+
+def test_a_condition_that_assigns() -> None:
+    def walk(x: Any) -> Any:
+        s, i = 0.0, 0
+        while (step := x[i] * 0.5) < 1:
+            i += 1
+            if i == 3:
+                break
+            s += step
+        else:
+            s = s * 10 + step
+        return s + step
+
+    f = tg.trace(walk, python_control_flow=True)
+    for x in (np.array([0.3, 0.6, 4.0, 1.0]), np.array([0.3, 0.6, 1.0, 1.0]), np.full(4, 3.0)):
+        assert np.isclose(f(x), walk(x), rtol=1e-14)
+        tg.testing.check_grads(f, (x,), order=1)

@@ -42,6 +42,7 @@ class Jumps:
 
     def function(self, body: list[ast.stmt]) -> list[ast.stmt]:
         """The body with at most one `return`, at its end."""
+        body = [_Assigning().visit(part) for part in body]
         nested = [part for part in body if not isinstance(part, ast.Return)]
         returns = any(_jumps(part, ast.Return) for part in nested)
         lowered = self._block(body, Flags(), returns)
@@ -207,7 +208,36 @@ def _ends(body: Sequence[ast.stmt]) -> bool:
             return True
         if isinstance(node, ast.With) and _ends(node.body):
             return True
+        if isinstance(node, ast.While) and _is_endless(node):
+            return True
     return False
+
+
+def _is_endless(node: ast.While) -> bool:
+    """`while True:` without a `break`: nothing behind it is reached but by `return`."""
+    forever = isinstance(node.test, ast.Constant) and bool(node.test.value)
+    return forever and not _own(node, ast.Break)
+
+
+class _Assigning(ast.NodeTransformer):
+    """`while (x := f()) > 0: ...` as an endless loop that a branch leaves."""
+
+    def visit_While(self, node: ast.While) -> ast.While:
+        self.generic_visit(node)
+        if not any(isinstance(part, ast.NamedExpr) for part in ast.walk(node.test)):
+            return node
+        leave = _located(ast.Break(), node.test)
+        branch = _located(ast.If(node.test, node.body, [*node.orelse, leave]), node.test)
+        return _located(ast.While(_located(ast.Constant(True), node.test), [branch], []), node)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        return node
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AsyncFunctionDef:
+        return node
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.ClassDef:
+        return node
 
 
 def _name(name: str) -> ast.Name:

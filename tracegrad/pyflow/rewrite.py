@@ -139,13 +139,6 @@ class _Rewriter(ast.NodeTransformer):
         if not self.options.everything:
             node.body, node.orelse = self._block(node.body), self._block(node.orelse)
             return node
-        walrus = any(isinstance(part, ast.NamedExpr) for part in ast.walk(node.test))
-        if walrus:
-            raise Refused(
-                node.test,
-                ":= in the condition of a while loop cannot be traced: assign the variable before "
-                "the loop and at its end",
-            )
         state, names = self._state(node.body, node), names_in(node.body)
         test = self._function("test", [], [ast.Return(self.visit(node.test))], node.test)
         body = self._part("body", node.body, state, node)

@@ -13,8 +13,9 @@ from typing import Any
 
 from tracegrad.control.checks import record_check
 from tracegrad.errors import TraceError
-from tracegrad.ops.op import PUBLIC, type_of
+from tracegrad.ops.op import PUBLIC
 from tracegrad.pyflow.branches import Raised, choose_between, chosen_value
+from tracegrad.pyflow.builtin import condition, is_open
 from tracegrad.pyflow.items import Items, items_of
 from tracegrad.pyflow.keeping import is_keeping, is_kept, kept, note_unrolled
 from tracegrad.pyflow.loops import Looped, listed_items
@@ -27,26 +28,9 @@ from tracegrad.pyflow.state import (
     variables,
 )
 from tracegrad.pyflow.state import append as append
-from tracegrad.tracing.array import Traced
 from tracegrad.tracing.trace import current_trace
 
 Rows = Sequence[tuple[Any, ...]]
-
-
-def is_open(test: Any) -> bool:
-    """Whether a condition is not known while tracing."""
-    return isinstance(test, Traced) and test._of_sizes() is None
-
-
-def condition(test: Any) -> Traced:
-    """A traced condition as a boolean scalar. Raises TraceError for arrays."""
-    type = type_of(test)
-    if type.rank:
-        raise TraceError(
-            f"the condition is an array, {type}: use np.all or np.any, or np.where to choose "
-            "element by element"
-        )
-    return test if type.dtype == bool else test != 0
 
 
 def if_(test: Any, then: Part, otherwise: Part, state: Rows, changed: Rows, refused: Rows) -> None:

@@ -22,7 +22,6 @@ from tracegrad.ir.dims import Dim
 from tracegrad.ops.distributions import DISTRIBUTIONS, METHODS
 from tracegrad.ops.op import NUMPY, PUBLIC, Bindable, SizeValue, type_of
 from tracegrad.ops.translators import Columns, Grid, OpenGrid, Rows
-from tracegrad.tracing.array import Traced
 from tracegrad.tracing.fresh import NUMBERS, fresh, fresh_of_sizes
 from tracegrad.tracing.grown import Grown
 from tracegrad.tracing.size import TracedSize, is_whole
@@ -116,11 +115,6 @@ def extents(value: Any) -> Iterator[Dim]:
                 yield from extents(part)
         case dict():
             yield from extents([*value.values()])
-
-
-def length(x: Any, /) -> Any:
-    """`len`, of a traced array its traced extent."""
-    return x.shape[0] if isinstance(x, Traced) and x.type.rank else len(x)
 
 
 def stacked(numpys: Callable[..., Any]) -> Callable[..., Any]:

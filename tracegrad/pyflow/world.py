@@ -19,7 +19,8 @@ from collections.abc import Callable, Iterator
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
-from tracegrad.pyflow.stand_ins import REPLACED, Stated, length
+from tracegrad.pyflow.builtin import STANDING
+from tracegrad.pyflow.stand_ins import REPLACED, Stated
 from tracegrad.tracing.source import is_user_file
 
 
@@ -105,8 +106,8 @@ class World:
         named = set(code_names(function.__code__))
         for name in named & before.keys():
             names[name] = self._seen(before[name])
-        if "len" in named:
-            names.setdefault("len", length)
+        for name in named & STANDING.keys():
+            names.setdefault(name, STANDING[name])
         for cell, new in zip(cells or (), closure or (), strict=True):
             if new is not cell:
                 new.cell_contents = self._seen(content(cell))
@@ -134,9 +135,13 @@ class World:
         names = set(code_names(function.__code__))
         values = [function.__globals__[name] for name in names if name in function.__globals__]
         values += [content(cell) for cell in function.__closure__ or ()]
-        found = not writes_globals(function.__code__) and any(
-            self._needs_anew(value) if is_users(value) else replaces(value, names)
-            for value in (*values, *([len] if "len" in names else []))
+        stood_in = bool(names & STANDING.keys() - function.__globals__.keys())
+        found = not writes_globals(function.__code__) and (
+            stood_in
+            or any(
+                self._needs_anew(value) if is_users(value) else replaces(value, names)
+                for value in values
+            )
         )
         self._needy[function] = found
         return found
@@ -147,7 +152,7 @@ def replaces(value: Any, names: set[str]) -> bool:
     if isinstance(value, ModuleType):
         parts = REPLACED if value.__name__ == "scipy" else (value.__name__,)
         return any(names & REPLACED.get(part, {}).keys() for part in parts)
-    return value is len or stand_in(value) is not value
+    return stand_in(value) is not value
 
 
 def is_users(value: Any) -> bool:
