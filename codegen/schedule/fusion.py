@@ -11,10 +11,13 @@ stood between loops stand before them.
 
 from __future__ import annotations
 
-from collections import Counter
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from codegen.expr import Expr
 from codegen.loops import Alloc, Assign, Comment, For, Function, Statement, View, While
 from codegen.schedule.dependence import (
     Effects,
@@ -24,10 +27,10 @@ from codegen.schedule.dependence import (
     effects,
     exposure,
     fusible,
-    ordered,
     stored,
     used,
 )
+from codegen.schedule.line import Line, Place, Unit
 from codegen.traverse import (
     Body,
     arrays,
@@ -76,17 +79,6 @@ class Scope:
         return f"{name}_{number}"
 
 
-@dataclass(frozen=True)
-class Unit:
-    """A statement with the comment lines above it; `sure` are the names to which each round of a
-    loop surely gives a value."""
-
-    comments: tuple[Comment, ...]
-    statement: Statement
-    effects: Effects
-    sure: Names
-
-
 def fuse(function: Function) -> Function:
     parts = statements(function.body)
     temporaries = frozenset(s.array for s in parts if isinstance(s, Alloc) and s.temporary)
@@ -96,16 +88,15 @@ def fuse(function: Function) -> Function:
 
 def fused(body: Body, live: Names, scope: Scope) -> Body:
     """`body` with its loops fused at every depth; `live` are the names that are read after it."""
-    clusters: list[Unit] = []
+    clusters = Clusters()
     before = Before()
     for unit in units(body, live, scope):
         if light(unit.statement) and before.leaves(unit.effects):
-            clusters.insert(0, unit)
+            clusters.line.insert(unit, 0)
         else:
             place(unit, clusters, scope)
         before.add(unit.effects)
-    clusters = sunk(clusters)
-    flat = tuple(s for unit in clusters for s in (*unit.comments, unit.statement))
+    flat = tuple(s for unit in sunk(clusters.line) for s in (*unit.comments, unit.statement))
     after = lives(flat, live)
     return tuple(
         map_blocks(
@@ -166,31 +157,57 @@ def units(body: Body, live: Names, scope: Scope) -> list[Unit]:
     return found
 
 
-def place(unit: Unit, clusters: list[Unit], scope: Scope) -> None:
+class Clusters:
+    """What is fused so far, and the loops in it by their ranges."""
+
+    def __init__(self) -> None:
+        self.line = Line()
+        self._loops: dict[Range, list[Place]] = defaultdict(list)
+
+    def append(self, unit: Unit) -> None:
+        added = self.line.insert(unit, len(self.line.places))
+        if isinstance(unit.statement, For):
+            self._loops[range_of(unit.statement)].append(added)
+
+    def loops_like(self, loop: For) -> Iterator[Place]:
+        """Those over the same range, the last one first."""
+        return reversed(self._loops[range_of(loop)])
+
+
+Range = tuple[Expr, Expr, int | Expr]
+
+
+def range_of(loop: For) -> Range:
+    return loop.start, loop.stop, loop.step
+
+
+def place(unit: Unit, clusters: Clusters, scope: Scope) -> None:
     """Fuse `unit` with the loop within reach that works on most of the same arrays, the nearest of
     several; or put it where it may stand: what is only a definition as early as possible (out of
     the way), anything else at the end."""
-    at = len(clusters)
-    if light(unit.statement):
-        while at > 0 and not ordered(clusters[at - 1].effects, unit.effects):
-            at -= 1
-        clusters.insert(at, unit)
+    line, loop = clusters.line, unit.statement
+    behind = line.last_before(unit.effects)
+    if light(loop):
+        line.insert(unit, behind + 1)
         return
-    best: tuple[int, int] | None = None
-    while at > 0:
-        other = clusters[at - 1]
-        match other.statement, unit.statement:
-            case For() as a, For() as b if fusible(
-                a, b, other.effects, unit.effects, scope.temporaries
+    best: Place | None = None
+    most = -1
+    if isinstance(loop, For):
+        reach = line.places[behind].key if behind >= 0 else -math.inf
+        for other in clusters.loops_like(loop):
+            if other.key < reach:
+                break
+            assert isinstance(other.unit.statement, For)
+            own, theirs = unit.effects, other.unit.effects
+            common = shared(theirs, own)
+            if common > most and fusible(
+                other.unit.statement, loop, theirs, own, scope.temporaries
             ):
-                best = max(best or (-1, 0), (shared(other.effects, unit.effects), at - 1))
-        if ordered(other.effects, unit.effects):
-            break
-        at -= 1
-    if best is not None:
-        clusters[best[1]] = merged(clusters[best[1]], unit, scope)
-        return
-    clusters.append(unit)
+                best, most = other, common
+    if best is None:
+        clusters.append(unit)
+    else:
+        line.change(best, merged(best.unit, unit, scope))
 
 
 def shared(first: Effects, second: Effects) -> int:
@@ -202,16 +219,12 @@ def light(statement: Statement) -> bool:
     return isinstance(statement, Assign | Alloc | View)
 
 
-def sunk(clusters: list[Unit]) -> list[Unit]:
+def sunk(clusters: Line) -> Line:
     """Definitions moved down again, to just before the first statement that needs them."""
-    placed: list[Unit] = []
-    for unit in reversed(clusters):
-        at = 0
-        if light(unit.statement):
-            while at < len(placed) and not ordered(unit.effects, placed[at].effects):
-                at += 1
-            at = 0 if at == len(placed) else at
-        placed.insert(at, unit)
+    placed = Line()
+    for unit in reversed(list(clusters)):
+        at = placed.first_after(unit.effects) if light(unit.statement) else 0
+        placed.insert(unit, 0 if at == len(placed.places) else at)
     return placed
 
 

@@ -56,8 +56,9 @@ def reuse(function: Function) -> Function:
     named = Counter(name for part in statements(function.body) for name in defined(part))
     steady = steady_names(function, named)
     body: list[Statement] = []
-    for statement in function.body:
+    for at, statement in enumerate(function.body):
         if isinstance(statement, Alloc) and lasting(statement, named, steady):
+            pool = [p for p in pool if p.donated or at - when(p, spans) <= IDLE]
             statement = settled(statement, pool, function.body, spans)
         body.append(statement)
     return replace(function, body=tuple(body))
