@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from heapq import heappop, heappush
 
 import numpy as np
 
@@ -52,29 +53,59 @@ class Spans:
 def reuse(function: Function) -> Function:
     """Hand the memory of dead arrays on, in the order of the allocations."""
     spans = spans_of(function)
-    pool = donated(function)
+    pool = Pool(donated(function), spans)
     named = Counter(name for part in statements(function.body) for name in defined(part))
     steady = steady_names(function, named)
     body: list[Statement] = []
     for at, statement in enumerate(function.body):
         if isinstance(statement, Alloc) and lasting(statement, named, steady):
-            pool = [p for p in pool if p.donated or at - when(p, spans) <= IDLE]
-            statement = settled(statement, pool, function.body, spans)
+            statement = settled(statement, pool, at, function.body)
         body.append(statement)
     return replace(function, body=tuple(body))
 
 
-def settled(alloc: Alloc, pool: list[Piece], body: Body, spans: Spans) -> Alloc | View:
+class Pool:
+    """Pieces of memory: those in use, by when they will be idle, and those that are."""
+
+    def __init__(self, pieces: Iterable[Piece], spans: Spans) -> None:
+        self.spans = spans
+        self._count = 0
+        self._used: list[tuple[int, int, Piece]] = []
+        self.idle: dict[Piece, tuple[int, int]] = {}
+        """When each was last touched, and minus the number by which it came into the pool."""
+        for piece in pieces:
+            self.add(piece)
+
+    def add(self, piece: Piece) -> None:
+        heappush(self._used, (when(piece, self.spans), self._count, piece))
+        self._count += 1
+
+    def take(self, piece: Piece) -> None:
+        del self.idle[piece]
+
+    def look(self, at: int, until: int) -> None:
+        """See which are idle when statement `until` is reached; those that were for too long before
+        statement `at` stay so."""
+        while self._used and self._used[0][0] <= until:
+            last, number, piece = heappop(self._used)
+            self.idle[piece] = last, -number
+        late = [p for p, (last, _) in self.idle.items() if at - last > IDLE and not p.donated]
+        for piece in late:
+            self.take(piece)
+
+
+def settled(alloc: Alloc, pool: Pool, at: int, body: Body) -> Alloc | View:
     """The array in the memory of a dead one, or else in memory of its own; `pool` is kept up."""
-    piece = dead_piece(alloc, pool, body, spans)
+    piece = dead_piece(alloc, pool, at, body)
     if piece is None:
         if alloc.temporary:
-            pool.append(Piece(alloc.shape, alloc.dtype, [alloc.array]))
+            pool.add(Piece(alloc.shape, alloc.dtype, [alloc.array]))
         return alloc
     owner = piece.names[-1]
     piece.names.append(alloc.array)
-    if not alloc.temporary:
-        pool.remove(piece)
+    pool.take(piece)
+    if alloc.temporary:
+        pool.add(piece)
     remark = f"reuses the buffer of {owner}"
     return View(
         alloc.array, owner, comment=f"{alloc.comment}; {remark}" if alloc.comment else remark
@@ -129,17 +160,18 @@ def lasting(alloc: Alloc, named: Counter[str], steady: set[str]) -> bool:
     return named[alloc.array] == 1 and steadily and not alloc.scratch
 
 
-def dead_piece(alloc: Alloc, pool: Iterable[Piece], body: Body, spans: Spans) -> Piece | None:
-    """The piece of `pool` that died last before `alloc` is needed, if there is any."""
-    first = spans.first.get(alloc.array)
+def dead_piece(alloc: Alloc, pool: Pool, at: int, body: Body) -> Piece | None:
+    """The piece of `pool` that died last before `alloc`, statement `at`, is needed, if any."""
+    first = pool.spans.first.get(alloc.array)
     if first is None or alloc.fill is not None:
         return None
+    pool.look(at, first)
     found = [
-        (when(piece, spans), piece)
-        for piece in pool
+        (touched, piece)
+        for piece, touched in pool.idle.items()
         if (piece.shape, piece.dtype) == (alloc.shape, alloc.dtype)
-        and (piece.donated or first - when(piece, spans) <= IDLE)
-        and is_dead(piece, alloc.array, first, body, spans)
+        and (piece.donated or first - touched[0] <= IDLE)
+        and is_dead(piece, touched[0], alloc.array, first, body, pool.spans)
     ]
     return max(found, key=lambda pair: pair[0])[1] if found else None
 
@@ -149,9 +181,9 @@ def when(piece: Piece, spans: Spans) -> int:
     return max(spans.last.get(name, -1) for name in piece.names)
 
 
-def is_dead(piece: Piece, new: str, first: int, body: Body, spans: Spans) -> bool:
-    """Whether nobody looks at the piece once the array `new` is touched, in statement `first`."""
-    last = when(piece, spans)
+def is_dead(piece: Piece, last: int, new: str, first: int, body: Body, spans: Spans) -> bool:
+    """Whether nobody looks at the piece, touched `last` in that statement, once the array `new` is
+    touched, in statement `first`."""
     if last != first:
         return last < first
     return gives_way((body[first],), frozenset(piece.names), new, spans.roots)

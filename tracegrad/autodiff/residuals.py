@@ -137,14 +137,15 @@ def cut(
         free = {*inputs[:1], *inputs[1 + carries :], *results[carries:]}
     kept, recomputed = _choose(needed, behind, crossing, free, ragged, runs)
     kept = _with_counts(joint, kept, cts, gradients)
-    forward_extra = [node for node in kept if node not in inputs and node not in results]
+    given = {*inputs, *results}
+    forward_extra = [node for node in kept if node not in given]
     forward = replace(
         joint, name=f"{joint.name}_forward", inputs=inputs, outputs=(*results, *forward_extra)
     )
     if drawn:  # the forward takes its values from where it draws in any case
         forward = substituted(forward, drawn)
     kept = _with_sizes(joint, kept, cts, gradients, inputs)
-    residuals = tuple(_residual(node, inputs, results, forward_extra) for node in kept)
+    residuals = tuple(_residuals(kept, inputs, results, forward_extra))
     backward = _backward(joint, cts, kept, gradients)
     seeds = tuple(number for number, node in enumerate(results) if node.type.is_float)
     missing = tuple(not name for name in joint.output_names)
@@ -269,6 +270,7 @@ def _choose(
     writes it to memory anew, if something reads it as an array there).
     """
     network = Network()
+    read_behind = set(crossing)
     in_memory = {
         node.inputs[number] for node in needed if node in behind for number in array_operands(node)
     }
@@ -287,12 +289,13 @@ def _choose(
         network.edge(computed, at_hand, 0.0 if node in free else keep)
         for operand in node.inputs:
             network.edge(("at hand", operand), computed, INFINITE)
-        if node in crossing:
+        if node in read_behind:
             network.edge(at_hand, "sink", INFINITE)
     forward_side = network.source_side("source", "sink")
     used = _at_hand_in_backward(values, crossing, forward_side)
     kept = [node for node in values if node in used and ("computed", node) in forward_side]
-    return kept, [node for node in values if node in used and node not in kept]
+    chosen = set(kept)
+    return kept, [node for node in values if node in used and node not in chosen]
 
 
 def _only_once(node: Node) -> bool:
@@ -320,7 +323,8 @@ def _with_counts(
     """`kept` and the numbers that become extents which the backward could not see otherwise."""
     if not joint.bounds:
         return list(kept)
-    inside = reachable(gradients, lambda node: node in kept)
+    known = set(kept)
+    inside = reachable(gradients, lambda node: node in known)
     wanted = {name for node in inside for name in _symbols(node)}
     seen = set(replace(joint, inputs=(*cts, *kept)).sizes)
     seen |= {str(node.attributes["symbol"]) for node in inside if node.op is BOUND}
@@ -359,13 +363,14 @@ def _with_sizes(
     return sorted(result, key=order.__getitem__)
 
 
-def _residual(
-    node: Node, inputs: Sequence[Node], results: Sequence[Node], kept: Sequence[Node]
-) -> Residual:
-    for origin, nodes in (("argument", inputs), ("output", results), ("kept", kept)):
-        if node in nodes:
-            return Residual(node.name, node.type, origin, list(nodes).index(node), node)
-    raise AssertionError(f"{node} does not cross the cut")
+def _residuals(
+    nodes: Sequence[Node], inputs: Sequence[Node], results: Sequence[Node], kept: Sequence[Node]
+) -> Iterator[Residual]:
+    places: dict[Node, tuple[str, int]] = {}
+    for origin, row in (("argument", inputs), ("output", results), ("kept", kept)):
+        for number, node in enumerate(row):
+            places.setdefault(node, (origin, number))
+    return (Residual(node.name, node.type, *places[node], node) for node in nodes)
 
 
 def _backward(
