@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy import zeros as nought
-from scipy import linalg, special
+from scipy import integrate, linalg, special
 
 import tracegrad as tg
 from tests.oracle import flat, interpreted
@@ -379,3 +379,51 @@ def test_every_spelling_of_numpys() -> None:
 
     for x in (np.ones(3), np.ones(4)):
         np.testing.assert_allclose(tg.trace(f)(x), f(x), rtol=1e-15)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 7, 8])
+def test_integrals_of_samples(count: int) -> None:
+    rng = np.random.default_rng(count)
+    y, x = rng.normal(size=count), np.cumsum(rng.uniform(0.1, 1.0, count))
+    programs = [
+        lambda y, x: integrate.simpson(y, dx=0.3),
+        lambda y, x: integrate.simpson(y, x),
+        lambda y, x: integrate.trapezoid(y, x),
+        lambda y, x: integrate.cumulative_trapezoid(y, x),
+        lambda y, x: integrate.cumulative_trapezoid(y, x, initial=0),
+    ]
+    for program in programs:
+        found, expected = tg.trace(program)(y, x), program(y, x)
+        np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-15)
+        assert np.shape(found) == np.shape(expected)
+
+
+def test_simpsons_rule_serves_odd_and_even_numbers() -> None:
+    f = tg.trace(lambda y: integrate.simpson(y, dx=0.1))
+    for count in (9, 8, 7, 6):
+        y = np.linspace(0, 1, count) ** 3
+        np.testing.assert_allclose(f(y), integrate.simpson(y, dx=0.1), rtol=1e-14)
+    assert len(f.versions) == 1
+    with pytest.raises(ValueError, match="initial"):
+        tg.cumulative_trapezoid(y, initial=1)
+
+
+def test_equations_between_tensors_and_ranks() -> None:
+    a = np.random.default_rng(0).normal(size=(2, 3, 6))
+    singular = a[0] @ np.diag([1.0, 1, 0, 0, 0, 0]) @ a[0].T
+    programs = [
+        (lambda a: np.linalg.matrix_rank(a), singular),
+        (lambda a: np.linalg.matrix_rank(a, tol=np.array([1.0, 2.0])), a),
+        (lambda a: np.linalg.matrix_rank(a, rtol=0.5), a),
+        (lambda a: np.linalg.matrix_rank(a), np.zeros(3)),
+        (lambda a: np.linalg.tensorsolve(a, a[..., 0]), a),
+        (lambda a: np.linalg.tensorinv(a), a),
+    ]
+    for program, x in programs:
+        np.testing.assert_allclose(tg.trace(program)(x), program(x), rtol=1e-10)
+    for wrong in (
+        lambda a: np.linalg.tensorsolve(a, a[0, :, 0]),
+        lambda a: np.linalg.tensorinv(a, 1),
+    ):
+        with pytest.raises(np.linalg.LinAlgError):
+            tg.trace(wrong)(a)

@@ -301,6 +301,9 @@ REPLACED: dict[str, dict[str, Replace]] = {
         )
     }
     | {"cholesky": ours("linalg.cholesky", cholesky)},
+    "scipy.integrate": {
+        name: ours(name) for name in ("cumulative_trapezoid", "simpson", "trapezoid")
+    },
     "scipy.stats": dict.fromkeys(DISTRIBUTIONS, Stated),
 }
 REPLACED["math"] = {
