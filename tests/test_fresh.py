@@ -420,7 +420,7 @@ def test_equations_between_tensors_and_ranks() -> None:
         (lambda a: np.linalg.tensorinv(a), a),
     ]
     for program, x in programs:
-        np.testing.assert_allclose(tg.trace(program)(x), program(x), rtol=1e-10)
+        np.testing.assert_allclose(tg.trace(program)(x), program(x), rtol=1e-10, atol=1e-12)
     for wrong in (
         lambda a: np.linalg.tensorsolve(a, a[0, :, 0]),
         lambda a: np.linalg.tensorinv(a, 1),
