@@ -54,6 +54,8 @@ def tensorinv(a: Any, ind: int = 2) -> Any:
         raise ValueError("Invalid ind argument.")
     shape = type_of(a).shape
     rows = math.prod(shape[ind:])
+    if not required(rows, "==", math.prod(shape[:ind])):
+        raise np.linalg.LinAlgError("tensorinv: the first axes have another size than the others")
     return reshape(inv(reshape(a, (rows, rows))), (*shape[ind:], *shape[:ind]))
 
 
