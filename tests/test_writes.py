@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import tracegrad as tg
+from tracegrad.control import loop
 
 RNG = np.random.default_rng(3)
 
@@ -70,3 +71,180 @@ def test_a_sum_starts_from_what_it_is_added_to() -> None:
         return np.sum((y + z) * (z * z + y) + (x + y))
 
     tg.testing.check_grads(apart, (RNG.normal(size=4),), order=2)
+
+
+def lu(a: Any) -> Any:
+    a = a.copy()
+    for i in tg.range(a.shape[0]):
+        for j in tg.range(i):
+            a[i, j] -= a[i, :j] @ a[:j, j]
+            a[i, j] /= a[j, j]
+        for j in tg.range(i, a.shape[0]):
+            a[i, j] -= a[i, :i] @ a[:i, j]
+    return np.sum(a * a)
+
+
+def cholesky(a: Any) -> Any:
+    a = a.copy()
+    a[0, 0] = np.sqrt(a[0, 0])
+    for i in tg.range(1, a.shape[0]):
+        for j in tg.range(i):
+            a[i, j] = (a[i, j] - a[i, :j] @ a[j, :j]) / a[j, j]
+        a[i, i] = np.sqrt(a[i, i] - a[i, :i] @ a[i, :i])
+    return np.sum(a * a)
+
+
+def sweeps(x: Any) -> Any:
+    """Elements are overwritten again and again, each time from their neighbours."""
+    u = x.copy()
+    for _ in tg.range(3):
+        for i in tg.range(1, u.shape[0]):
+            u[i] = np.sin(u[i]) * u[i - 1] + u[i] ** 2
+    return np.sum(u * u)
+
+
+def all_pairs(x: Any) -> Any:
+    p = np.exp(np.outer(x, 1 + x) / 3)
+    n = x.shape[0]
+    for k in tg.range(n):
+        for i in tg.range(n):
+            for j in tg.range(n):
+                p[i, j] = np.minimum(p[i, j], 0.7 * p[i, k] * p[k, j])
+    return np.sum(p * p)
+
+
+def read_before_and_used_after(x: Any) -> Any:
+    """What unwinds the inner loop depends on what the array was before it."""
+    u = x.copy()
+    n = u.shape[0]
+    for k in tg.range(n):
+        pivot = u[k]
+        for i in tg.range(n):
+            u[i] = u[i] * u[n - 1 - i] + 0.3
+        u[0] *= pivot
+        u[n - 1] = np.sin(pivot * u[0])
+    return np.sum(u * u)
+
+
+def data_decides(x: Any) -> Any:
+    u = x.copy()
+    for _ in tg.range(4):
+        at = np.argmax(u)
+        u[at] = u[at] * u[0] * 0.5
+        u[np.argmin(u)] *= u[at]
+    return np.sum(u * u)
+
+
+def a_copy_inside(x: Any) -> Any:
+    u = x.copy()
+    for k in tg.range(x.shape[0]):
+        old = u.copy()
+        u[k] = np.sum(old * old)
+        u[1:] = u[1:] * old[:-1]
+        old[k] = 2.0
+        u[0] += np.sum(old) * u[k]
+    return np.sum(u)
+
+
+def two_arrays(x: Any) -> Any:
+    u, v = x.copy(), np.exp(x)
+    count = np.zeros(x.shape[0], int)
+    for k in tg.range(x.shape[0]):
+        u[k] = u[k] * v[k] * u[0]
+        v[k] = v[k] * u[k]
+        count[k] += k
+        v[-1] = v[-1] * u[count[k]]
+    return np.sum(u * v)
+
+
+def rows_and_columns(x: Any) -> Any:
+    a = np.outer(x, x + 1)
+    n = x.shape[0]
+    for k in tg.range(n - 1):
+        a[:, k] = a[:, k] * a[k, k]
+        a[k + 1 :, k] /= 2 + a[k, k] ** 2
+        a[k] = np.tanh(a[k]) * a[k + 1]
+    return np.sum(a * a)
+
+
+def under_a_condition(x: Any) -> Any:
+    u = x.copy()
+    for k in tg.range(1, x.shape[0]):
+        if k % 2 == 0:
+            u[k] = u[k] * u[k - 1] ** 2
+        else:
+            u[k - 1] = u[k] * u[k]
+        u[k] *= u[0]
+    return np.sum(u * u)
+
+
+def returned_and_kept(x: Any) -> Any:
+    u, total = x.copy(), 0.0
+    for k in tg.range(x.shape[0]):
+        u[k] = u[k] ** 2 * u[0]
+        total += np.sum(u * u)
+    v = u.copy()
+    for k in tg.range(x.shape[0]):
+        v[k] = v[k] * u[k] * v[0]
+    return total + np.sum(u * v)
+
+
+def no_steps(x: Any) -> Any:
+    u = x.copy()
+    for k in tg.range(x.shape[0]):
+        for j in tg.range(k, 1):
+            u[j] = u[j] * u[k] * np.sin(u[j])
+        for j in tg.range(k - 5):
+            u[j] = u[j] ** 2
+    return np.sum(u * u)
+
+
+def until_it_ends(x: Any) -> Any:
+    u, k = x.copy(), 0
+    while u[0] < 5.0:
+        u[k] = u[k] * u[k] * 0.5 + u[0]
+        u[0] = u[0] * 1.3 + 0.1 * u[k]
+        k = (k + 1) % 3
+    return np.sum(u * u)
+
+
+VECTORS = [
+    sweeps,
+    all_pairs,
+    read_before_and_used_after,
+    data_decides,
+    a_copy_inside,
+    two_arrays,
+    rows_and_columns,
+    returned_and_kept,
+    no_steps,
+]
+
+
+def spd(size: int) -> np.ndarray:
+    a = RNG.normal(size=(size, size))
+    return a @ a.T + size * np.eye(size)
+
+
+PROGRAMS = [
+    *((program, RNG.uniform(0.4, 1.2, 4)) for program in VECTORS),
+    (tg.trace(python_control_flow=True)(under_a_condition), RNG.uniform(0.4, 1.2, 4)),
+    (tg.trace(python_control_flow=True)(until_it_ends), RNG.uniform(0.4, 1.2, 4)),
+    (lu, spd(4)),
+    (cholesky, spd(4)),
+]
+
+
+@pytest.fixture(params=["by cost", "always"])
+def undone(request: Any, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Whether writes are undone where the cost says so, or wherever they can be."""
+    if request.param == "always":
+        monkeypatch.setattr(loop, "is_cheaper", lambda found, plain: True)
+    return request.param
+
+
+@pytest.mark.parametrize(("program", "x"), PROGRAMS, ids=lambda p: getattr(p, "__name__", ""))
+def test_gradients(program: Any, x: np.ndarray, undone: str) -> None:
+    """Both modes; of two programs the second order too, for it takes long to compile."""
+    order = 2 if program in (sweeps, read_before_and_used_after) else 1
+    tg.testing.check_grads(tg.trace(program), (x,), order=order)

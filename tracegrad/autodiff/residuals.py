@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from tracegrad.autodiff import traced
 from tracegrad.autodiff.again import redrawn, substituted
 from tracegrad.autodiff.mincut import INFINITE, Network
+from tracegrad.autodiff.undo import NOTHING, Undo, Unwinding
 from tracegrad.ir.dims import Guard, symbols
 from tracegrad.ir.graph import Graph, Node, attr_sizes, reachable, rebuild
 from tracegrad.ir.types import ArrayType, StateType, TupleType
@@ -67,6 +68,11 @@ class Cut:
     """What the cut found cheaper to compute again."""
     repeated: tuple[Node, ...] = ()
     """What a checkpoint has the backward compute again: its nodes behind the barriers."""
+    undo: Undo = NOTHING
+    """What the backward unwinds: it takes the arrays after the residuals, and returns them as they
+    were before the step after the cotangents."""
+    cost: float = 0.0
+    """Of keeping and of computing again, in flops."""
 
 
 def joint_graph(graph: Graph, extents: dict[str, int], wanted: Sequence[bool]) -> Graph:
@@ -82,13 +88,20 @@ def joint_graph(graph: Graph, extents: dict[str, int], wanted: Sequence[bool]) -
 
 
 def joint_body(
-    outer: Trace, body: Graph, wanted: Sequence[bool], seeded: Sequence[bool] | None = None
+    outer: Trace,
+    body: Graph,
+    wanted: Sequence[bool],
+    seeded: Sequence[bool] | None = None,
+    unwound: bool = False,
 ) -> Graph:
     """The same for a body inside `outer`, whose sizes and assumptions it shares; with cotangents of
-    the outputs that are `seeded`, if not of all floating ones.
+    the outputs that are `seeded`, if not of all floating ones. With `unwound` there follow what
+    loops start from, what they make of it, and where their backward has it again.
     """
     trace, body = _resumed(outer, body)
     outputs, found = differentiate(trace, body, wanted, seeded)
+    if unwound:
+        outputs += [node for ends in trace.unwound for node in ends]
     return replace(trace.finish_body(outputs), guards=body.guards, output_names=found)
 
 
@@ -114,28 +127,37 @@ def cut(
     wanted: Sequence[bool],
     carries: int | None = None,
     runs: float = 1.0,
+    undo: Undo = NOTHING,
 ) -> Cut:
     """Split a (simplified, named) joint graph of that many arguments and outputs.
 
     With `carries` it is a loop's body (its index, then so many carries), whose steps stack what
     they keep: a carry costs as much as any other value. Values whose extents the body computes
     differ in size from step to step, and are computed again. The second program shall run `runs`
-    times for each run of the first.
+    times for each run of the first. Arrays that it can `undo` the writes to are at hand.
+
+    Raises Circular if such an array is needed before it can be unwound.
     """
     drawn: dict[Node, Node] = {}
     if carries is not None:
-        joint, drawn = redrawn(joint, _of_computed_extent(joint))
+        joint, drawn = redrawn(joint, of_computed_extent(joint))
     inputs, cts = joint.inputs[:arguments], joint.inputs[arguments:]
     results, gradients = joint.outputs[:outputs], joint.outputs[outputs:]
+    joint = replace(joint, outputs=(*joint.outputs, *undo.needs, *undo.restored))
     behind = _depends_on(joint, set(cts))
-    used = reachable(gradients)
+    used = reachable((*gradients, *undo.needs, *undo.restored))
     needed = [node for node in joint.nodes if node in used]
-    crossing = _crossing(needed, behind, gradients)
-    ragged = set() if carries is None else _of_computed_extent(joint)
+    crossing = list(dict.fromkeys((*_crossing(needed, behind, gradients), *undo.needs)))
+    ragged = set() if carries is None else of_computed_extent(joint)
     free = {*inputs, *results}
     if carries is not None:
-        free = {*inputs[:1], *inputs[1 + carries :], *results[carries:]}
-    kept, recomputed = _choose(needed, behind, crossing, free, ragged, runs)
+        free = {*inputs[:1], *inputs[1 + carries :], *results[carries:], *undo.versions}
+    stay = undo.kept(joint)
+    kept, recomputed = _choose(needed, behind, crossing, free, ragged, runs, stay)
+    cost = sum(keep_cost(node) for node in kept if node not in free)
+    cost += sum(map(compute_cost, recomputed))
+    undo = undo.only(kept)
+    kept = [node for node in kept if node not in undo.versions]
     kept = _with_counts(joint, kept, cts, gradients)
     given = {*inputs, *results}
     forward_extra = [node for node in kept if node not in given]
@@ -144,15 +166,30 @@ def cut(
     )
     if drawn:  # the forward takes its values from where it draws in any case
         forward = substituted(forward, drawn)
-    kept = _with_sizes(joint, kept, cts, gradients, inputs)
+    kept = _with_sizes(joint, kept, (*cts, *undo.finals), gradients, inputs)
     residuals = tuple(_residuals(kept, inputs, results, forward_extra))
-    backward = _backward(joint, cts, kept, gradients)
+    if undo.chains:
+        backward = Unwinding(joint, undo, cts, kept, behind).graph(gradients)
+        guards = _expressible(joint.guards, set(backward.sizes))
+        backward = replace(backward, guards=guards)
+    else:
+        backward = _backward(joint, cts, kept, gradients)
     seeds = tuple(number for number, node in enumerate(results) if node.type.is_float)
     missing = tuple(not name for name in joint.output_names)
     repeated = tuple(_repeated(joint, behind))
     again = tuple(recomputed)
     return Cut(
-        forward, backward, outputs, seeds, residuals, tuple(wanted), missing, again, repeated
+        forward,
+        backward,
+        outputs,
+        seeds,
+        residuals,
+        tuple(wanted),
+        missing,
+        again,
+        repeated,
+        undo,
+        cost,
     )
 
 
@@ -239,7 +276,7 @@ def _crossing(needed: Sequence[Node], behind: set[Node], gradients: Sequence[Nod
     return [node for node in needed if node in read and node not in behind]
 
 
-def _of_computed_extent(graph: Graph) -> set[Node]:
+def of_computed_extent(graph: Graph) -> set[Node]:
     """The nodes among whose extents are such that the graph computes."""
     bound = {str(node.attributes["symbol"]) for node in graph.nodes if node.op is BOUND}
     if not bound:
@@ -262,12 +299,13 @@ def _choose(
     free: set[Node],
     ragged: Set[Node] = frozenset(),
     runs: float = 1.0,
+    stay: Set[Node] = frozenset(),
 ) -> tuple[list[Node], list[Node]]:
     """Which forward values to keep, and which to compute again from those.
 
     Every value is two vertices, computed and at hand. Cutting `computed -> at hand` keeps it;
     cutting `source -> computed` computes it again, for which its operands must be at hand (and
-    writes it to memory anew, if something reads it as an array there).
+    writes it to memory anew, if something reads it as an array there). What must `stay` is kept.
     """
     network = Network()
     read_behind = set(crossing)
@@ -279,7 +317,7 @@ def _choose(
         computed, at_hand = ("computed", node), ("at hand", node)
         once = _only_once(node) and not (is_view(node) and node.inputs[0] in free)
         work = compute_cost(node) + (keep_cost(node) if node in in_memory else 0.0)
-        again = INFINITE if once and node not in ragged else runs * work
+        again = INFINITE if (once and node not in ragged) or node in stay else runs * work
         if isinstance(node.type, StateType) and node.op.name != "input":
             again = 0.0  # a generator is not kept, but made of its words
         network.edge("source", computed, again)
@@ -374,7 +412,10 @@ def _residuals(
 
 
 def _backward(
-    joint: Graph, cts: Sequence[Node], kept: Sequence[Node], gradients: Sequence[Node]
+    joint: Graph,
+    cts: Sequence[Node],
+    kept: Sequence[Node],
+    gradients: Sequence[Node],
 ) -> Graph:
     """The graph of the gradients with the kept values as inputs."""
     new = {

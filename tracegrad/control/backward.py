@@ -55,6 +55,8 @@ class Backward:
             n: None if missing else next(gradients)
             for n, missing in zip(wanted, found.missing, strict=True)
         }
+        self.unwound = [*gradients]
+        """The arrays that the step unwinds, as they were before it."""
         self.constants: dict[int, Summed] = {}
         for n in wanted:
             gradient = self.gradients[n]
@@ -79,10 +81,10 @@ class Backward:
         plain = [self.gradients[n] for n in (*self.moving, *self.items)]
         terms = [term for n in self.added for term in self.constants[n].rest]
         factors = [node for node, _ in self.factors]
-        return [*(node for node in plain if node is not None), *terms, *factors]
+        return [*(node for node in plain if node is not None), *terms, *self.unwound, *factors]
 
     def step(self, given: dict[Node, Any], sums: dict[int, Traced], types: Any) -> list[Any]:
-        """The results of a step: carries, sums, items, factors."""
+        """The results of a step: carries, sums, unwound arrays, items, factors."""
         inner = current_trace()
         assert inner is not None
         graph = with_outputs(self.found.backward, self.outputs())
@@ -98,9 +100,10 @@ class Backward:
             for _ in self.constants[n].rest:
                 new = new + next(outs)
             added.append(new)
+        unwound = [next(outs) for _ in self.unwound]
         factors = [factor(next(outs), turned) for _, turned in self.factors]
         carried = len(self.moving)
-        return [*plain[:carried], *added, *plain[carried:], *factors]
+        return [*plain[:carried], *added, *unwound, *plain[carried:], *factors]
 
     def totals(
         self, sums: dict[int, Traced], factors: Sequence[Traced], residuals: dict[Node, Any]

@@ -16,7 +16,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tracegrad.autodiff import traced
-from tracegrad.autodiff.residuals import Cut, cut, joint_body
+from tracegrad.autodiff.again import draws_of
+from tracegrad.autodiff.residuals import Cut, cut, joint_body, of_computed_extent
+from tracegrad.autodiff.undo import Circular, Ends, found_undo
 from tracegrad.control.backward import Backward, Placed, result_types, spread, steady
 from tracegrad.control.batching import (
     INDEX,
@@ -319,13 +321,42 @@ def backward_through(
     """
     want, operands = _closed(wanted, ran.body, ran.carries), len(ran.inputs)
     seeded = _seeded(ran, cts)
-    joint = simplify(expand(joint_body(ran.trace, ran.body, want, seeded), again=True))
-    ran, joint = _ahead(ran, joint)
+    joint = joint_body(ran.trace, ran.body, want, seeded, unwound=True)
+    ran, joint = _ahead(ran, simplify(expand(joint, again=True)))
     want += [False] * (len(ran.inputs) - operands)
-    body = ran.body
-    found = cut(joint, len(body.inputs), len(body.outputs), want, ran.carries)
-    primal = _with_residuals(ran, found, superseded)
-    return _backward_loop(ran, found, primal, cts, seeded, want)[:operands]
+    found = _split(ran, joint, want)
+    primal, results = _with_residuals(ran, found, superseded)
+    return _backward_loop(ran, found, primal, results, cts, seeded, want)[:operands]
+
+
+def _split(ran: Ran, joint: Graph, want: Sequence[bool]) -> Cut:
+    """The cut of a step: where that costs less, writes into carried arrays are undone."""
+    arguments, outputs = len(ran.body.inputs), len(ran.body.outputs)
+    own = outputs + sum(map(bool, joint.output_names))
+    first, then, again = (joint.outputs[own + k :: 3] for k in range(3))
+    ends: Ends = dict(zip(zip(first, then, strict=True), again, strict=True))
+    joint = replace(joint, outputs=joint.outputs[:own])
+    plain = cut(joint, arguments, outputs, want, ran.carries)
+    if not plain.cost or any(map(draws_of, joint.nodes)):
+        return plain
+    joint, undo = found_undo(joint, ran.carries, ends, of_computed_extent(joint))
+    ragged = of_computed_extent(joint)
+    while undo.chains and ragged.isdisjoint(undo.kept(joint)):
+        try:
+            found = cut(joint, arguments, outputs, want, ran.carries, undo=undo)
+        except Circular as circle:
+            if circle.nodes <= undo.stay:
+                return plain
+            undo = replace(undo, stay=undo.stay | circle.nodes)
+            continue
+        if len(found.undo.chains) == len(undo.chains):
+            return found if is_cheaper(found, plain) else plain
+        undo = found.undo
+    return plain
+
+
+def is_cheaper(found: Cut, plain: Cut) -> bool:
+    return found.cost < plain.cost
 
 
 def _seeded(ran: Ran, cts: Sequence[Any]) -> list[bool]:
@@ -365,9 +396,11 @@ def _closed(wanted: Sequence[bool], body: Graph, carries: int) -> list[bool]:
     ]
 
 
-def _with_residuals(ran: Ran, found: Cut, superseded: Node | None) -> dict[int, Placed]:
+def _with_residuals(
+    ran: Ran, found: Cut, superseded: Node | None
+) -> tuple[dict[int, Placed], list[Traced]]:
     """For every residual (by number) the value that the backward body takes: a stack or a
-    constant.
+    constant; and the results of the loop.
     """
     trace, carries, stacks = ran.trace, ran.carries, ran.stacks
     _, xs, constants = _parts(ran.inputs, carries, stacks)
@@ -399,21 +432,25 @@ def _with_residuals(ran: Ran, found: Cut, superseded: Node | None) -> dict[int, 
         for place, new in enumerate(results[:carries]):
             old = trace.record(PROJECT, (superseded,), {"index": place})
             trace.supersede(old, new.node)
-    return {
+    stacked = {
         number: Placed("stack", results[place.value]) if place.kind == "result" else place
         for number, place in placed.items()
     }
+    return stacked, results
 
 
 def _backward_loop(
     ran: Ran,
     found: Cut,
     primal: dict[int, Placed],
+    finals: Sequence[Traced],
     cts: Sequence[Any],
     seeded: Sequence[bool],
     want: Sequence[bool],
 ) -> list[Any]:
-    """The backward body over the residuals, in reverse order; what it adds up, after it."""
+    """The backward body over the residuals, in reverse order; what it adds up, after it. Arrays
+    that it unwinds start as the loop has left them.
+    """
     trace, body, carries = ran.trace, ran.body, ran.carries
     outputs = [node.type for node in body.outputs]
     given = iter(found.backward.inputs)
@@ -422,13 +459,17 @@ def _backward_loop(
     full = {s: zeros(types[s]) if cts[s] is None else cts[s] for s in seeds}
     same = {s: steady(trace, _as_traced(full[s])) for s in seeds if s >= carries}
     y_seeds = [s for s, value in same.items() if value is None]
-    residuals = dict(zip(found.backward.inputs[len(seeds) :], primal.values(), strict=True))
+    count, undone = len(seeds), [chain.number for chain in found.undo.chains]
+    arrays = found.backward.inputs[count + len(primal) :]
+    taken_in = found.backward.inputs[count : count + len(primal)]
+    residuals = dict(zip(taken_in, primal.values(), strict=True))
     stacked = {node: placed.value for node, placed in residuals.items() if placed.kind == "stack"}
     parts = Backward(found, body, carries, ran.stacks, want, stacked)
     arguments: list[tuple[str, ArrayType]] = [("index", INDEX)]
     arguments += [
         (f"d_{body.inputs[n].name}", body.inputs[n].type) for n in (*parts.moving, *parts.added)
     ]
+    arguments += [(node.name, node.type) for node in arrays]
     arguments += [(f"d_{body.outputs[s].name}", outputs[s]) for s in y_seeds]
     arguments += [(node.name, node.type) for node in stacked]
 
@@ -437,8 +478,9 @@ def _backward_loop(
         index = next(rest)
         d_carry = {n - 1: next(rest) for n in parts.moving}
         sums = {n: next(rest) for n in parts.added}
+        known: dict[Node, Any] = {node: next(rest) for node in arrays}
         d_y = {s: next(rest) for s in y_seeds}
-        known: dict[Node, Any] = {node: next(rest) for node in stacked}
+        known |= {node: next(rest) for node in stacked}
         for node, placed in residuals.items():
             known.setdefault(node, index if placed.kind == "index" else placed.value)
         for s, node in seeds.items():
@@ -449,11 +491,18 @@ def _backward_loop(
 
     d_body = trace_body(trace, f"{body.name}_backward", arguments, run)
     start = [full[n - 1] for n in parts.moving] + [zeros(body.inputs[n].type) for n in parts.added]
+    start += [finals[number] for number in undone]
     taken = [full[s] for s in y_seeds] + list(stacked.values())
     results = loop(
         d_body, [*map(_as_traced, start)], [*map(_as_traced, taken)], ran.span.reversed()
     )
-    names = [*parts.moving, *parts.added, *parts.items]
+    names = [*parts.moving, *parts.added]
+    at = len(names) + len(undone)
+    for number, again in zip(undone, results[len(names) : at], strict=True):
+        before = node_in(trace, ran.inputs[number])
+        trace.unwound.append((before, finals[number].node, again.node))
+    results = [*results[: len(names)], *results[at:]]
+    names += parts.items
     by_input: dict[int, Any] = dict(zip(names, results, strict=False))
     sums = {n: by_input.pop(n) for n in parts.added}
     stacks = {node: _as_traced(value) for node, value in stacked.items()}

@@ -95,6 +95,9 @@ class Trace:
         """Whether this is the program of one item of a batch."""
         self.superseded: dict[Node, Node] = {}
         self._moves: dict[tuple[Node, tuple[Node, ...]], Node] = {}
+        self.unwound: list[tuple[Node, Node, Node]] = []
+        """What loops start from, what they make of it, and their backward's result that is the
+        first again."""
         self.captured: dict[Node, Node] = {}
         """A body's own inputs for values of the enclosing trace that it reads."""
         self.written: Callable[[Any], None] | None = None
