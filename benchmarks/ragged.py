@@ -21,7 +21,7 @@ from logistic_regression import by_hand, by_numpy, loss
 from peers import JAX, TORCH, flat_jax, flat_torch, our_entry
 from remote import PYTENSOR, Remote
 from runner import BY_HAND, NUMPY, Entry, generator
-from surroundings import machine, pytensor_version
+from surroundings import machine, pytensor_version, write_bytecode
 
 COUNT = 100
 COLUMNS = 50
@@ -91,6 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--json", type=Path, help="write the seconds here")
     options = parser.parse_args()
+    write_bytecode()
     print("  ".join(f"{key} {value}" for key, value in machine().items()), end="\n\n")
     print(f"### {COUNT} sizes, 10 to {10 * COUNT} rows of {COLUMNS}, once each\n")
     print("| implementation | total s |\n|---|---:|")

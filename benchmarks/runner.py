@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from surroundings import cpu_count, machine
+from surroundings import cpu_count, machine, write_bytecode
 
 Call = Callable[..., Any]
 
@@ -357,6 +357,7 @@ def main(workloads: Iterable[Workload]) -> None:
         compare_threads(options)
         return
     limit_threads(options.threads[0])
+    write_bytecode()
     print("  ".join(f"{key} {value}" for key, value in machine().items()), end="\n\n")
     records = []
     for workload in workloads:
