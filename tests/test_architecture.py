@@ -41,6 +41,7 @@ LAYERS = (
         "tracegrad.inspect.nests",
         "tracegrad.inspect.statements",
         "tracegrad.inspect.table",
+        "tracegrad.inspect.unrolled",
     ),
     ("tracegrad.compile",),
     ("tracegrad.blocks",),

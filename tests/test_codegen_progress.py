@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import tracegrad as tg
-from codegen import interrupts, progress
+from codegen import interrupts, progress, waiting
 
 ROOT = Path(__file__).parents[1]
 
@@ -27,8 +27,8 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    monkeypatch.setattr(progress, "PATIENCE", 0.01)
-    monkeypatch.setattr(progress, "STEP", 0.01)
+    monkeypatch.setattr(waiting, "PATIENCE", 0.01)
+    monkeypatch.setattr(waiting, "STEP", 0.01)
     monkeypatch.delenv("TRACEGRAD_PROGRESS", raising=False)
     return Terminal()
 
@@ -40,7 +40,7 @@ def test_the_line_tells_what_and_how_long(terminal: Terminal, monkeypatch) -> No
     first, *_, last = terminal.getvalue().split("\r")[1:]
     assert first.startswith("tracegrad: compiling step_backward, 500 lines: starting, 0.0 s of")
     assert "of about 4 s" in first
-    assert last == "" and terminal.getvalue().endswith(f"\r{'':{progress.WIDTH}}\r")
+    assert last == "" and terminal.getvalue().endswith(f"\r{'':{waiting.WIDTH}}\r")
 
 
 def test_a_compilation_tells_its_passes(terminal: Terminal, tmp_path, monkeypatch) -> None:
@@ -64,7 +64,7 @@ def test_nothing_is_shown_when_nobody_watches_or_wants_it(terminal, monkeypatch)
 
 
 def test_quick_compilations_show_nothing(terminal: Terminal, monkeypatch) -> None:
-    monkeypatch.setattr(progress, "PATIENCE", 30.0)
+    monkeypatch.setattr(waiting, "PATIENCE", 30.0)
     monkeypatch.setattr(sys, "stderr", terminal)
     with progress.progress("f", 10):
         pass

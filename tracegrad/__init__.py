@@ -17,6 +17,7 @@ from typing import Any as _Any
 from tracegrad.blocks import set_buffer_limit
 from tracegrad.errors import (
     CompileError,
+    LongCompilation,
     MemoryBudgetError,
     NotDifferentiableError,
     ShapeError,
@@ -120,6 +121,7 @@ def __dir__() -> list[str]:
 __all__ = [
     "CompileError",
     "Function",
+    "LongCompilation",
     "MemoryBudgetError",
     "NotDifferentiableError",
     "ShapeDtype",

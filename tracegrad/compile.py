@@ -7,6 +7,7 @@ trace -> simplify -> [differentiate] -> simplify -> dead code -> plan -> lower -
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -14,6 +15,8 @@ from typing import Any
 
 from codegen.errors import BrokenPromise
 from codegen.errors import CompileError as Refused
+from codegen.waiting import waiting
+from tracegrad.errors import LongCompilation
 from tracegrad.ir.dims import Assumptions, assuming
 from tracegrad.ir.graph import Graph, rebuild
 from tracegrad.later import Later
@@ -26,6 +29,7 @@ from tracegrad.tracing.naming import name_nodes
 
 lowering = Later("tracegrad.lower")
 failure = Later("tracegrad.inspect.failure")
+unrolled = Later("tracegrad.inspect.unrolled")
 schedule = Later("codegen.schedule")
 codegen_module = Later("codegen.module")
 known = Later("codegen.known")
@@ -51,11 +55,18 @@ class Stage:
 def optimise(graph: Graph) -> tuple[Stage, ...]:
     """Run every pass; each result is verified (its types are inferred again) and kept."""
     stages = [Stage("trace", graph, 0.0)]
-    for name, transform in PASSES:
-        start = time.perf_counter()
-        graph = transform(graph)
-        verify(graph)
-        stages.append(Stage(name, graph, time.perf_counter() - start))
+
+    def telling(spent: float) -> str:
+        number = min(len(stages), len(PASSES)) - 1
+        size = f"{len(graph.nodes):,} operations"
+        return f"tracegrad: {graph.name}, {size}: {PASSES[number][0]}, {spent:.1f} s"
+
+    with waiting(telling):
+        for name, transform in PASSES:
+            start = time.perf_counter()
+            graph = transform(graph)
+            verify(graph)
+            stages.append(Stage(name, graph, time.perf_counter() - start))
     return tuple(stages)
 
 
@@ -104,16 +115,26 @@ class Program:
         Raises CompileError, with the user's lines and the dump, if numba refuses it or a function
         of the user's that it calls.
         """
+        found, start = vars(self).get("loaded"), time.perf_counter()
+        threads = None if found is None else found.code.threads
+
+        def telling(spent: float) -> str:
+            size = f"{len(self.final.nodes):,} operations"
+            return f"tracegrad: {self.name}, {size}: ordering loops, {spent:.1f} s"
+
         try:
-            found = vars(self).get("loaded")
-            threads = None if found is None else found.code.threads
-            return codegen_module.build(
-                self.module, by_graph=self.key, extents=self.extents, threads=threads
-            )
+            with waiting(telling):
+                built = codegen_module.build(
+                    self.module, by_graph=self.key, extents=self.extents, threads=threads
+                )
         except BrokenPromise as broken:
             raise failure.broken_promise(self.final, broken) from broken.__cause__
         except Refused as refused:
             raise failure.compile_error(self.final, self.name, refused) from None
+        seconds = time.perf_counter() - start
+        if seconds > 1.0 and (hint := unrolled.advice(self.final, seconds)):
+            warnings.warn(hint, LongCompilation, stacklevel=2)
+        return built
 
     @cached_property
     def key(self) -> Any:

@@ -47,6 +47,12 @@ class UnsupportedError(TracegradError, TypeError):
     __module__ = "tracegrad"
 
 
+class LongCompilation(UserWarning):
+    """A program took long to compile, and a Python loop that was written out may be the reason."""
+
+    __module__ = "tracegrad"
+
+
 class CompileError(TracegradError, RuntimeError):
     """The generated code did not compile, a defect of tracegrad; or a function of the user's that
     it calls did not, or returns something else than its `shape=` says.

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from codegen.waiting import waiting
 from tracegrad.autodiff import derived
 from tracegrad.autodiff.derived import Argnums, name_of
 from tracegrad.entry import ABSENT, Entrance, Entry
@@ -285,6 +286,14 @@ class Function(Inspectable):
 
     def _traced(self, tree: Tree, values: Sequence[Any], short: bool) -> Version:
         trace = Trace(self.name)
+
+        def telling(spent: float) -> str:
+            return f"tracegrad: tracing {self.name}, {trace.length:,} operations, {spent:.1f} s"
+
+        with waiting(telling):
+            return self._recorded(trace, tree, values, short)
+
+    def _recorded(self, trace: Trace, tree: Tree, values: Sequence[Any], short: bool) -> Version:
         with tracing(trace, Traced):
             leaves = [traced_leaf(trace, name, value) for name, value in self._named(tree, values)]
             args, kwargs = unflatten(tree, iter(leaves))

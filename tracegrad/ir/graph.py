@@ -287,6 +287,11 @@ class Builder:
             found = self._types[key] = self._same.setdefault(type, type), types
         return found[0]
 
+    @property
+    def length(self) -> int:
+        """How many nodes were made."""
+        return len(self._made)
+
     def known(self, op: Op, inputs: tuple[Node, ...]) -> Node | None:
         """The node of an op without attributes that was made before, if there is one."""
         return self._made.get((op, tuple(node.serial for node in inputs), ()))

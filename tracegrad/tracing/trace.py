@@ -142,6 +142,11 @@ class Trace:
             trace.advance(node.type.generator, node)
         return trace
 
+    @property
+    def length(self) -> int:
+        """How many operations were recorded so far."""
+        return self.builder.length
+
     def share_sizes(self, outer: Trace) -> None:
         """Know what `outer` knows of sizes, and name new ones apart from its own."""
         own = self.assumptions.checks
