@@ -149,9 +149,10 @@ What makes them so:
   too (which one depends on the length and the place).
 * Over the first axis long rows go by four or eight at a time (`codegen/schedule/columns.py`), so
   that memory is read and not the accumulators.
-* `argmax` and `argmin` find the best of each block and look for its place in one block only, which
-  is nearly all of a short row: rows of 64 float32 take 1.7 times as long as reading them. Over the
-  first axis they keep a value and a place of 32 bits for each column.
+* `argmax` and `argmin` compare rows of up to 64 numbers as a whole: vectors with their own maximum,
+  which gives a bit for each number. Of more numbers they find the best of each block and look for
+  its place in one block only (rows of 65 to 128 float32 take about twice as long as reading them).
+  Over the first axis they keep a value and a place of 32 bits for each column.
 * `logsumexp` is bound by its exponentials: one takes three times as long as reading a number.
 
 """

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import tracegrad as tg
+from codegen.library import portable
 from tracegrad.ops import search
 from tracegrad.ops.search import BLOCK
 
@@ -122,3 +123,47 @@ def test_on_several_threads() -> None:
 def test_no_elements() -> None:
     with pytest.raises(ValueError, match="n"):
         tg.trace(ends)(np.zeros((3, 0)))
+
+
+def rows_of(columns: int, dtype: str) -> np.ndarray:
+    """Rows with equal ones, NaN behind NaN, infinities only, the best at either end."""
+    random = np.random.default_rng(columns)
+    x = random.integers(0, 20, (40, columns)).astype(dtype)
+    if x.dtype.kind == "f":
+        x[:20][random.random((20, columns)) < 0.05] = np.nan
+        x[20], x[21], x[22], x[23, -1] = -np.inf, np.inf, np.nan, np.nan
+    x[30, 0] = x[31, -1] = x[32, 0] = x[32, -1] = 30
+    return x
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f4", "i8", "i4", "u8", "u4", "u1"])
+def test_short_rows(dtype: str) -> None:
+    """One to eight vectors, whole ones and parts of one."""
+    both = tg.trace(lambda x: (np.argmax(x, axis=-1), np.argmin(x, axis=-1)))
+    for columns in (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 63, 64, 65, 130):
+        x = rows_of(columns, dtype)
+        for rows in (x, x.reshape(5, 8, columns), x[:, ::-1]):
+            for found, find in zip(both(rows), (np.argmax, np.argmin), strict=True):
+                np.testing.assert_array_equal(found, find(rows, axis=-1), strict=True)
+
+
+def test_short_rows_by_a_loop() -> None:
+    """As stand-alone modules do it."""
+    for columns in (1, 5, 64):
+        x = rows_of(columns, "f8")
+        for function, find in (
+            (portable.first_largest, np.argmax),
+            (portable.first_smallest, np.argmin),
+        ):
+            found = [function(x.ravel(), row * columns, columns) for row in range(len(x))]
+            np.testing.assert_array_equal(found, find(x, axis=1))
+
+
+def test_rows_of_a_known_length() -> None:
+    """No loop over longer rows stands beside; one vector alone is a row too."""
+    x = rows_of(9, "f4")
+    rows = tg.trace(lambda x: np.argmax(np.reshape(x, (120, 3)), axis=1))
+    np.testing.assert_array_equal(rows(x), np.argmax(np.reshape(x, (120, 3)), axis=1))
+    assert "first_largest" in rows.source(x) and "running_max" not in rows.source(x)
+    one = tg.trace(lambda x: np.argmin(np.reshape(x, 360)[:50]))
+    assert one(x) == np.argmin(x.ravel()[:50])

@@ -18,6 +18,7 @@ from codegen.library import (
     lapack,
     ordering,
     orthogonal,
+    places,
     portable,
     products,
     results,
@@ -34,6 +35,7 @@ from codegen.library.lapack import cholesky, eigh, lu_factor, lu_solve, solve_tr
 from codegen.library.ordering import argsort, sort
 from codegen.library.orthogonal import qr_factor, qr_vectors, svd
 from codegen.library.parallel import parallel
+from codegen.library.places import first_largest, first_smallest
 from codegen.library.products import batched_dot, dot
 from codegen.library.results import readonly, received, received_number
 from codegen.library.selection import find_nonzero, find_repeats
@@ -66,6 +68,8 @@ FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "eigh": (factorisations.eigh,),
     "find_nonzero": (find_nonzero,),
     "find_repeats": (find_repeats,),
+    "first_largest": (portable.first_largest,),
+    "first_smallest": (portable.first_smallest,),
     "lu_factor": (factorisations.lu_factor,),
     "lu_solve": (factorisations.substitute, factorisations.lu_solve),
     "solve_triangular": (factorisations.substitute, factorisations.solve_triangular),
@@ -94,6 +98,8 @@ __all__ = [
     "eigh",
     "find_nonzero",
     "find_repeats",
+    "first_largest",
+    "first_smallest",
     "lu_factor",
     "lu_solve",
     "parallel",
@@ -131,7 +137,7 @@ def standalone_source(names: Iterable[str]) -> str:
 
 def fingerprint() -> str:
     """All the text of this package that compiled code may contain."""
-    libraries = (blas, lapack, numpyorder, ordering, orthogonal, products)
+    libraries = (blas, lapack, numpyorder, ordering, orthogonal, places, products)
     parts = (*libraries, extremes, launching, results, selection, sorting, sums, threads, versions)
     folder = Path(__file__).parent
     draws = [folder / "draws.py", folder / "interpreted.py", folder.parent / "distributions.py"]

@@ -66,3 +66,25 @@ def running_max(found, value):
 def running_min(found, value):
     """The smaller one, or NaN if there is one."""
     return found if (found < value) | (found != found) else value
+
+
+@njit
+def first_largest(x, start, n):
+    """The place of the first largest of `n` elements of `x` from `start` on, or the first NaN."""
+    at, best = 0, x[start]
+    for i in range(1, n):
+        value = x[start + i]
+        if not value <= best and best == best:
+            at, best = i, value
+    return at
+
+
+@njit
+def first_smallest(x, start, n):
+    """The place of the first smallest of `n` elements of `x` from `start` on, or the first NaN."""
+    at, best = 0, x[start]
+    for i in range(1, n):
+        value = x[start + i]
+        if not value >= best and best == best:
+            at, best = i, value
+    return at

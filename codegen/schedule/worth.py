@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import reduce
 
-from codegen.costs import FUNCTIONS, LIBRARY, MOVED, SIMPLE
+from codegen.costs import FEW, FUNCTIONS, LIBRARY, MOVED, SIMPLE
 from codegen.expr import Call, Const, Expr, Load, Select, integer, multiply, walk
 from codegen.loops import For, LibraryCall, Statement, While
 from codegen.schedule.dependence import assigned
@@ -93,7 +93,9 @@ def deepest(body: tuple[Statement, ...], changing: set[str]) -> tuple[list[Expr]
 def cost(statement: Statement) -> float:
     """Of the statement itself, without the blocks in it."""
     match statement:
-        case LibraryCall() | While():
+        case LibraryCall(function):
+            return FEW.get(function, LIBRARY)
+        case While():
             return LIBRARY
         case For():
             return 0.0

@@ -10,13 +10,14 @@ first block that has the best of all is searched.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 import numpy as np
 
 from codegen import expr as ex
 from codegen.expr import Call, Cast, Const, Expr, Load, Select, Var
-from codegen.loops import Accumulate, Alloc, Assign, For, If, Store, View
+from codegen.loops import Accumulate, Alloc, Assign, For, If, LibraryCall, Statement, Store, View
 from tracegrad.errors import ShapeError
 from tracegrad.ir.dims import Size, product, required
 from tracegrad.ir.op import Array, Op
@@ -32,6 +33,8 @@ BLOCK = 1024
 end of a vectorised loop little beside a block."""
 SHORT = 256
 """Elements of a block of a row, each of which has one block to search."""
+FEW = 64
+"""Elements of a row that is searched as a whole, by vectors: the bits of a word."""
 NARROW, ERA = np.dtype(np.int32), 1 << 30
 """Numbers of rows, and how many rows they number."""
 NOT = {"greater": "less_equal", "less": "greater_equal"}
@@ -51,9 +54,10 @@ class Position(Op):
     stored = (0,)
 
     def __init__(
-        self, name: str, combine: str, better: str, limit: Callable[[np.dtype], Any]
+        self, name: str, combine: str, better: str, limit: Callable[[np.dtype], Any], few: str
     ) -> None:
         self.name, self.combine, self.better, self.limit = name, combine, better, limit
+        self.few = few
 
     def infer(self, x: ArrayType, *, axis: int | None) -> ArrayType:
         kept = () if axis is None else x.shape[:axis] + x.shape[axis + 1 :]
@@ -88,59 +92,76 @@ class Position(Op):
             self._across_rows(lowering, node, axis)
 
     def _along_rows(self, lowering: Any, node: Any, axis: int) -> None:
-        """The last axis is searched: the best of each short block of a row, and from where the
-        first block begins that has the best of all element by element to the first that it is."""
+        """The last axis is searched: a short row as a whole, a longer one in blocks."""
         (x,) = node.inputs
-        dtype, kept, note = x.type.dtype, x.type.shape[:axis], lowering.comment(node)
-        count, size = lowering.size(x.type.shape[axis]), ex.integer(SHORT)
+        kept, size = x.type.shape[:axis], x.type.shape[axis]
+        at = Var(lowering.namer.unique(f"{node.name}_at") if kept else node.name)
+        vectors = x.type.dtype.itemsize >= NARROW.itemsize
+        flat = ""
+        if kept:
+            lowering.allocate(node)
+        if vectors and not (isinstance(size, int) and size > FEW):
+            flat = _in_a_row(lowering, x, lowering.size(product(x.type.shape)))
+        with lowering.nest(kept) as outer:
+            count = lowering.size(size)
+            row = reduce(_row_number, zip(outer, map(lowering.size, kept), strict=True), None)
+            start = ex.integer(0) if row is None else ex.multiply(row, count)
+            whole = LibraryCall(self.few, (flat, start, count), (), lowering.comment(node), at)
+            if not flat:
+                statements = self._by_blocks(lowering, node, outer, at)
+            elif isinstance(size, int):
+                statements = [whole]
+            else:
+                few = Call("less_equal", (count, ex.integer(FEW)), ex.BOOL)
+                longer = tuple(self._by_blocks(lowering, node, outer, at))
+                statements = [Assign(at, ex.integer(0)), If(few, (whole,), longer)]
+            for statement in statements:
+                lowering.append(statement)
+            if kept:
+                lowering.append(Store(node.name, outer, at, lowering.comment(node)))
+        if not kept:
+            lowering.scalars[node] = at
+
+    def _by_blocks(self, lowering: Any, node: Any, outer: Any, at: Var) -> list[Statement]:
+        """The best of each short block of a row, and from where the first block begins that has the
+        best of all element by element to the first that it is."""
+        (x,) = node.inputs
+        dtype, note = x.type.dtype, lowering.comment(node)
+        count, size = lowering.size(x.type.shape[-1]), ex.integer(SHORT)
         names = (lowering.namer.unique(f"{node.name}_{what}") for what in NAMES)
         best, part = (Var(next(names), dtype) for _ in range(2))
         block, j, start = (Var(next(names)) for _ in range(3))
         kind = NARROW if dtype.itemsize <= NARROW.itemsize else ex.INT
         place = Var(lowering.namer.unique(f"{node.name}_place"), kind)
-        at = Var(lowering.namer.unique(f"{node.name}_at") if kept else node.name)
-        if kept:
-            lowering.allocate(node)
-        with lowering.nest(kept) as outer:
+        value = Load(lowering.arrays[x], (*outer, j), dtype)
 
-            def best_of(target: Var, first: Expr, stop: Expr) -> tuple[Assign, For]:
-                value = lowering.value(x, (*outer, j))
-                better = Accumulate(target.name, None, self.combine, value, dtype, note)
-                return Assign(target, Const(self.limit(dtype), dtype)), For(
-                    j, stop, (better,), first
-                )
+        def best_of(target: Var, first: Expr, stop: Expr) -> tuple[Assign, For]:
+            better = Accumulate(target.name, None, self.combine, value, dtype, note)
+            return Assign(target, Const(self.limit(dtype), dtype)), For(j, stop, (better,), first)
 
-            whole = Call("minimum", (size, count), ex.INT)
-            wins = If(self.wins(part, best), (Assign(best, part), Assign(start, block)))
-            blocks = (
-                *best_of(part, block, Call("minimum", (ex.add(block, size), count), ex.INT)),
-                wins,
-            )
-            none, here = Const(SHORT, kind), _converted(ex.subtract(j, start), kind)
-            end = Call("minimum", (ex.add(start, size), count), ex.INT)
-            value = lowering.value(x, (*outer, j))
+        whole = Call("minimum", (size, count), ex.INT)
+        wins = If(self.wins(part, best), (Assign(best, part), Assign(start, block)))
+        end = Call("minimum", (ex.add(block, size), count), ex.INT)
+        blocks = (*best_of(part, block, end), wins)
+        none, here = Const(SHORT, kind), _converted(ex.subtract(j, start), kind)
+        last = Call("minimum", (ex.add(start, size), count), ex.INT)
 
-            def first(found: Expr) -> tuple[For]:
-                number = Select(found, here, none, kind)
-                smallest = Accumulate(place.name, None, "minimum", number, kind, note)
-                return (For(j, end, (smallest,), start),)
+        def first(found: Expr) -> tuple[For]:
+            number = Select(found, here, none, kind)
+            smallest = Accumulate(place.name, None, "minimum", number, kind, note)
+            return (For(j, last, (smallest,), start),)
 
-            search = first(Call("equal", (value, best), ex.BOOL))
-            if dtype.kind == "f":
-                search = (If(_is_nan(best), first(_is_nan(value)), search),)
-            for statement in (
-                *best_of(best, ex.integer(0), whole),
-                Assign(start, ex.integer(0)),
-                For(block, count, blocks, size, SHORT, sequential=True),
-                Assign(place, none),
-                *search,
-                Assign(at, ex.add(start, _converted(place, ex.INT))),
-            ):
-                lowering.append(statement)
-            if kept:
-                lowering.append(Store(node.name, outer, at, note))
-        if not kept:
-            lowering.scalars[node] = at
+        search = first(Call("equal", (value, best), ex.BOOL))
+        if dtype.kind == "f":
+            search = (If(_is_nan(best), first(_is_nan(value)), search),)
+        return [
+            *best_of(best, ex.integer(0), whole),
+            Assign(start, ex.integer(0)),
+            For(block, count, blocks, size, SHORT, sequential=True),
+            Assign(place, none),
+            *search,
+            Assign(at, ex.add(start, _converted(place, ex.INT))),
+        ]
 
     def _in_blocks(self, lowering: Any, node: Any) -> None:
         """All elements: the best of each whole block, of these and what is left over; the first
@@ -240,6 +261,12 @@ def _fits(size: Size) -> bool:
     return isinstance(size, int) and size <= BLOCK
 
 
+def _row_number(before: Expr | None, axis: tuple[Expr, Expr]) -> Expr:
+    """The number of a row among all, from that of the axes before and one axis more."""
+    index, size = axis
+    return index if before is None else ex.add(ex.multiply(before, size), index)
+
+
 def _converted(value: Expr, dtype: np.dtype) -> Expr:
     return value if value.dtype == dtype else Cast(value, dtype)
 
@@ -265,8 +292,8 @@ def _is_nan(value: Expr) -> Expr:
     return Call("not_equal", (value, value), ex.BOOL)
 
 
-ARGMAX = register(Position("argmax", "maximum", "greater", lowest))
-ARGMIN = register(Position("argmin", "minimum", "less", highest))
+ARGMAX = register(Position("argmax", "maximum", "greater", lowest, "first_largest"))
+ARGMIN = register(Position("argmin", "minimum", "less", highest, "first_smallest"))
 
 
 @public(np.argmax)
