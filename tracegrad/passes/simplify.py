@@ -22,9 +22,10 @@ from tracegrad.ir.graph import (
 )
 from tracegrad.ir.op import Op
 from tracegrad.ir.types import TupleType
+from tracegrad.ops.arithmetic import ADD, NEGATIVE, SUBTRACT
 from tracegrad.ops.constant import ARANGE, ASTYPE, CONSTANT, SIZE
 from tracegrad.ops.elementwise import Elementwise
-from tracegrad.ops.gathering import INDEX_ADD, SCATTER_ADD
+from tracegrad.ops.gathering import GATHER, GATHER_AT, INDEX_ADD, SCATTER_ADD, SCATTER_SET
 from tracegrad.ops.reduction import BROADCAST_TO, Reduction
 from tracegrad.ops.shape import RESHAPE, TRANSPOSE
 from tracegrad.ops.slicing import ADD_AT, PLACE, SLICE, is_thin
@@ -291,6 +292,41 @@ def _added_parts(node: Node) -> list[tuple[Op, tuple[Node, ...], Attrs]]:
     return []
 
 
+def _added_in_place(builder: Builder, node: Node) -> Node | None:
+    """`y[i] = y[i] + v -> y[i] += v`: what was there is not needed for the derivative."""
+    base, value, *indices = node.inputs
+    if value.op not in (ADD, SUBTRACT) or any(x.type.rank for x in indices):
+        return None
+    first, second = value.inputs
+    if value.op is ADD and not _is_read(first, node):
+        first, second = second, first
+    if not _is_read(first, node) or any(_same_type(value, x) is None for x in (first, second)):
+        return None
+    if first.type.dtype != base.type.dtype or not base.type.is_float:
+        return None
+    if value.op is SUBTRACT:
+        second = builder.node(NEGATIVE, (second,), (), value.name, value.source)
+    attrs = (("axes", node.attributes["axes"]),)
+    return builder.node(INDEX_ADD, (base, second, *indices), attrs, node.name, node.source)
+
+
+def _put_back(builder: Builder, node: Node) -> Node | None:
+    """`v = y[i]; y[i] = 0; y[i] += v` changes nothing: a write `y[i] += w`, in reverse."""
+    base, value, *indices = node.inputs
+    if base.op is not SCATTER_SET or any(x.type.rank for x in indices):
+        return None
+    before, nothing, *places = base.inputs
+    same = [*places] == indices and base.attributes["axes"] == node.attributes["axes"]
+    return before if same and scalar_constant(nothing) == 0 and _is_read(value, base) else None
+
+
+def _is_read(value: Node, write: Node) -> bool:
+    """Whether the value is read where the write writes."""
+    base, _, *indices = write.inputs
+    same = value.op in (GATHER, GATHER_AT) and value.inputs == (base, *indices)
+    return same and value.attributes["axes"] == write.attributes["axes"]
+
+
 def _whole_place(builder: Builder, node: Node) -> Node | None:
     """What is placed everywhere is the result."""
     whole = all(part is None for part in node.attributes["at"])
@@ -336,5 +372,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     ),
     "update": (_update,),
     "checked": (_checked,),
+    "scatter_set": (_added_in_place,),
+    "index_add": (_put_back,),
     "where": (_where,),
 }
