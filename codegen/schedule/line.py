@@ -117,17 +117,17 @@ class Line:
         return best
 
     def _enter(self, place: Place, before: Effects | None) -> None:
-        """Let the names of the place lead to it, but those by which it is found already."""
+        """Let the names of the place lead to it; with `before` those that are new, or mean more
+        than they did."""
         own = place.unit.effects
-        for rows, all_names, known in (
-            (self._naming, own.names, before and before.names),
-            (self._changing, own.changes, before and before.changes),
-        ):
-            old = {named(before, name) for name in known or ()} if before else set()
-            for name in all_names:
-                key = named(own, name)
-                if key not in old:
-                    insort(rows[key], place, key=KEY)
+        news, changes = own.names, own.changes
+        if before is not None:
+            more = (before.local - own.local) | (own.by_root.keys() - before.by_root.keys())
+            news, changes = news - (before.names - more), changes - (before.changes - more)
+        for name in news:
+            insort(self._naming[named(own, name)], place, key=KEY)
+        for name in changes:
+            insort(self._changing[named(own, name)], place, key=KEY)
         if (own.returns or own.raises) and place not in self._ends:
             insort(self._ends, place, key=KEY)
 

@@ -14,6 +14,7 @@ time, in float64 and in float32.)
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
 
 from codegen.expr import Call, Cast, Expr, Load, Var, children, rebuild
@@ -45,18 +46,26 @@ def gathered(body: Body, scope: Scope, inside: bool) -> Body:
     """`inside`: whether the body is that of a loop."""
     found: list[list[Statement]] = []
     begun: dict[Work, int] = {}
+    of: dict[str, set[Work]] = defaultdict(set)
+    """The work that a name is needed for."""
     for statement in body:
         if inside and isinstance(statement, Assign | Store | Accumulate):
             statement = taken(statement, begun, found, scope)
         inner = inside or isinstance(statement, For)
         statement = map_blocks(statement, lambda block, inner=inner: gathered(block, scope, inner))
         changed = written(statement, scope)
-        begun = {w: at for w, at in begun.items() if not names(w[1], scope) & changed}
+        for name in changed & of.keys():
+            for work in of.pop(name):
+                begun.pop(work, None)
         found.append([statement])
         if isinstance(statement, Assign | Store | Accumulate):
             for call in pairable(expressions(statement)[-1]):
-                if not names(call.args[0], scope) & changed:
-                    begun.setdefault((KINDS[call.function], call.args[0]), len(found) - 1)
+                needs = names(call.args[0], scope)
+                if not needs & changed:
+                    work = KINDS[call.function], call.args[0]
+                    begun.setdefault(work, len(found) - 1)
+                    for name in needs:
+                        of[name].add(work)
     return tuple(statement for several in found for statement in several)
 
 
