@@ -1,5 +1,8 @@
 """Reductions are fast over every axis, and are what NumPy's are."""
 
+import math
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -103,3 +106,32 @@ def test_long_products(dtype: str) -> None:
     got = tg.trace(np.prod)(x)
     assert abs(got - want) <= len(x) * np.finfo(dtype).eps * want
     assert got.tobytes() == tg.trace(np.prod)(np.repeat(x, 2)[::2]).tobytes()
+
+
+@pytest.mark.parametrize("columns", [1, 10, 255, 256, 257, 513, 700])
+def test_sums_of_rows_inside_a_sum_over_all(columns: int) -> None:
+    """The first block of a row stands apart from the others; of the sum over all rows it is one
+    block of many, with the same bits however many threads there are."""
+
+    def f(x: Any, w: Any) -> Any:
+        return np.sum(x / np.sqrt(np.mean(x * x, axis=1, keepdims=True) + 1e-5) * w)
+
+    random = np.random.default_rng(columns)
+    x, w = random.normal(size=(300, columns)), random.normal(size=columns)
+    traced = tg.trace(f).value_and_grad
+    value, slope = traced(x, w)
+    size = np.mean(x * x, axis=1, keepdims=True) + 1e-5
+    shares = np.sum(x * w, axis=1, keepdims=True) / (size**1.5 * columns)
+    # some 20 roundings of each term, of terms of up to this size
+    scale = 20 * np.finfo(float).eps
+    assert abs(value - math.fsum((x / np.sqrt(size) * w).ravel())) <= scale * np.sum(np.abs(x * w))
+    wanted = w / np.sqrt(size) - x * shares
+    bound = scale * (np.abs(w) / np.sqrt(size) + np.abs(x) * np.sum(np.abs(x * w)) / size**1.5)
+    assert np.all(np.abs(slope - wanted) <= bound)
+    before = tg.get_num_threads()
+    tg.set_num_threads(1)
+    try:
+        again, slope_again = traced(x, w)
+    finally:
+        tg.set_num_threads(before)
+    assert value == again and np.array_equal(slope, slope_again)

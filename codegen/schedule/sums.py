@@ -26,7 +26,7 @@ terms is at most that of one block and one rounding, plus n**2 units of the *squ
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -122,8 +122,8 @@ def whole(loop: For, active: dict[str, Total], scope: Scope, nested: bool) -> Bo
     inside = active | new
     mine = {u.target: inside[u.target] for u in updates(loop) if u.target in inside}
     if mine and is_innermost(loop):
-        if nested and new.keys() == mine.keys() and not is_short(loop) and is_simple(loop.body):
-            return first_and_rest(loop, mine, scope)
+        if nested and not is_short(loop) and is_simple(loop.body):
+            return first_and_rest(loop, mine, new.keys() & mine.keys(), scope)
         return (*start, *blocked(loop, mine, scope), *end)
     return (*start, replace(loop, body=summed(loop.body, inside, scope, True)), *end)
 
@@ -204,21 +204,23 @@ def zero(variable: Var, comment: str = "") -> Assign:
     return Assign(variable, Const(0.0, variable.dtype), comment)
 
 
-def first_and_rest(loop: For, mine: dict[str, Total], scope: Scope) -> Body:
+def first_and_rest(loop: For, mine: dict[str, Total], new: Set[str], scope: Scope) -> Body:
     """A loop over the first block, and one over the others under a condition.
 
-    A total starts from what it was, so that after one block it has the same bits either way.
+    A total that is `new` starts from what it was, so that after one block it has the same bits
+    either way.
     """
     size = integer(BLOCK * stride(loop))
     after = add(loop.start, size)
     first = replace(
         loop, stop=Call("minimum", (after, loop.stop), INT), body=relaxed(loop.body, mine)
     )
-    added = (Accumulate(t.total.name, None, "add", t.part, t.total.dtype) for t in mine.values())
+    begun = [replace(t, beside=None) if name in new else t for name, t in mine.items()]
+    added = [s for t in begun for s in t.added()]
     more = (
-        *(s for t in mine.values() for s in t.start()),
+        *(s for name in mine if name in new for s in mine[name].start()),
         *blocked(replace(loop, start=after, comment=""), mine, scope),
-        *(s for t in mine.values() for s in t.end()),
+        *(s for name in mine if name in new for s in mine[name].end()),
     )
     rest = If(Call("less", (after, loop.stop), BOOL), more)
     return (*(zero(t.part) for t in mine.values()), first, *added, rest)
