@@ -18,7 +18,7 @@ from codegen.errors import CompileError as Refused
 from codegen.waiting import waiting
 from tracegrad.errors import LongCompilation
 from tracegrad.ir.dims import Assumptions, assuming
-from tracegrad.ir.graph import Graph, rebuild
+from tracegrad.ir.graph import Graph, bodies, rebuild
 from tracegrad.later import Later
 from tracegrad.passes.draws import check_draws
 from tracegrad.passes.expand import expand
@@ -27,6 +27,7 @@ from tracegrad.passes.opened import opened
 from tracegrad.passes.simplify import simplify
 from tracegrad.tracing.naming import name_nodes
 
+strips = Later("tracegrad.control.strips")
 lowering = Later("tracegrad.lower")
 failure = Later("tracegrad.inspect.failure")
 unrolled = Later("tracegrad.inspect.unrolled")
@@ -35,6 +36,12 @@ codegen_module = Later("codegen.module")
 known = Later("codegen.known")
 
 Pass = Callable[[Graph], Graph]
+
+
+def in_strips(graph: Graph) -> Graph:
+    """Loops over items with loops of their own, in strips."""
+    return strips.in_strips(graph) if any(any(bodies(node)) for node in graph.nodes) else graph
+
 
 PASSES: tuple[tuple[str, Pass], ...] = (
     ("expand", expand),
@@ -100,8 +107,15 @@ class Program:
 
     @cached_property
     def final(self) -> Graph:
-        """What is lowered: after all passes, without the barriers that kept values apart."""
-        return opened(self.stages[-1].graph)
+        """What is lowered: after all passes, without the barriers that kept values apart, items
+        that have loops of their own in strips."""
+        graph = opened(self.stages[-1].graph)
+        found = in_strips(graph)
+        if found is graph:
+            return graph
+        found = name_nodes(found)
+        verify(found)
+        return found
 
     @cached_property
     def module(self) -> Any:

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from tracegrad.autodiff import traced
 from tracegrad.autodiff.again import apart, draws_of
 from tracegrad.autodiff.derived import as_traced
@@ -31,10 +33,10 @@ from tracegrad.control.loop import INDEX, Ran, Span, backward_through, carried
 from tracegrad.control.repeated import RepeatedLoop
 from tracegrad.ir.graph import Graph, Node
 from tracegrad.ir.op import Array
-from tracegrad.ir.types import StateType
+from tracegrad.ir.types import ArrayType, StateType
 from tracegrad.ops.batched import count_of
 from tracegrad.ops.constant import Input
-from tracegrad.ops.op import register
+from tracegrad.ops.op import PUBLIC, register
 from tracegrad.ops.project import PROJECT
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.trace import Trace, current_trace
@@ -145,7 +147,11 @@ class Repeat(RepeatedLoop):
         assert trace is not None
         flags = carried(mapped, body, slice(0, carries))
         if mapped_outputs(condition, flags)[0]:
-            return None
+            return (
+                _until_all(trace, count, mapped, inputs, condition, body)
+                if trace.of_strip
+                else None
+            )
         constants = inputs[carries:]
         first = [
             for_all(trace, Batched(x, was), count) if flag else x
@@ -177,6 +183,48 @@ class Repeat(RepeatedLoop):
 
 
 REPEAT = register(Repeat())
+
+
+def _until_all(
+    trace: Trace,
+    count: Any,
+    mapped: Sequence[bool],
+    inputs: Sequence[Any],
+    condition: Graph,
+    body: Graph,
+) -> list[tuple[Any, bool]]:
+    """One loop until the last of `count` items is done; what is done stays what it is.
+
+    (s, go) = while any(go): new = where(go, body(s), s); s, go = new, condition(new)
+    """
+    carries = len(body.outputs)
+    constants = inputs[carries:]
+    flags = [True] * carries + list(mapped[carries:])
+    pairs = zip(inputs, mapped, strict=True)
+    first = [for_all(trace, Batched(x, was), count) for x, was in pairs][:carries]
+    named = [(node.name, for_items(count, node.type)) for node in body.inputs[:carries]]
+    named.append(("go", for_items(count, ArrayType(np.dtype(bool)))))
+
+    def going(inner: Trace, state: Sequence[Any]) -> Traced:
+        (found,) = batch_graph(inner, condition, [*state, *constants], flags, count)
+        return for_all(inner, found, count)
+
+    def step(given: list[Traced]) -> list[Any]:
+        *state, go = given
+        found = batch_graph(go._trace, body, [*state, *constants], flags, count)
+        new = [
+            PUBLIC["where"](go, for_all(go._trace, x, count), old)
+            for x, old in zip(found, state, strict=True)
+        ]
+        return [*new, going(go._trace, new)]
+
+    results = repeat(
+        trace,
+        trace_body(trace, condition.name, named, lambda given: PUBLIC["any"](given[-1])),
+        trace_body(trace, body.name, named, step),
+        [*first, going(trace, first)],
+    )
+    return [*((y, True) for y in results[:carries]), (results[-1], False)]
 
 
 def project(trace: Trace, node: Node, index: int) -> Node:

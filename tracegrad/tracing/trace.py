@@ -93,6 +93,8 @@ class Trace:
         """Whether this is a side of an `if` on a traced value."""
         self.of_item = False
         """Whether this is the program of one item of a batch."""
+        self.of_strip = False
+        """Whether this is the finished program of a strip of items, which wait for each other."""
         self.superseded: dict[Node, Node] = {}
         self._moves: dict[tuple[Node, tuple[Node, ...]], Node] = {}
         self.unwound: list[tuple[Node, Node, Node]] = []
@@ -183,6 +185,7 @@ class Trace:
         body.parent = self
         body.share_sizes(self)
         body.attributed = self.attributed
+        body.of_strip = self.of_strip
         return body
 
     def capture(self, owner: Trace, node: Node) -> Node:
