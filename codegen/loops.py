@@ -194,6 +194,15 @@ class Launch:
 
 
 @dataclass(frozen=True)
+class KernelCall:
+    """`kernel(*args)`: a loop nest that the function runs for other arrays too."""
+
+    kernel: str
+    args: tuple[str | Expr, ...]
+    comment: str = ""
+
+
+@dataclass(frozen=True)
 class Forward:
     """Where `condition` holds the whole call goes to the other version of the function: the one
     with `threads`, or the one without."""
@@ -248,6 +257,7 @@ Statement = (
     | LibraryCall
     | ForeignCall
     | Launch
+    | KernelCall
     | Forward
     | Check
     | Return
@@ -285,7 +295,8 @@ class Function:
     """Set on entry: `(name, parameter, axis)` prints as `name = parameter.shape[axis]`."""
     into: bool = False
     kernel: bool = False
-    """Whether it is the body of a parallel loop, called by other functions of the module only."""
+    """Whether it is a loop of other functions of the module, which alone call it: some iterations
+    of a parallel one, or a nest that they run for several arrays."""
     apart: tuple[str, ...] = ()
     """The parameters of a kernel whose memory none of its other parameters shows."""
     extents: tuple[tuple[str, int, int], ...] = ()

@@ -38,6 +38,7 @@ from codegen.loops import (
     Forward,
     Function,
     If,
+    KernelCall,
     Launch,
     LibraryCall,
     Module,
@@ -131,6 +132,10 @@ class Printer:
                 return [Line(f"{pad}{target}{name}({', '.join([*parts, *outs])})", comment)]
             case Launch():
                 return self.launch(statement, indent)
+            case KernelCall(kernel, args, comment):
+                given = [arg if isinstance(arg, str) else self.write(arg) for arg in args]
+                first, *rest = called(f"{pad}{kernel}", given)
+                return [Line(first, comment), *map(Line, rest)]
             case Forward():
                 return self.forward(statement, indent)
             case ForeignCall():

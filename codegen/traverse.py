@@ -21,6 +21,7 @@ from codegen.loops import (
     Forward,
     Function,
     If,
+    KernelCall,
     Launch,
     LibraryCall,
     Module,
@@ -53,7 +54,7 @@ def expressions(statement: Statement) -> tuple[Expr, ...]:
             return shape
         case View(shape=shape, at=at):
             return (*(shape or ()), *at)
-        case LibraryCall(args=values) | Return(values):
+        case LibraryCall(args=values) | KernelCall(args=values) | Return(values):
             return tuple(value for value in values if not isinstance(value, str))
         case ForeignCall(args=args, results=results):
             given = tuple(arg for arg in args if not isinstance(arg, str))

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -99,3 +103,74 @@ def test_layers_share_their_kernels() -> None:
     step = 1e-6 * random.normal(size=x.shape)
     change = (layers(parameters, x + step) - layers(parameters, x - step)) / 2
     assert np.sum(d_x * step) == pytest.approx(change, rel=1e-5)
+
+
+def deep(parameters: Any, x: Any) -> Any:
+    """Layers of one kind, with much to compute for each element."""
+    for w, b in parameters:
+        y = np.tanh(x @ w + b)
+        x = x + np.exp(-y * y) / (1 + np.sqrt(np.abs(y) + 1e-3))
+    return np.mean(x * x)
+
+
+def example(layers: int) -> tuple[Any, np.ndarray]:
+    random = np.random.default_rng(6)
+    parameters = [(random.normal(size=(7, 7)) / 3, random.normal(size=7)) for _ in range(layers)]
+    return parameters, random.normal(size=(5, 7))
+
+
+def test_nests_of_layers_are_calls_of_one_kernel(tmp_path: Path) -> None:
+    parameters, x = example(6)
+    f = tg.value_and_grad(deep, argnums=(0, 1))
+    value, (_, d_x) = f(parameters, x)
+    assert value == pytest.approx(deep(parameters, x), rel=1e-13)
+    step = 1e-6 * np.random.default_rng(1).normal(size=x.shape)
+    change = (deep(parameters, x + step) - deep(parameters, x - step)) / 2
+    assert np.sum(d_x * step) == pytest.approx(change, rel=1e-5)
+    source = f.versions[0].primal.into.built.source
+    assert source.count("\n    deep_value_and_grad_into_nest(") >= 4
+    assert source.count("\ndef ") <= 5
+    path = tmp_path / "exported.py"
+    tg.trace(deep).export(path, parameters, x)
+    text = path.read_text()
+    assert "_nest(" in text and "codegen" not in text
+    code = f"""
+import sys; sys.path.insert(0, {str(tmp_path)!r})
+import numpy as np, exported
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_twins import example
+parameters, x = example(6)
+leaves = [a for pair in parameters for a in pair]
+value, *rest = exported.deep_value_and_grad(*leaves, x)
+print(repr(float(value)))
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    for more in ({}, {"NUMBA_DISABLE_JIT": "1"}):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=environment | more,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert float(done.stdout) == pytest.approx(value, rel=1e-13)
+
+
+def test_a_few_small_nests_stay_where_they_are() -> None:
+    parameters, x = example(2)
+    f = tg.value_and_grad(layers, argnums=(0, 1))
+    f(parameters, x)
+    assert "_nest" not in f.versions[0].primal.into.built.source
+
+
+def parts(x: Any, y: Any) -> Any:
+    """One nest for rows of C order, for a transposed array and for a slice."""
+    found = [np.exp(-a * a) * np.sin(a) + np.sqrt(np.abs(a)) / (2 + np.cos(a)) for a in (x, x.T, y)]
+    return found[0] @ found[1], found[1] * 2, found[2][1:], np.sort(found[2], axis=0)
+
+
+def test_arrays_of_other_layouts_and_results() -> None:
+    random = np.random.default_rng(9)
+    x, y = random.normal(size=(6, 6)), random.normal(size=(6, 6))
+    for got, wanted in zip(tg.trace(parts)(x, y), parts(x, y), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-13, atol=1e-13)

@@ -49,6 +49,8 @@ class Names(Scalars):
         self.roots = aliases(function)
         self.numbers = {p.name for p in function.parameters if not p.rank}
         self.exits: dict[tuple[type[Exception], str], Any] = {}
+        self.kernels: dict[Any, Any] = {}
+        """The functions of kernels written so far, by name and layouts of arrays."""
 
     def variable(self, name: str) -> tuple[Any, np.dtype]:
         if name in self.slots:

@@ -40,6 +40,7 @@ from codegen.loops import (
     ForeignCall,
     Forward,
     If,
+    KernelCall,
     Launch,
     LibraryCall,
     Return,
@@ -75,6 +76,27 @@ class Body(Calls):
                 outer.scalars[extent(name, axis).name] = length, INT
         for name, owner, axis in self.function.sizes:
             self.assign(name, outer.arrays[owner].shape[axis], INT)
+        for parameter in self.function.parameters:
+            if parameter.rank and parameter.shape is not None:
+                self.promise(parameter.name, parameter.shape)
+
+    def take(self, layouts: Sequence[Any], values: Sequence[Any], facts: Facts) -> None:
+        """The arguments of a kernel: numbers, and the parts of arrays."""
+        outer, parts = self.scopes[0], iter(values)
+        known = {(name, axis): word(number) for name, axis, number in facts.extents}
+        for parameter, layout in zip(self.function.parameters, layouts, strict=True):
+            if layout is None:
+                self.assign(parameter.name, next(parts), parameter.dtype)
+                continue
+            (kind, contiguous), data = layout, next(parts)
+            if parameter.name in facts.apart:
+                data.add_attribute("noalias")
+            axes = range(kind.ndim)
+            told = [next(parts) for _ in axes] if parameter.shape is None else [None for _ in axes]
+            shape = tuple(known.get((parameter.name, axis), told[axis]) for axis in axes)
+            strides = None if contiguous else tuple(next(parts) for _ in axes)
+            null = ir.Constant(arrays.POINTER, None)
+            outer.arrays[parameter.name] = Array(kind, data, shape, null, strides)
         for parameter in self.function.parameters:
             if parameter.rank and parameter.shape is not None:
                 self.promise(parameter.name, parameter.shape)
@@ -146,6 +168,8 @@ class Body(Calls):
                 self.foreign_call(statement)
             case Launch():
                 self.launch(statement)
+            case KernelCall():
+                self.kernel_call(statement)
             case Forward():
                 self.forward(statement)
             case Check():

@@ -28,7 +28,7 @@ from codegen.schedule.strips import stripped
 from codegen.schedule.sums import accurate
 from codegen.schedule.tidy import tidy
 from codegen.schedule.together import together
-from codegen.schedule.twins import unique
+from codegen.schedule.twins import shared, unique
 from codegen.schedule.unroll import unroll
 
 STRUCTURE = (tidy, fuse, contract, unroll, allocate_early, unify, tidy, reuse)
@@ -88,7 +88,7 @@ class Settled:
         if threads:
             made = unique(each(threaded(self.before_threads), stripped, *INNER, given_results))
         else:
-            made = each(self.module, *LOOPS, *INNER, given_results)
+            made = shared(each(self.module, *LOOPS, *INNER, given_results))
         return forwarding(made, self.limits, not threads) if entry and self.limits else made
 
 

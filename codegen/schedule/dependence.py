@@ -24,6 +24,7 @@ from codegen.loops import (
     Forward,
     Function,
     If,
+    KernelCall,
     Launch,
     LibraryCall,
     Return,
@@ -109,7 +110,7 @@ def used(statement: Statement) -> Names:
             found |= {value for value in values if isinstance(value, str)} | set(outs)
         case Forward(args=values):
             found |= set(values)
-        case Return(values):
+        case KernelCall(args=values) | Return(values):
             found |= {value for value in values if isinstance(value, str)}
     return frozenset(found)
 

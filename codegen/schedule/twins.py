@@ -10,14 +10,51 @@ the kernels that repeat another one; what was launched for them is launched with
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
-from codegen.loops import For, Function, Launch, Module, Parameter, Statement
-from codegen.traverse import Body, function_names, map_blocks, renamed
+from codegen.expr import Expr, Var, walk
+from codegen.loops import (
+    Accumulate,
+    Assign,
+    Comment,
+    For,
+    Function,
+    If,
+    KernelCall,
+    Launch,
+    Module,
+    Parameter,
+    Return,
+    Statement,
+    Store,
+)
+from codegen.schedule.dependence import Names, assigned, exposure
+from codegen.schedule.fusion import lives
+from codegen.schedule.kernels import (
+    Context,
+    alone,
+    common_views,
+    context_of,
+    extents_of,
+    known_extents,
+    parameters,
+)
+from codegen.traverse import (
+    Body,
+    expressions,
+    function_names,
+    map_blocks,
+    renamed,
+    renamed_expr,
+    statements,
+    variables,
+)
 
-OWN = 3
+LAUNCHED = 3
 """The parameters that a launch gives by itself: block, start, stop."""
+ENOUGH = 60
+"""Parts of statements (operations, loads, stores) that a kernel has to save to be made."""
 
 
 class Numbers(dict[str, str]):
@@ -49,23 +86,26 @@ class Shape:
     order: tuple[str, ...]
 
 
-def shape_of(kernel: Function) -> Shape:
+def shape_of(kernel: Function, own: int) -> Shape:
+    """`own`: so many of the first parameters stay where they are."""
     new = Numbers(function_names(kernel))
     body = renamed(bare(kernel.body), new)
     parameters = {p.name: p for p in kernel.parameters}
     numbers = {name: new[name] for name in parameters}
     order = tuple(name for name in new if name in parameters)
     facts = (
-        [(numbers[name], described(parameters[name])) for name in order],
-        [numbers[p.name] for p in kernel.parameters[:OWN]],
+        [(numbers[name], described(parameters[name], new)) for name in order],
+        [numbers[p.name] for p in kernel.parameters[:own]],
         sorted(numbers[name] for name in kernel.apart),
         sorted((numbers[name], axis, size) for name, axis, size in kernel.extents),
     )
     return Shape(repr((body, facts)), order)  # not the objects: 0.0 equals -0.0
 
 
-def described(parameter: Parameter) -> Parameter:
-    return replace(parameter, name="")
+def described(parameter: Parameter, new: dict[str, str]) -> Parameter:
+    """What is known of a parameter."""
+    shape = parameter.shape and tuple(renamed_expr(extent, new) for extent in parameter.shape)
+    return replace(parameter, name="", shape=shape)
 
 
 def bare(body: Body) -> Body:
@@ -83,23 +123,21 @@ def bare(body: Body) -> Body:
 def unique(module: Module) -> Module:
     """The module with one kernel for all that differ in names alone."""
     first: dict[str, tuple[Function, Shape]] = {}
-    stands_for: dict[str, tuple[Function, Mapping[str, int]]] = {}
+    stands_for: dict[str, tuple[str, list[int]]] = {}
     for kernel in (function for function in module.functions if function.kernel):
-        shape = shape_of(kernel)
+        shape = shape_of(kernel, LAUNCHED)
         chosen, its = first.setdefault(shape.text, (kernel, shape))
         if chosen is not kernel:
-            place = {p.name: number for number, p in enumerate(kernel.parameters)}
-            same = dict(zip(its.order, shape.order, strict=True))
-            stands_for[kernel.name] = chosen, {new: place[old] for new, old in same.items()}
+            places = arranged(chosen, its, kernel, shape)[LAUNCHED:]
+            stands_for[kernel.name] = chosen.name, [place - LAUNCHED for place in places]
     if not stands_for:
         return module
 
     def launched(statement: Statement) -> Statement:
         match map_blocks(statement, lambda block: tuple(map(launched, block))):
             case Launch(kernel, args=args) as launch if kernel in stands_for:
-                chosen, place = stands_for[kernel]
-                given = (args[place[p.name] - OWN] for p in chosen.parameters[OWN:])
-                return replace(launch, kernel=chosen.name, args=tuple(given))
+                name, places = stands_for[kernel]
+                return replace(launch, kernel=name, args=tuple(args[place] for place in places))
             case other:
                 return other
 
@@ -108,3 +146,96 @@ def unique(module: Module) -> Module:
         module,
         functions=tuple(replace(f, body=tuple(map(launched, f.body))) for f in functions),
     )
+
+
+def arranged(chosen: Function, its: Shape, other: Function, shape: Shape) -> list[int]:
+    """For each parameter of `chosen` the number of the one of `other` that does the same."""
+    place = {p.name: number for number, p in enumerate(other.parameters)}
+    same = {new: place[old] for new, old in zip(its.order, shape.order, strict=True)}
+    return [same[p.name] for p in chosen.parameters]
+
+
+def shared(module: Module) -> Module:
+    """The module in whose functions loop nests that differ in names alone are calls of one kernel,
+    where that saves enough."""
+    constants = frozenset(name for name, _ in module.constants)
+    functions: list[Function] = []
+    for function in module.functions:
+        functions += calling_kernels(function, constants)
+    return replace(module, functions=tuple(functions))
+
+
+def calling_kernels(function: Function, constants: Names) -> list[Function]:
+    """The function after the kernels that it calls."""
+    groups: dict[str, list[tuple[int, Function, Shape]]] = {}
+    context = context_of(function, constants)
+    for number, (statement, later) in enumerate(
+        zip(function.body, lives(function.body, frozenset()), strict=True)
+    ):
+        if is_nest(statement) and stands_alone(statement, later, context):
+            kernel = nest_kernel(statement, context)
+            shape = shape_of(kernel, 0)
+            groups.setdefault(shape.text, []).append((number, kernel, shape))
+    body, kernels = list(function.body), []
+    for group in groups.values():
+        _, chosen, its = group[0]
+        if (len(group) - 1) * size(chosen.body) < ENOUGH:
+            continue
+        chosen = replace(chosen, name=context.scope.named(f"{function.name}_nest"))
+        kernels.append(chosen)
+        for number, kernel, shape in group:
+            given = [kernel.parameters[at] for at in arranged(chosen, its, kernel, shape)]
+            args = tuple(p.name if p.rank else Var(p.name, p.dtype) for p in given)
+            body[number] = KernelCall(chosen.name, args, comment_of(function.body[number]))
+    return [*kernels, replace(function, body=tuple(body))]
+
+
+def is_nest(statement: Statement) -> bool:
+    """Whether it is made of loops, numbers and elements alone: nothing in it can fail, and it holds
+    no memory."""
+    inside = For | If | Assign | Store | Accumulate | Comment
+    return isinstance(statement, For) and all(
+        isinstance(s, inside) for s in statements((statement,))
+    )
+
+
+def stands_alone(statement: Statement, later: Names, context: Context) -> bool:
+    """Whether its only effects are on arrays, and all that it reads has a type."""
+    needed = exposure((statement,))[0]
+    made = set(assigned(statement))
+    known = context.types.keys() | context.constants
+    return needed <= known and not made & (needed | later)
+
+
+def nest_kernel(loop: Statement, context: Context) -> Function:
+    """The function of a nest, its parameters the arrays and numbers that it reads or writes."""
+    body: Body = (loop, Return(()))
+    arrays = [p.name for p in parameters(body, (), context) if p.rank]
+    body = (*common_views(arrays, context), *body)
+    given = parameters(body, (), context)
+    arrays = [p.name for p in given if p.rank]
+    numbers = {p.name for p in given if not p.rank}
+    known = tuple(replace(p, shape=known_shape(p, numbers, context)) for p in given)
+    doc = f"A loop of {context.function.name}, for several arrays."
+    facts = alone(arrays, context), known_extents(arrays, {}, context)
+    return Function("", known, body, doc, kernel=True, apart=facts[0], extents=facts[1])
+
+
+def known_shape(
+    array: Parameter, numbers: Collection[str], context: Context
+) -> tuple[Expr, ...] | None:
+    """The extents of an array by the numbers that the nest is given: as LLVM would know them."""
+    shape = extents_of(array.name, context)
+    return shape if shape and all(variables(part) <= set(numbers) for part in shape) else None
+
+
+def size(body: Body) -> int:
+    """How many operations, loads and stores there are."""
+    return sum(1 + sum(1 for expr in expressions(s) for _ in walk(expr)) for s in statements(body))
+
+
+def comment_of(nest: Statement) -> str:
+    """What is said of the last of its statements that says something: where its result comes
+    from."""
+    said = [getattr(s, "comment", "") for s in statements((nest,))]
+    return next((text for text in reversed(said) if text), "")
