@@ -24,6 +24,7 @@ from numba.core.errors import NumbaError
 from numba.core.serialize import dumps
 
 from codegen import apart, cache, compiler, foreign, known, parts, promises, source
+from codegen.collecting import rarely
 from codegen.emit.lowering import Program
 from codegen.errors import CodegenError, CompileError
 from codegen.interrupts import interruptible
@@ -145,7 +146,7 @@ def _version(
         return _version(settled, Form(threads=False), options, by_graph, start)
     text = source.print_module(ordered, source.Options(boundscheck=options.boundscheck))
     printed = time.perf_counter()
-    with _LOCK:
+    with _LOCK, rarely():
         built = _built(ordered, text, form, options)
     stages = {"print": printed - start, "compile": time.perf_counter() - printed}
     numbers = {f.name: given(f) for f in ordered.functions if not f.kernel}

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from codegen.collecting import rarely
 from codegen.waiting import waiting
 from tracegrad.autodiff import derived
 from tracegrad.autodiff.derived import Argnums, name_of
@@ -148,13 +149,14 @@ class Function(Inspectable):
             return self.program(*args, **kwargs)
         if kinds:
             return kinds[0].call(self, leaves, tree)  # type: ignore[attr-defined]
-        version, values = self.version_of(leaves, tree)
-        if any(type(value) is Address for value in values):
-            run = version.direct if out is None else partial(version.into, out)
-            return drawing(run, values)
-        if id(version) not in self.entered:
-            self.enter(Entry(self.entrance(version), version.run, version.output_tree, version))
-        return version.direct(*values) if out is None else version.into(out, *values)
+        with rarely():
+            version, values = self.version_of(leaves, tree)
+            if any(type(value) is Address for value in values):
+                run = version.direct if out is None else partial(version.into, out)
+                return drawing(run, values)
+            if id(version) not in self.entered:
+                self.enter(Entry(self.entrance(version), version.run, version.output_tree, version))
+            return version.direct(*values) if out is None else version.into(out, *values)
 
     def _bind(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
