@@ -87,6 +87,10 @@ class Node:
     def attributes(self) -> dict[str, Any]:
         return dict(self.attrs)
 
+    def on(self, inputs: tuple[Node, ...], attrs: tuple[tuple[str, Any], ...]) -> Node:
+        """The same with other operands and attributes, under the same number."""
+        return Node(self.op, inputs, attrs, self.type, self.name, self.source, self.serial)
+
     def __repr__(self) -> str:
         inputs = ", ".join(node.name or f"v{node.serial}" for node in self.inputs)
         return f"{self.name or f'v{self.serial}'} = {self.op.name}({inputs}): {self.type}"
@@ -333,8 +337,7 @@ def rebuild(
             if rule is None:
                 new[node] = builder.node(node.op, operands, attrs, node.name, node.source)
             else:
-                moved = replace(node, inputs=operands, attrs=attrs)
-                new[node] = rule(builder, moved, operands)
+                new[node] = rule(builder, node.on(operands, attrs), operands)
     return replace(
         graph,
         inputs=tuple(new[node] for node in graph.inputs),
@@ -355,6 +358,8 @@ def mapped_bounds(graph: Graph, new: Mapping[Node, Node]) -> tuple[Node, ...]:
 def substitute_attrs(
     attrs: tuple[tuple[str, Any], ...], known: Mapping[str, Size]
 ) -> tuple[tuple[str, Any], ...]:
+    if not attrs or not known:
+        return attrs
     return tuple((name, _substitute_value(value, known)) for name, value in attrs)
 
 

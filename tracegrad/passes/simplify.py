@@ -6,7 +6,6 @@ x * 1.0 -> x      astype(x, x.dtype) -> x      transpose(transpose(x)) -> x     
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -72,7 +71,7 @@ def is_named(node: Node) -> bool:
 
 
 def _simplified(builder: Builder, node: Node) -> Node:
-    node = replace(node, attrs=map_bodies(node.attrs, simplify))
+    node = node.on(node.inputs, map_bodies(node.attrs, simplify))
     for rule in rules(node.op):
         found = rule(builder, node)
         if found is not None:

@@ -114,9 +114,8 @@ def with_names(
     new: dict[Node, Node] = {}
     for node in graph.nodes:
         operands = tuple(new[operand] for operand in node.inputs)
-        new[node] = replace(
-            node, inputs=operands, name=names.get(node, ""), attrs=attrs.get(node, node.attrs)
-        )
+        own, name = attrs.get(node, node.attrs), names.get(node, "")
+        new[node] = Node(node.op, operands, own, node.type, name, node.source, node.serial)
     return replace(
         graph,
         inputs=tuple(new[node] for node in graph.inputs),
