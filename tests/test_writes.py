@@ -40,6 +40,17 @@ def test_linear_writes_keep_nothing() -> None:
     tg.testing.check_grads(product, (a, b), order=2)
 
 
+def test_a_counter_is_compared_with_the_extent_before_the_loop() -> None:
+    """A guard says that it stays inside; calls where it does not have a version that checks."""
+    f = tg.trace(product)
+    f(np.ones((2, 3)), np.ones((3, 2)))
+    assert "in_bounds" not in f.source(np.ones((2, 3)), np.ones((3, 2)))
+    assert f(np.ones((2, 3)), np.ones((5, 2))) == 36.0
+    with pytest.raises(IndexError, match="out of bounds"):
+        f(np.ones((2, 3)), np.ones((2, 2)))
+    assert f(np.ones((0, 3)), np.ones((2, 2))) == 0.0
+
+
 def shifted(x: Any, at: Any) -> Any:
     s = np.zeros(3)
     for i in tg.range(at.shape[0]):

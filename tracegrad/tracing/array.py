@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tracegrad.errors import TraceError, UnsupportedError
-from tracegrad.ir.dims import Size, of_data
+from tracegrad.ir.dims import Size, knows, of_data
 from tracegrad.ir.graph import Node, attr_sizes, reachable, substitute_attrs
 from tracegrad.ir.op import Op
 from tracegrad.ir.types import ArrayType
@@ -92,7 +92,7 @@ class Traced(ArrayMethods):
             return False
         low, high = span
         known = self._trace.assumptions.known_at_most
-        return known(0, low) and known(high + 1, size)
+        return known(0, low) and (known(high + 1, size) or bool(knows(high + 1, "<=", size)))
 
     def is_count(self) -> bool:
         """Whether this is the counter of a loop, or computed from one, and surely not negative."""
