@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.linalg
 
 import tracegrad as tg
 from codegen.library import factorisations
@@ -136,3 +137,37 @@ def test_tensors_and_vmap() -> None:
     stack = draw(5, 4, 3)
     found = interpreted(tg.vmap(lambda a: np.linalg.qr(a)[1]), stack)[0]
     np.testing.assert_allclose(found, np.linalg.qr(stack)[1], atol=1e-12)
+
+
+def spd(a: np.ndarray) -> np.ndarray:
+    return a @ a.T + 4 * np.eye(len(a))
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda a, b: scipy.linalg.solve(spd(a), b, assume_a="pos", check_finite=False),
+        lambda a, b: scipy.linalg.solve(a + a.T, b[:, 0], assume_a="sym", lower=True),
+        lambda a, b: scipy.linalg.solve(a, b, transposed=True),
+        lambda a, b: scipy.linalg.inv(spd(a), overwrite_a=True) @ b,
+        lambda a, b: scipy.linalg.eigh(a + a.T, eigvals_only=True) * b[0, 0],
+        lambda a, b: np.abs(scipy.linalg.eigh(np.diag(np.arange(4.0)) * b[0, 0], spd(a))[1]),
+        lambda a, b: scipy.linalg.eigh(b @ b.T + a + a.T, spd(a), lower=False)[0],
+        lambda a, b: np.array(b[0], ndmin=3) * a[0, 0],
+    ],
+)
+def test_as_scipy_spells_it(f: Any) -> None:
+    rng = np.random.default_rng(3)
+    a, b = rng.normal(size=(4, 4)), rng.normal(size=(4, 2))
+    want, got = f(a, b), tg.trace(f)(a, b)
+    assert np.shape(got) == np.shape(want)
+    np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-10)
+    tg.testing.check_grads(f, (a, b), order=1)
+
+
+def test_a_solver_that_is_not_there() -> None:
+    def f(a: Any) -> Any:
+        return scipy.linalg.solve(a, a[0], assume_a="banded")
+
+    with pytest.raises(tg.UnsupportedError, match="assume_a='banded'"):
+        tg.trace(f)(np.eye(3))

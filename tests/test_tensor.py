@@ -567,3 +567,12 @@ def test_the_recorded_graph_is_ordinary_ir() -> None:
     assert "mean()" in graph.outputs[0].source.text
     (again,) = interpret(graph, [x.detach().numpy(), w.numpy()])
     assert again == total.item()
+
+
+def test_a_gradient_can_be_deleted() -> None:
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    (x * x).sum().backward()
+    del x.grad
+    assert x.grad is None
+    (3 * x).sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), [3.0, 3.0])

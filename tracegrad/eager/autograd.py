@@ -112,6 +112,10 @@ class Autograd(InPlace):
                 )
         self._grad = value  # type: ignore[assignment]
 
+    @grad.deleter
+    def grad(self) -> None:
+        self._grad = None
+
     def backward(
         self,
         gradient: Any = None,

@@ -38,6 +38,44 @@ def cholesky(
     return PUBLIC["linalg.cholesky"](a, upper=not lower)
 
 
+def solve(
+    a: Any, b: Any, lower: bool = False, *, assume_a: str | None = None, transposed: bool = False
+) -> Any:
+    """`scipy.linalg.solve`: of a matrix said to be positive definite only one triangle counts."""
+    if assume_a in ("pos", "positive definite"):
+        return PUBLIC["linalg.cho_solve"](PUBLIC["linalg.cho_factor"](a, lower), b)
+    if assume_a in ("sym", "her", "symmetric", "hermitian"):
+        a = mirrored(a, lower)
+    elif assume_a not in (None, "gen", "general"):
+        raise UnsupportedError(
+            f"scipy.linalg.solve with assume_a={assume_a!r} is not supported on traced arrays: "
+            "leave it out, or use solve_triangular"
+        )
+    return PUBLIC["linalg.solve"](PUBLIC["matrix_transpose"](a) if transposed else a, b)
+
+
+def eigh(a: Any, b: Any = None, *, lower: bool = True, eigvals_only: bool = False) -> Any:
+    """`scipy.linalg.eigh`; with `b = c @ c.T`: `a @ v = w * b @ v` has the eigenvalues of
+    `inv(c) @ a @ inv(c).T`, and its eigenvectors `u` give `v = inv(c).T @ u`.
+    """
+    triangle = "L" if lower else "U"
+    if b is None:
+        name = "linalg.eigvalsh" if eigvals_only else "linalg.eigh"
+        found = PUBLIC[name](a, triangle)
+        return found if eigvals_only else tuple(found)
+    c = cholesky(mirrored(b, lower), lower=True)
+    across, turn = PUBLIC["linalg.solve_triangular"], PUBLIC["matrix_transpose"]
+    half = across(c, mirrored(a, lower), lower=True)
+    values, vectors = PUBLIC["linalg.eigh"](across(c, turn(half), lower=True))
+    return values if eigvals_only else (values, across(c, vectors, trans="T", lower=True))
+
+
+def mirrored(a: Any, lower: bool) -> Any:
+    """The symmetric matrix of one triangle."""
+    half, rest = ("tril", -1) if lower else ("triu", 1)
+    return PUBLIC[half](a) + PUBLIC["matrix_transpose"](PUBLIC[half](a, rest))
+
+
 def holds_traced(value: Any) -> bool:
     """Whether a value, or one nested in it, is traced or eager."""
     if isinstance(value, Bindable | SizeValue | Grown):
@@ -128,7 +166,10 @@ def stacked(numpys: Callable[..., Any]) -> Callable[..., Any]:
         if numpys is np.array:
             kwargs.setdefault("copy", True)
         first = args[0].stacked if isinstance(args[0], Grown) else args[0]
-        return PUBLIC["asarray"](first, *args[1:], **kwargs)
+        least = kwargs.pop("ndmin", 0)
+        kwargs.pop("subok", None)
+        found = PUBLIC["asarray"](first, *args[1:], **kwargs)
+        return found[(None,) * max(0, least - type_of(found).rank)] if least else found
 
     return make
 
@@ -204,8 +245,10 @@ def ours(name: str, own: Callable[..., Any] | None = None) -> Replace:
     def replaced(scipys: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(scipys)
         def call(*args: Any, **kwargs: Any) -> Any:
-            traced = holds_traced((args, kwargs))
-            return ((own or PUBLIC[name]) if traced else scipys)(*args, **kwargs)
+            if not holds_traced((args, kwargs)):
+                return scipys(*args, **kwargs)
+            given = {word: value for word, value in kwargs.items() if word not in REUSED}
+            return (own or PUBLIC[name])(*args, **given)
 
         return call
 
@@ -231,6 +274,8 @@ def of_numbers(name: str) -> Replace:
     return replaced
 
 
+REUSED = ("overwrite_a", "overwrite_b", "check_finite")
+"""SciPy's words about memory and NaN: compiled code has its own ways."""
 BY_SHAPE = (np.zeros, np.ones, np.empty, np.identity)
 """These take the dtype as their second argument, and after that only the order."""
 IGNORED = ("order", "device", "like")
@@ -296,11 +341,15 @@ REPLACED: dict[str, dict[str, Replace]] = {
     "scipy.linalg": {
         name: ours(f"linalg.{name}")
         for name in (
-            *("solve_triangular", "cho_factor", "cho_solve", "solve", "inv", "det", "norm"),
+            *("solve_triangular", "cho_factor", "cho_solve", "inv", "det", "norm"),
             *("block_diag", "toeplitz", "pinv", "svdvals", "eigvalsh"),
         )
     }
-    | {"cholesky": ours("linalg.cholesky", cholesky)},
+    | {
+        "cholesky": ours("linalg.cholesky", cholesky),
+        "solve": ours("linalg.solve", solve),
+        "eigh": ours("linalg.eigh", eigh),
+    },
     "scipy.integrate": {
         name: ours(name) for name in ("cumulative_trapezoid", "simpson", "trapezoid")
     },
