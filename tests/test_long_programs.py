@@ -129,8 +129,9 @@ def test_who_waits_long_is_warned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unrolled, "LONG", 0.0)
     monkeypatch.setattr(unrolled, "MANY", 10)
     program = tg.grad(different(60))
-    with pytest.warns(tg.LongCompilation, match="for kind, c in plan"):
+    with pytest.warns(tg.LongCompilation, match="for kind, c in plan") as told:
         program(np.ones(3))
+    assert [warning.filename for warning in told] == [__file__]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         program(np.ones(3))

@@ -48,6 +48,7 @@ CONTROL = {
     "replay",
     "snapshot",
     "repeat",
+    "strips",
     "unset",
     "within",
     "call",

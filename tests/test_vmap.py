@@ -49,6 +49,7 @@ ONE_BY_ONE = {
         "check",
         "unchecked",
         "argsort_rows",
+        "strips",  # made of a finished program
     )
 }
 """User kernels know nothing of batches, each item draws its own random numbers, a loop adds to its

@@ -26,6 +26,7 @@ from tracegrad.passes.fingerprint import fingerprint
 from tracegrad.passes.opened import opened
 from tracegrad.passes.simplify import simplify
 from tracegrad.tracing.naming import name_nodes
+from tracegrad.tracing.source import user_level
 
 strips = Later("tracegrad.control.strips")
 lowering = Later("tracegrad.lower")
@@ -146,8 +147,8 @@ class Program:
         except Refused as refused:
             raise failure.compile_error(self.final, self.name, refused) from None
         seconds = time.perf_counter() - start
-        if seconds > 1.0 and (hint := unrolled.advice(self.final, seconds)):
-            warnings.warn(hint, LongCompilation, stacklevel=2)
+        if hint := unrolled.advice(self.final, seconds):
+            warnings.warn(hint, LongCompilation, stacklevel=user_level())
         return built
 
     @cached_property

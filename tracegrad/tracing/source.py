@@ -7,11 +7,11 @@ instruction that follows the call. Where either is missing the line serves, then
 from __future__ import annotations
 
 import dis
+import functools
 import inspect
 import linecache
 import sys
 from collections.abc import Callable
-from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from types import CodeType, FrameType, TracebackType
@@ -24,10 +24,10 @@ from tracegrad.ir.graph import Source
 _NUMPY = Path(np.__file__).resolve().parent
 _SCIPY = str(_NUMPY.parent / "scipy")
 _OWN = str(Path(__file__).resolve().parents[1])
-_LIBRARY = (_OWN, str(_NUMPY), _SCIPY)
+_LIBRARY = (_OWN, str(_NUMPY), _SCIPY, functools.__file__)
 
 
-@lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=4096)
 def is_user_file(file: str) -> bool:
     return not file.startswith(_LIBRARY)
 
@@ -38,6 +38,14 @@ def user_frame() -> tuple[FrameType | None, FrameType | None]:
     while frame is not None and not is_user_file(frame.f_code.co_filename):
         outer, frame = frame, frame.f_back
     return frame, outer
+
+
+def user_level() -> int:
+    """The `stacklevel` of a warning about the user's call, for who calls this."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and not is_user_file(frame.f_code.co_filename):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def called_in_scipy() -> list[str]:
@@ -99,7 +107,7 @@ def source_of(code: CodeType, offset: int) -> Source | None:
     return Source(code.co_filename, line, code.co_name, piece, columns)
 
 
-@lru_cache(maxsize=512)
+@functools.lru_cache(maxsize=512)
 def _positions(code: CodeType) -> dict[int, tuple[int, int, int | None, int | None]]:
     found = {}
     for number, (line, end_line, start, end) in enumerate(code.co_positions()):
@@ -113,7 +121,7 @@ def assigned_name(code: CodeType, offset: int) -> str:
     return _stores(code).get(offset, "")
 
 
-@lru_cache(maxsize=512)
+@functools.lru_cache(maxsize=512)
 def _stores(code: CodeType) -> dict[int, str]:
     instructions = [i for i in dis.get_instructions(code) if i.opname not in ("CACHE", "COPY")]
     found = {}
