@@ -10,6 +10,7 @@ where in both is part of the binary interface, whose version is asked for first.
 from __future__ import annotations
 
 import ctypes
+from typing import Any
 
 import numpy as np
 from llvmlite import binding as llvm
@@ -45,5 +46,5 @@ def address(what: str, dtype: np.dtype) -> int:
     return pointers(functions(dtype))[PLACES[what]]
 
 
-def pointers(address: int) -> ctypes.Array[ctypes.c_void_p]:
-    return ctypes.cast(address, ctypes.POINTER(ctypes.c_void_p))  # type: ignore[return-value]
+def pointers(address: int) -> Any:
+    return ctypes.cast(address, ctypes.POINTER(ctypes.c_void_p))

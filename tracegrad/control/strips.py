@@ -1,8 +1,8 @@
 """Items that have loops of their own, in strips: a strip is a vector, so that a step of all its
 items is one vectorised loop.
 
-    for i in range(n): y[i] = body(x[i])    ->    for i in range(0, n, 32):
-                                                      y[i:i + 32] = bodies(x[i:i + 32])
+    for i in range(n): y[i] = body(x[i])    ->    for i in range(0, n, 64):
+                                                      y[i:i + 64] = bodies(x[i:i + 64])
 
 Where the items end a loop after different numbers of steps the strip goes on until all are done;
 those that are keep their values. The last strip repeats the last item. This is done to the finished
