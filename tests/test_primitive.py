@@ -174,6 +174,21 @@ def test_a_function_that_fills_its_last_arguments():
     np.testing.assert_allclose(tg.grad(lambda x: cumulated(x)[-1])(X), np.ones(4))
 
 
+@pytest.mark.parametrize("shape", [0, "(n)->(n)", (0,), lambda x: x])
+def test_a_function_that_fills_is_called_and_traced_without_its_results(shape):
+    cumulated = tg.primitive(
+        running, fills=True, shape=shape, vjp=lambda ct, out, x: np.cumsum(ct[::-1])[::-1]
+    )
+    rows = np.stack([X, 2 * X])
+    assert np.array_equal(tg.trace(cumulated)(X), np.cumsum(X))
+    np.testing.assert_allclose(tg.vmap(cumulated)(rows), np.cumsum(rows, 1))
+    np.testing.assert_allclose(tg.jacrev(cumulated)(X), np.tri(4))
+    if not callable(shape):  # then nobody knows how many of its parameters are results
+        assert np.array_equal(cumulated(x=X), np.cumsum(X))
+        with pytest.raises(TypeError, match=r"running\(\) got an unexpected .* 'wrong'"):
+            cumulated(X, wrong=1)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_eager_tensors(dtype):
     euler = tg.primitive(step, vjp=step_vjp)
@@ -316,6 +331,30 @@ def test_wrong_uses():
     bad = tg.primitive(step, vjp=lambda ct, out, x, h: ct)
     with pytest.raises(tg.TraceError, match="must return a tuple of 2 cotangents"):
         tg.grad(lambda x: np.sum(bad(x, 0.1)))(X)
+    with pytest.raises(TypeError, match=r"step\(\) missing a required argument: 'h'"):
+        bad(X)
+
+
+def test_derivatives_of_another_shape_are_refused():
+    """They were broadcast, or summed, to the shape of the argument: wrong numbers."""
+    narrow = tg.primitive(step, vjp=lambda ct, out, x, h: (np.sum(ct * x), None))
+    with pytest.raises(
+        tg.NotDifferentiableError, match=r"vjp rule of step returns f64 for arg.* 0"
+    ):
+        tg.grad(lambda x: np.sum(narrow(x, 0.1)))(X)
+    wide = tg.primitive(step, vjp=lambda ct, out, x, h: (None, ct * x))
+    with pytest.raises(tg.NotDifferentiableError, match=r"f64\[4\] for argument 1, which is f64$"):
+        tg.grad(lambda h: np.sum(wide(X, h)))(0.1)
+    flat = tg.primitive(step, jvp=lambda tangents, out, x, h: np.sum(tangents[0]))
+    for derivative in (lambda: tg.jvp(flat, (X, 0.1), (X, 0.0)), lambda: tg.jacrev(flat)(X, 0.1)):
+        with pytest.raises(tg.NotDifferentiableError, match="jvp rule of step returns f64 for the"):
+            derivative()
+
+
+def test_check_grads_names_the_function_of_a_wrong_rule():
+    wrong = tg.primitive(step, vjp=lambda ct, out, x, h: (ct, None))
+    with pytest.raises(AssertionError, match="disagrees most, on its own inputs, is step, f64"):
+        tg.testing.check_grads(lambda x: np.sum(wrong(2 * x, 0.1)), (X,), order=1, modes=("rev",))
 
 
 def test_sizes_of_results():

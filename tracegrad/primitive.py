@@ -22,6 +22,7 @@ from tracegrad.autodiff.traced import transpose_linear
 from tracegrad.control.body import zeros
 from tracegrad.errors import NotDifferentiableError, TraceError, UnsupportedError
 from tracegrad.function import Function
+from tracegrad.ir.dims import must_be_same
 from tracegrad.ir.types import ArrayType, TupleType
 from tracegrad.leaves import leaves_of
 from tracegrad.ops.constant import astype
@@ -29,7 +30,7 @@ from tracegrad.ops.foreign import FOREIGN, Kernel, Promise
 from tracegrad.ops.op import as_operand, type_of
 from tracegrad.ops.operators import ArrayMethods
 from tracegrad.ops.project import PROJECT
-from tracegrad.promise import ShapeDtype, promised
+from tracegrad.promise import ShapeDtype, count_results, promised
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.trace import current_trace
 
@@ -59,15 +60,17 @@ class Primitive:
         compiles = getattr(function, "_can_compile", True)
         foreign = Foreign(self.name, function, readonly=compiles)
         self.kernel = Kernel(foreign, self._vjp, self._jvp, fills, self._has_rule)
-        self._signature = inspect.signature(plain(function))
-        self._outside = Function(self._recorded, self.name)
         update_wrapper(self, plain(function))
+        self.__signature__ = arguments_of(plain(function), count_results(shape) if fills else 0)
+        self._outside = Function(self._recorded, self.name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        bound = self._signature.bind(*args, **kwargs) if not self.kernel.fills else None
-        if bound is not None:
-            bound.apply_defaults()
-            args = bound.args
+        try:
+            bound = self.__signature__.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{self.name}() {error}") from None
+        bound.apply_defaults()
+        args = bound.args
         if current_trace() is not None:
             return self._recorded(*args)
         if any(isinstance(leaf, ArrayMethods) for leaf in leaves_of(args)[0]):
@@ -158,7 +161,10 @@ class Primitive:
                 f"the vjp rule of {self.name} must return a tuple of {len(inputs)} cotangents, "
                 "one for each argument (None: zero)"
             )
-        return [self._like(d, x.type) for d, x in zip(found, inputs, strict=True)]
+        return [
+            self._like("vjp", d, x.type, f"argument {number}")
+            for number, (d, x) in enumerate(zip(found, inputs, strict=True))
+        ]
 
     def _tangents(self, rule: Rule, tangents: Any, out: Any, inputs: Any) -> list[Any]:
         """What the jvp rule gives, one for each result."""
@@ -172,18 +178,38 @@ class Primitive:
             raise TraceError(
                 f"the jvp rule of {self.name} must return the tangents of its {len(parts)} results"
             )
-        return [self._like(t, type) for t, type in zip(found, parts, strict=True)]
+        return [
+            self._like("jvp", t, type, "the result" if len(parts) == 1 else f"result {number}")
+            for number, (t, type) in enumerate(zip(found, parts, strict=True))
+        ]
 
-    def _like(self, value: Any, type: ArrayType) -> Any:
-        """A derivative as an array of the dtype of what it belongs to; None where it has none."""
+    def _like(self, rule: str, value: Any, type: ArrayType, about: str) -> Any:
+        """A derivative as an array of the dtype of what it belongs to; None where it has none.
+        Raises NotDifferentiableError if it has another shape than that."""
         trace = current_trace()
         assert trace is not None
         if value is None or not type.is_float:
             return None
-        return as_traced(trace, astype(as_traced(trace, value), type.dtype))
+        given = as_traced(trace, value)
+        found = given.type
+        if found.rank != type.rank or not all(map(must_be_same, found.shape, type.shape)):
+            raise NotDifferentiableError(
+                f"the {rule} rule of {self.name} returns {found.in_figures()} for {about}, which "
+                f"is {type.in_figures()}"
+            )
+        return as_traced(trace, astype(given, type.dtype))
 
     def __repr__(self) -> str:
-        return f"<primitive {self.name}{self._signature}>"
+        return f"<primitive {self.name}{self.__signature__}>"
+
+
+def arguments_of(function: Callable[..., Any], results: int | None) -> inspect.Signature:
+    """The parameters of a function without those of its results, which come last (None: nobody
+    knows how many)."""
+    known = list(inspect.signature(function).parameters.values())
+    if results is None:
+        return inspect.Signature([inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL)])
+    return inspect.Signature(known[: len(known) - results])
 
 
 def parts_of(type: ArrayType) -> tuple[ArrayType, ...]:

@@ -57,6 +57,15 @@ def promised(name: str, spec: Any, types: Sequence[ArrayType]) -> Promise:
     return tuple(one(name, part, types) for part in specs)
 
 
+def count_results(spec: Any) -> int | None:
+    """How many results are promised; None where a function of the arguments says it."""
+    if isinstance(spec, str):
+        return len(GROUP.findall(spec.partition("->")[2]))
+    if isinstance(spec, tuple):
+        return len(spec)
+    return None if callable(spec) else 1
+
+
 def one(name: str, spec: Any, types: Sequence[ArrayType]) -> tuple[np.dtype, tuple[Size, ...]]:
     if isinstance(spec, ShapeDtype):
         return supported_dtype(spec.dtype), tuple(as_size(extent) for extent in spec.shape)

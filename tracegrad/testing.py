@@ -211,8 +211,9 @@ class Suspect:
 
     @property
     def name(self) -> str:
-        rule = self.node.attributes.get("rule")
-        return getattr(rule, "name", "") or self.node.op.name
+        attributes = self.node.attributes
+        given = attributes.get("rule") or attributes.get("kernel")  # of the user's own
+        return getattr(given, "name", "") or self.node.op.name
 
 
 def suspects(flat: Flat, step: float) -> Iterator[Suspect]:
