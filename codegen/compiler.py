@@ -4,9 +4,10 @@ In: a Python function of a generated module, with its loop program, and its argu
 numba dispatcher. Differences from `numba.njit`:
 
 * LLVM code is written from the loop program (`codegen.emit`), not from the function's bytecode.
-* Functions linked in are internal to the compiled object. Under their public names, which hold a
+* Functions linked in are private to the compiled object. Under their public names, which hold a
   per-process counter, an object loaded from disk could be bound to another process's idea of them
-  (numba #10486).
+  (numba #10486). Nor may they only be internal: LLVM's linker finds those by name all the same, and
+  NRT_decref of ours, which looks for no null where it is given none, would be the caller's own.
 * What is the same for all blocks of a parallel loop stays outside of its kernel.
 * Machine code is made in the way of `machine`.
 """
@@ -46,7 +47,7 @@ class Library(JITCodeLibrary):
 
     def _optimize_final_module(self) -> None:
         for name in self._linked():
-            self._final_module.get_function(name).linkage = "internal"
+            self._final_module.get_function(name).linkage = "private"
         # numba optimises twice, to prune reference counts in between; here are none to prune.
         manager, builder = self._codegen._module_pass_manager()
         manager.run(self._final_module, builder)

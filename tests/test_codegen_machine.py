@@ -80,3 +80,26 @@ def test_only_our_functions_are_made_so(monkeypatch: pytest.MonkeyPatch, tmp_pat
     x = np.arange(5.0)
     np.testing.assert_array_equal(tg.grad(lambda x: np.sum(x * x * 7.25))(x), 14.5 * x)
     assert entered
+
+
+def test_what_is_linked_in_is_not_found_by_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The user's own numba functions were bound to our NRT_decref, which looked for no null, and
+    the process died in a `prange` loop."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    visible = []
+    real = compiler.Library._finalize_specific
+
+    def noticed(library: compiler.Library) -> None:
+        local = (llvm.Linkage.private,)
+        for function in compiler.defined(library):
+            if function.linkage not in local and library.marker not in function.name:
+                visible.append(function.name)
+        real(library)
+
+    monkeypatch.setattr(compiler.Library, "_finalize_specific", noticed)
+    x = np.linspace(0.0, 1.0, 20)
+    tg.trace(lambda x: np.sum(np.sin(x) * np.sort(x))).value_and_grad(x)
+    tg.trace(lambda x: np.sum(x[1:] * x[:-1])).grad(np.ones(100_000))
+    assert [name for name in visible if not name.startswith("codegen_")] == []
