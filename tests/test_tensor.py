@@ -576,3 +576,16 @@ def test_a_gradient_can_be_deleted() -> None:
     assert x.grad is None
     (3 * x).sum().backward()
     np.testing.assert_array_equal(x.grad.numpy(), [3.0, 3.0])
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_a_backward_does_not_warn(create_graph: bool) -> None:
+    """The user has not written the 1 / x of a rule; what is written warns as NumPy does."""
+    x = tg.tensor([0.0, 4.0], requires_grad=True)
+    y = np.where(x.detach().numpy() > 0, np.sqrt(x), 0.0).sum()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        y.backward(create_graph=create_graph)
+    np.testing.assert_array_equal(x.grad.detach().numpy(), [np.nan, 0.25])
+    with pytest.warns(RuntimeWarning, match="divide by zero encountered in log"):
+        np.log(x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -241,3 +242,38 @@ def test_a_pullback_takes_one_cotangent() -> None:
     assert pullback((1.0, 1.0)) == (3.0,)
     with pytest.raises(TypeError, match="as one tuple"):
         pullback(1.0, 1.0)
+
+
+@dataclasses.dataclass
+class Model:
+    w: Any
+    layers: int
+
+
+def test_what_is_static_has_no_gradient() -> None:
+    """An int came back unchanged: a step along the gradient changed it."""
+
+    def f(p: Any) -> Any:
+        return p["w"] ** 2 * p["n"] + p["model"].w * p["model"].layers
+
+    given = {"w": 2.0, "n": 3, "kind": ("relu", True), "model": Model(1.0, 2)}
+    expected = {"w": 12.0, "n": None, "kind": (None, None), "model": Model(2.0, 2)}
+    assert tg.grad(f)(given) == expected
+    assert tg.jacfwd(f)(given) == expected
+    assert tg.vjp(f, given)[1](1.0) == (expected,)
+    assert tg.jvp(f, (given,), (expected,))[1] == 148.0
+    assert tg.hessian(f)(given)["w"] == {"w": 6.0, "n": None, "kind": (None, None)} | {
+        "model": Model(0.0, 2)
+    }
+
+
+def test_the_value_is_that_of_the_function_whatever_a_rule_returns() -> None:
+    @tg.custom_jvp
+    def sign(x: Any) -> Any:
+        return np.sign(x)
+
+    sign.defjvp(lambda primals, tangents: (np.tanh(primals[0]), tangents[0]))
+    assert tg.value_and_grad(sign)(2.0) == tg.jvp(sign, (2.0,), (1.0,)) == (1.0, 1.0)
+    other = tg.custom_vjp(np.sign)
+    other.defvjp(lambda x: (np.tanh(x), None), lambda kept, ct: (ct,))
+    assert tg.value_and_grad(other)(2.0) == (1.0, 1.0)

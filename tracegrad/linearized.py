@@ -20,7 +20,7 @@ from tracegrad.later import Later
 from tracegrad.leaves import drawing, is_generator, leaves_of, matching, normalised
 from tracegrad.ops.operators import ArrayMethods
 from tracegrad.tracing.trace import current_trace
-from tracegrad.tree import Branch, Static, Tree, unflatten
+from tracegrad.tree import Branch, Tree, of_derivative, unflatten
 from tracegrad.version import Split, Version
 
 if TYPE_CHECKING:
@@ -93,10 +93,8 @@ class Linear:
                 for node, want in zip(inputs, cut.wanted, strict=True)
             ]
         )
-        return tuple(
-            None if isinstance(tree, Static) else unflatten(tree, full)
-            for tree in _arguments(self.version)
-        )
+        trees = map(of_derivative, _arguments(self.version))
+        return tuple(unflatten(tree, full) for tree in trees)
 
     def _run(self, seeds: Sequence[Any]) -> tuple[Any, ...]:
         if not self.split.backward.graph.outputs:

@@ -119,6 +119,19 @@ def unflatten(tree: Tree, leaves: Iterator[Any]) -> Any:
     return tree.kind(**dict(zip(tree.keys, items, strict=True)))
 
 
+def of_derivative(tree: Tree) -> Tree:
+    """The structure of a derivative in values of this structure: what is static has none, None;
+    what is static in a dataclass belongs to its kind, and stays."""
+    match tree:
+        case Static():
+            return Static(None)
+        case Branch(kind, keys, children):
+            fixed = dataclasses.is_dataclass(kind)
+            parts = (x if fixed and isinstance(x, Static) else of_derivative(x) for x in children)
+            return Branch(kind, keys, tuple(parts))
+    return tree
+
+
 def aligned(tree: Tree, value: Any, is_leaf: Callable[[Any], bool], name: str) -> list[Any]:
     """What `value` has in the place of each leaf of `tree`; None for a part that it leaves out.
 

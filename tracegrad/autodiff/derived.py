@@ -26,7 +26,7 @@ from tracegrad.ops.shape import COPY
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.naming import program_name
 from tracegrad.tracing.trace import Trace, current_trace
-from tracegrad.tree import Branch, Static, Tree, unflatten
+from tracegrad.tree import Branch, Static, Tree, of_derivative, unflatten
 
 Argnums = int | Sequence[int]
 
@@ -71,7 +71,7 @@ class Region:
     def _separate(self, argument: Any) -> Any:
         leaves, tree = leaves_of(argument)
         copies = [separated(self.trace, leaf) for leaf in leaves]
-        self.trees.append(tree)
+        self.trees.append(of_derivative(tree))
         self.wrt.extend(copies)
         return unflatten(tree, iter(copies))
 
@@ -89,9 +89,7 @@ class Region:
         with passing_backward(self):
             found = traced.vjp(self.trace, nodes, given, [x.node for x in self.wrt])
         filled = iter([self._or_zero(x, g) for x, g in zip(self.wrt, found, strict=True)])
-        return tuple(
-            None if isinstance(tree, Static) else unflatten(tree, filled) for tree in self.trees
-        )
+        return tuple(unflatten(tree, filled) for tree in self.trees)
 
     def tangents(self, given: Sequence[Any]) -> Any:
         """The tangent of the result from those of the separated arguments, in its structure."""

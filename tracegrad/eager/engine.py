@@ -98,11 +98,15 @@ def _cotangents(
     retain: bool | None,
     create: bool,
 ) -> list[Any]:
-    """The cotangents of `targets`, those of `roots` being `seeds`; None where no path leads."""
+    """The cotangents of `targets`, those of `roots` being `seeds`; None where no path leads.
+
+    NumPy does not warn: of 1 / x at a zero that a `where` masks, the user has not written it.
+    """
     retain, site = create if retain is None else retain, user_site()
-    if create:
-        return Walk(kind, retain, create, site).run(roots, seeds, targets)
-    return Sweep(kind, retain, site).run(roots, [x._data for x in seeds], nodes, targets)
+    with np.errstate(all="ignore"):
+        if create:
+            return Walk(kind, retain, create, site).run(roots, seeds, targets)
+        return Sweep(kind, retain, site).run(roots, [x._data for x in seeds], nodes, targets)
 
 
 def _root(number: int, tensor: Core) -> Differentiable:
