@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import linecache
 from collections.abc import Callable
+from types import FunctionType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -577,19 +578,93 @@ def sorted_(x: Any) -> Any:
     return ys
 
 
-def twice(x: Any) -> Any:
-    ys = []
+def trajectory(x: Any) -> Any:
+    path, v = [(x, np.cos(x))], np.cos(x)
+    for _ in tg.range(4):
+        v = v - 0.1 * np.sin(x)
+        x = x + 0.1 * v
+        path.append((x, v))
+    a, b = path[2]
+    return np.sum(np.array(path)[1:] ** 2), a, b, [np.sum(p * q) for p, q in path]
+
+
+def several(x: Any) -> Any:
+    ys = [x[0]]
     for i in tg.range(3):
         ys.append(x[i])
-        ys.append(x[i])
-    return ys
+        ys.extend([x[i] ** 2, x[1] * i])
+    return np.array(ys)
 
 
-def pairs(x: Any) -> Any:
+def of_an_inner_loop(x: Any) -> Any:
     ys = []
+    for i in tg.range(3):
+        for j in tg.range(2):
+            ys.append(x[i] * x[j] ** 2)
+        ys.append(x[i])
+    return np.array(ys)
+
+
+def rows(x: Any) -> Any:
+    table = []
+    for i in tg.range(3):
+        row = []
+        for j in tg.range(4):
+            row.append((x[i % 3] * x[j % 3], x[i] + j))
+        table.append(row)
+    return np.array(table)[:, 1:], table[1][2][0]
+
+
+def named(x: Any) -> Any:
+    log = []
+    for i in tg.range(3):
+        x = np.sin(x) + i
+        log.append({"x": x, "of": "a step", "sum": np.sum(x)})
+    return np.stack([entry["x"] for entry in log]) * log[-1]["sum"]
+
+
+@pytest.mark.parametrize("program", [trajectory, several, of_an_inner_loop, rows, named])
+def test_items_of_several_arrays(program: Callable[..., Any]) -> None:
+    x = np.array([0.3, -0.7, 1.1])
+    plain = FunctionType(
+        program.__code__, {**program.__globals__, "tg": SimpleNamespace(range=range)}
+    )
+    found, expected = leaves_of(tg.trace(program)(x)), leaves_of(plain(x.copy()))
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-13)
+
+    def total(x: Any) -> Any:
+        return sum(np.sum(np.sin(y)) for y in leaves_of(tg.trace(program)(x)))
+
+    tg.testing.check_grads(total, (x,), order=1)
+
+
+def leaves_of(value: Any) -> list[Any]:
+    if isinstance(value, list | tuple):
+        return [leaf for item in value for leaf in leaves_of(item)]
+    return [value]
+
+
+def unlike(x: Any) -> Any:
+    ys = [x[0]]
     for i in tg.range(3):
         ys.append((x[i], i))
     return ys
+
+
+def written(x: Any) -> Any:
+    ys, x = [], x.copy()
+    for i in tg.range(3):
+        x += i
+        ys.append((i, x[1:]))
+    return ys
+
+
+def words(x: Any) -> Any:
+    ys = []
+    for _ in tg.range(3):
+        ys.append("word")
+    return ys, x
 
 
 def by_another_name(x: Any) -> Any:
@@ -612,8 +687,9 @@ def now_and_then(x: Any) -> Any:
     ("program", "words"),
     [
         (sorted_, "sort of a list that grew in a compiled loop"),
-        (twice, "a step of a compiled loop appends 2 items to the list ys"),
-        (pairs, "appends a tuple to the list ys"),
+        (unlike, "with unlike items, an array or number and a tuple of 2"),
+        (written, "an array that the loop writes in place is appended to the list ys"),
+        (words, "a step of a compiled loop appends 'word' to the list ys"),
         (by_another_name, "Moved is not an array"),
         (now_and_then, "the list ys changes its length in an if"),
     ],

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from types import CellType
 from typing import Any
 
 from tracegrad.autodiff.derived import as_traced
@@ -24,10 +23,9 @@ from tracegrad.control.repeat import repeat
 from tracegrad.errors import TraceError
 from tracegrad.ir.graph import Node
 from tracegrad.ir.types import ArrayType
-from tracegrad.leaves import is_leaf
-from tracegrad.ops.op import PUBLIC
 from tracegrad.ops.shape import as_size
 from tracegrad.pyflow.branches import cast, name_results
+from tracegrad.pyflow.growth import Added, added, grow
 from tracegrad.pyflow.items import Items
 from tracegrad.pyflow.state import (
     MISSING,
@@ -44,7 +42,7 @@ from tracegrad.pyflow.state import (
     written_arrays,
 )
 from tracegrad.tracing.array import Traced
-from tracegrad.tracing.grown import Grown, Moved, joined
+from tracegrad.tracing.grown import Grown, Structure, parts, rebuilt
 from tracegrad.tracing.trace import Trace, current_trace, tracing
 from tracegrad.tree import LEAF, Tree, unflatten
 
@@ -97,7 +95,7 @@ class Step:
     leaves: list[list[Node]]
     trees: list[Tree]
     arrays: list[Node] = field(default_factory=list)
-    items: list[Node] = field(default_factory=list)
+    added: list[Added] = field(default_factory=list)
     """What it appends to lists."""
 
 
@@ -208,8 +206,8 @@ class Looped:
             pairs = [labelled(r.name, v) for r, v in zip(self.rows, values, strict=True)]
             leaves = [[node_in(child, leaf) for _, leaf in found] for found, _ in pairs]
             trees = [tree for _, tree in pairs]
-            added = [_one_item(child, *pair) for pair in zip(self.lists, grown, strict=True)]
-            return Step(child, values, leaves, trees, [root._node for root in self.roots], added)
+            new = [added(child, *x, self.roots) for x in zip(self.lists, grown, strict=True)]
+            return Step(child, values, leaves, trees, [root._node for root in self.roots], new)
 
     def _enter(self, child: Trace, carries: Sequence[Carry], stack: ExitStack) -> None:
         """Stand-ins for the variables and the arrays that the body writes to."""
@@ -283,16 +281,13 @@ class Looped:
 
     def _record_counted(self, carries: Sequence[Carry], step: Step, span: Span) -> list[Traced]:
         outputs = self._outputs(carries, step)
-        body, initial = closed(step.trace, [*outputs, *step.items], LEAF), self._initial(carries)
+        new = [node for items in step.added for node in items.nodes]
+        body, initial = closed(step.trace, [*outputs, *new], LEAF), self._initial(carries)
         results = loop(body, initial, [], span)
-        for row, stacked in zip(self.lists, results[len(initial) :], strict=True):
-            before = row.value
-            whole = before.stacked if isinstance(before, Grown) else None
-            if whole is not None:
-                row.value = Grown(PUBLIC["concatenate"]((whole, stacked)))
-            else:
-                row.value = Grown(joined(stacked, before, front=True))
-                before[:] = [Moved()]
+        rest = iter(results[len(initial) :])
+        for row, items in zip(self.lists, step.added, strict=True):
+            if items.nodes:
+                grow(row, items.of_all_steps(rest))
         return results[: len(initial)]
 
     def _record_while(
@@ -342,31 +337,21 @@ class Looped:
             root.write(result)
 
 
-def _one_item(trace: Trace, row: Variable, items: Sequence[Any]) -> Node:
-    """What a step appends to a list, as a node."""
-    if len(items) != 1 or not (is_leaf(items[0]) or isinstance(items[0], int)):
-        found = f"a {type(items[0]).__name__}" if len(items) == 1 else f"{len(items)} items"
-        where = f"line {row.line}: " if row.line else ""
-        raise TraceError(
-            f"{where}a step of a compiled loop appends {found} to the list {row.name}: it has to "
-            "append one array or number; use a list for each"
-        )
-    return node_in(trace, items[0])
-
-
 def listed_items(items: Items, item: Callable[[Any], Any]) -> Any:
     """The list of `item(i)` for the items, which one loop makes."""
     trace = current_trace()
     assert trace is not None
     below = as_size(items.length) if items.counted else None
-    row = Variable("[... for ...]", 0, True, True, True, CellType())
+    structure: list[Structure] = []
 
     def run(given: list[Traced]) -> Any:
-        node = _one_item(given[0]._trace, row, [item(items.at(given[0]))])
-        return Traced(given[0]._trace, node)
+        leaves, found = parts(item(items.at(given[0])))
+        structure[:] = [found]
+        return [Traced(given[0]._trace, node_in(given[0]._trace, leaf)) for leaf in leaves]
 
     body = trace_body(trace, "listed", [("step", INDEX)], run, below=below)
-    return Grown(loop(body, [], [], items.span(trace))[0])
+    found = loop(body, [], [], items.span(trace))
+    return Grown(rebuilt(structure[0], iter(found)))
 
 
 def _claim(root: Traced) -> None:

@@ -36,7 +36,7 @@ class Names:
     methods: dict[str, int] = field(default_factory=dict)
     """`ys.append(v)`: the variable, with the line where."""
     appends: dict[str, int] = field(default_factory=dict)
-    """`ys.append(v)` as a statement: the variable, with the line where."""
+    """`ys.append(v)`, `ys.extend(vs)` as statements: the variable, with the line where."""
     read: set[str] = field(default_factory=set)
     used: set[str] = field(default_factory=set)
     """Read otherwise than to append to it."""
@@ -80,8 +80,8 @@ class _Visitor(ast.NodeVisitor):
         if grown is None:
             self.generic_visit(node)
             return
-        self.found.appends[grown.id] = node.lineno
-        self.found.read.add(grown.id)
+        self.found.appends[grown[0].id] = node.lineno
+        self.found.read.add(grown[0].id)
         self.visit(node.value.args[0])  # type: ignore[attr-defined]
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
@@ -150,13 +150,13 @@ class _Visitor(ast.NodeVisitor):
     visit_MatchStar = visit_MatchAs  # type: ignore[assignment]
 
 
-def appended(node: ast.stmt) -> ast.Name | None:
-    """`ys` of the statement `ys.append(v)`; None for any other."""
+def appended(node: ast.stmt) -> tuple[ast.Name, str] | None:
+    """`ys` and the method of the statement `ys.append(v)` or `ys.extend(vs)`; else None."""
     match node:
-        case ast.Expr(ast.Call(ast.Attribute(ast.Name() as name, "append"), [value], [])) if (
-            not isinstance(value, ast.Starred)
-        ):
-            return name
+        case ast.Expr(
+            ast.Call(ast.Attribute(ast.Name() as name, "append" | "extend" as how), [value], [])
+        ) if not isinstance(value, ast.Starred):
+            return name, how
     return None
 
 

@@ -195,12 +195,13 @@ class _Rewriter(ast.NodeTransformer):
         )
 
     def visit_Expr(self, node: ast.Expr) -> Any:
-        """`ys.append(v)` may be in a loop that is compiled."""
+        """`ys.append(v)` and `ys.extend(vs)` may be in a loop that is compiled."""
         self.generic_visit(node)
         grown = appended(node)
         if grown is None:
             return node
-        node.value = ast.Call(_runtime("append"), [grown, *node.value.args], [])  # type: ignore[attr-defined]
+        name, how = grown
+        node.value = ast.Call(_runtime(how), [name, *node.value.args], [])  # type: ignore[attr-defined]
         return ast.fix_missing_locations(node)
 
     def visit_ListComp(self, node: ast.ListComp) -> Any:

@@ -28,6 +28,7 @@ from tracegrad.pyflow.state import (
     variables,
 )
 from tracegrad.pyflow.state import append as append
+from tracegrad.pyflow.state import extend as extend
 from tracegrad.tracing.trace import current_trace
 
 Rows = Sequence[tuple[Any, ...]]

@@ -165,7 +165,7 @@ def stacked(numpys: Callable[..., Any]) -> Callable[..., Any]:
             return numpys(*args, **kwargs)
         if numpys is np.array:
             kwargs.setdefault("copy", True)
-        first = args[0].stacked if isinstance(args[0], Grown) else args[0]
+        first = args[0].array() if isinstance(args[0], Grown) else args[0]
         least = kwargs.pop("ndmin", 0)
         kwargs.pop("subok", None)
         found = PUBLIC["asarray"](first, *args[1:], **kwargs)

@@ -23,6 +23,7 @@ from tracegrad.ir.graph import Node
 from tracegrad.ir.types import ArrayType
 from tracegrad.leaves import is_leaf
 from tracegrad.tracing.array import Traced
+from tracegrad.tracing.grown import Grown
 from tracegrad.tracing.trace import Trace
 from tracegrad.tree import Tree, flatten, unflatten
 
@@ -121,7 +122,7 @@ def containers(parts: Sequence[Part], changed: Sequence[Any]) -> list[Variable]:
 
 
 def growing(body: Part, rows: Sequence[tuple[str, int]]) -> list[Variable]:
-    """The lists from outside of a loop that its body appends to, one item in each step."""
+    """The lists from outside of a loop that its body appends to, equally often in each step."""
     known = cells((body,))
     found = []
     for name, line in rows:
@@ -153,10 +154,32 @@ def collecting(lists: Sequence[Variable]) -> Iterator[list[list[Any]]]:
         _collected.reset(token)
 
 
+def collected(values: Any) -> list[Any] | None:
+    """Where what is appended to a list goes, if a loop around is being traced that it is from
+    outside of."""
+    return (_collected.get() or {}).get(id(values))
+
+
 def append(values: Any, item: Any) -> None:
     """`values.append(item)`"""
-    collected = (_collected.get() or {}).get(id(values))
-    (values if collected is None else collected).append(item)
+    found = collected(values)
+    (values if found is None else found).append(item)
+
+
+def extend(values: Any, items: Any) -> None:
+    """`values.extend(items)`"""
+    found = collected(values)
+    if found is None:
+        values.extend(items)
+    else:
+        found += [Several(items)] if isinstance(items, Grown) else items
+
+
+@dataclass(frozen=True)
+class Several:
+    """The items of a list that grew, appended to another."""
+
+    items: Grown
 
 
 def copied(value: Any) -> Any:

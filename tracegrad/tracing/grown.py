@@ -1,7 +1,8 @@
-"""Lists that grew in a compiled loop: the items as one stacked array.
+"""Lists that grew in a compiled loop: the items as stacked arrays.
 
 ys = [a]
-for i in tg.range(n): ys.append(f(i))     ->     ys: a Grown of f64[n + 1], items along axis 0
+for i in tg.range(n): ys.append(f(i))       ->     ys: a Grown of f64[n + 1], items along axis 0
+for i in tg.range(n): ys.append((x, v))     ->     ys: a Grown of (f64[n, m], f64[n, m])
 """
 
 from __future__ import annotations
@@ -11,14 +12,21 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+
 from tracegrad.errors import TraceError
-from tracegrad.ops.op import PUBLIC, as_operand, type_of
+from tracegrad.ops.op import PUBLIC, Bindable, SizeValue, as_operand, type_of
 from tracegrad.tracing.size import pinned
+from tracegrad.tree import Tree, flatten, unflatten
+
+Structure = tuple[Tree, tuple["Structure | None", ...]]
+"""A tree, and for each of its leaves the structure of its items if it is a `Grown`."""
 
 
 class Grown(list):
-    """A list of arrays of one type, `stacked`. `np.stack` of it is that array; to take its items
-    one by one, or its length, makes this length a constant of the version.
+    """A list of items of one structure, `stacked`: an item with stacked arrays for arrays.
+    `np.stack` of it is that array; to take its items one by one, or its length, makes this length
+    a constant of the version.
     """
 
     __tree_kind__ = list
@@ -27,20 +35,33 @@ class Grown(list):
         super().__init__()
         self.stacked = stacked
 
+    @property
+    def extent(self) -> Any:
+        """How many items there are."""
+        return type_of(parts(self.stacked)[0][0]).shape[0]
+
+    def item(self, key: Any) -> Any:
+        """The item at a place, also a traced one; for a slice these items, stacked."""
+        return _changed(lambda array: array[key], self.stacked)
+
     def __len__(self) -> int:
-        return 1 if _is_asked_by_numpy() else pinned(type_of(self.stacked).shape[0])
+        return 1 if _is_asked_by_numpy() else pinned(self.extent)
 
     def __iter__(self) -> Iterator[Any]:
         if _is_asked_by_numpy():
-            return iter((self.stacked,))
-        return (self.stacked[k] for k in range(len(self)))
+            return iter((self.array(),))
+        return (self.item(k) for k in range(len(self)))
 
     def __reversed__(self) -> Iterator[Any]:
-        return (self.stacked[k] for k in reversed(range(len(self))))
+        return (self.item(k) for k in reversed(range(len(self))))
 
     def __getitem__(self, key: Any) -> Any:
-        found = self.stacked[key]
+        found = self.item(key)
         return Grown(found) if isinstance(key, slice) else found
+
+    def array(self) -> Any:
+        """What `np.array` makes of the list."""
+        return _as_one(self.stacked, 1)
 
     def __add__(self, other: Any) -> list[Any]:
         return [*self, *other]
@@ -63,14 +84,15 @@ class Grown(list):
         return f"<list of the items of {self.stacked!r}>"
 
     def append(self, item: Any) -> None:
-        self.stacked = joined(self.stacked, [item])
+        self.extend([item])
 
     def extend(self, items: Any) -> None:
-        more = items.stacked if isinstance(items, Grown) else None
-        if more is None:
-            self.stacked = joined(self.stacked, list(items))
-        else:
-            self.stacked = PUBLIC["concatenate"]((self.stacked, more))
+        if not isinstance(items, Grown):
+            items = [*items]
+            if not items:
+                return
+            items = Grown(stacked_items(items))
+        self.stacked = joined(self.stacked, items.stacked)
 
     def __iadd__(self, items: Any) -> Grown:
         self.extend(items)
@@ -80,12 +102,12 @@ class Grown(list):
         return Grown(self.stacked)
 
     def reverse(self) -> None:
-        self.stacked = self.stacked[::-1]
+        self.stacked = self.item(slice(None, None, -1))
 
     def pop(self, index: Any = -1) -> Any:
         if operator.index(index) != -1:
             raise _unknown("pop")(self)
-        last, self.stacked = self.stacked[-1], self.stacked[:-1]
+        last, self.stacked = self.item(-1), self.item(slice(None, -1))
         return last
 
 
@@ -98,7 +120,7 @@ def _is_asked_by_numpy() -> bool:
 
 
 def _as_array(value: Any) -> Any:
-    return value.stacked if isinstance(value, Grown) else value
+    return value.array() if isinstance(value, Grown) else value
 
 
 def _unknown(name: str) -> Callable[..., Any]:
@@ -117,12 +139,83 @@ for _name in ("__setitem__", "__delitem__", "__contains__", "__mul__", "__rmul__
     setattr(Grown, _name, _unknown(_name.strip("_")))
 
 
-def joined(stacked: Any, items: list[Any], front: bool = False) -> Any:
-    """A stacked array with further items behind it, or in front."""
-    if not items:
-        return stacked
-    more = PUBLIC["stack"]([as_operand(item) for item in items])
-    return PUBLIC["concatenate"]((more, stacked) if front else (stacked, more))
+LEAVES = (Grown, Bindable, SizeValue, np.ndarray, np.generic, int, float, complex)
+"""What is stacked; everything else is structure."""
+
+
+def parts(value: Any) -> tuple[list[Any], Structure]:
+    """The arrays and numbers of an item, and its structure."""
+    found: list[tuple[str, Any]] = []
+    tree = flatten("", value, lambda x: isinstance(x, LEAVES), found)
+    leaves: list[Any] = []
+    inner: list[Structure | None] = []
+    for _, leaf in found:
+        more, structure = parts(leaf.stacked) if isinstance(leaf, Grown) else ([leaf], None)
+        leaves += more
+        inner.append(structure)
+    return leaves, (tree, tuple(inner))
+
+
+def rebuilt(structure: Structure, leaves: Iterator[Any]) -> Any:
+    """The item of that structure with these leaves, taken in order."""
+    tree, inner = structure
+    made = (next(leaves) if x is None else Grown(rebuilt(x, leaves)) for x in inner)
+    return unflatten(tree, iter(tuple(made)))
+
+
+def _changed(function: Callable[[Any], Any], value: Any) -> Any:
+    leaves, structure = parts(value)
+    return rebuilt(structure, map(function, leaves))
+
+
+def stacked_items(items: list[Any]) -> Any:
+    """One item with the arrays of these stacked; they have to be alike."""
+    found = [parts(item) for item in items]
+    structure = found[0][1]
+    if any(other != structure for _, other in found):
+        other = next(item for item in items if parts(item)[1] != structure)
+        raise _unlike(items[0], other)
+    columns = zip(*(leaves for leaves, _ in found), strict=True)
+    made = [PUBLIC["stack"]([as_operand(leaf) for leaf in column]) for column in columns]
+    return rebuilt(structure, iter(made))
+
+
+def joined(first: Any, then: Any) -> Any:
+    """Stacked items behind others."""
+    (a, structure), (b, other) = parts(first), parts(then)
+    if structure != other:
+        raise _unlike(_changed(lambda x: x[0], first), _changed(lambda x: x[0], then))
+    return rebuilt(structure, iter(map(PUBLIC["concatenate"], zip(a, b, strict=True))))
+
+
+def _unlike(first: Any, then: Any) -> TraceError:
+    return TraceError(
+        f"a list grows in a compiled loop, with unlike items, {_kind(first)} and {_kind(then)}: "
+        "all have to be alike, such as arrays of one shape, or tuples of these"
+    )
+
+
+def _kind(item: Any) -> str:
+    if isinstance(item, dict):
+        return f"a dict of {', '.join(map(repr, item))}"
+    if isinstance(item, tuple | list) and not isinstance(item, Grown):
+        return f"a {type(item).__name__} of {len(item)}"
+    return "a list that grew" if isinstance(item, Grown) else "an array or number"
+
+
+def _as_one(stacked: Any, axes: int) -> Any:
+    """Stacked items as one array, `axes` of whose axes count items."""
+    match stacked:
+        case Grown():
+            return _as_one(stacked.stacked, axes + 1)
+        case list() | tuple():
+            return PUBLIC["stack"]([_as_one(part, axes) for part in stacked], axis=axes)
+        case dict():
+            raise TraceError(
+                f"a list of dicts with {', '.join(map(repr, stacked))} is no array: take one entry "
+                "of each item, [item[...] for item in items]"
+            )
+    return stacked
 
 
 class Moved:

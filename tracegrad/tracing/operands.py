@@ -64,7 +64,7 @@ def arrays_in(values: Iterable[Any]) -> Iterator[Any]:
         elif isinstance(value, Traced | np.ndarray):
             yield value
         elif isinstance(value, Grown):
-            yield value.stacked
+            yield from arrays_in([value.stacked])
         elif isinstance(value, tuple | list):
             yield from arrays_in(value)
         elif isinstance(value, dict):
