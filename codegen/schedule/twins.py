@@ -6,14 +6,23 @@ the kernels that repeat another one; what was launched for them is launched with
     def f_loop(block, start, stop, v1, b):     parallel(f_loop, n, step, (), (v1, b_1))
         for i in range(start, stop):       =>  ...
             v1[i] += b[i]                      parallel(f_loop, n, step, (), (v2, b_2))
+
+On one thread loop nests become kernels where several are alike; those may differ in numbers too,
+which are then given to the kernel.
+
+    for i in range(n): u[i] = exp(x[i]) / 1.3     =>     f_nest(n, u, x, 1.3)
+    for i in range(n): v[i] = exp(y[i]) / 1.7            f_nest(n, v, y, 1.7)
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from codegen.expr import Expr, Var, walk
+import numpy as np
+
+from codegen.expr import Call, Const, Expr, Var, walk
 from codegen.loops import (
     Accumulate,
     Assign,
@@ -42,19 +51,26 @@ from codegen.schedule.kernels import (
 )
 from codegen.traverse import (
     Body,
+    deep_map,
     expressions,
     function_names,
     map_blocks,
     renamed,
     renamed_expr,
     statements,
+    substitute,
     variables,
 )
+from codegen.vecmath import is_long
 
 LAUNCHED = 3
 """The parameters that a launch gives by itself: block, start, stop."""
 ENOUGH = 60
 """Parts of statements (operations, loads, stores) that a kernel has to save to be made."""
+LONG = 20
+"""So many parts is a function of vector math."""
+ARITHMETIC = ("add", "subtract", "multiply", "divide")
+"""Functions that cost the same with any number."""
 
 
 class Numbers(dict[str, str]):
@@ -165,29 +181,110 @@ def shared(module: Module) -> Module:
     return replace(module, functions=tuple(functions))
 
 
+@dataclass(frozen=True)
+class Nest:
+    """A loop nest of a function, its statement of that `number`, as a kernel that is given
+    `values`, by the names of its parameters."""
+
+    number: int
+    kernel: Function
+    shape: Shape
+    values: dict[str, Const]
+
+
 def calling_kernels(function: Function, constants: Names) -> list[Function]:
     """The function after the kernels that it calls."""
-    groups: dict[str, list[tuple[int, Function, Shape]]] = {}
+    groups: dict[str, list[Nest]] = {}
     context = context_of(function, constants)
+    factors = Factors(context)
     for number, (statement, later) in enumerate(
         zip(function.body, lives(function.body, frozenset()), strict=True)
     ):
         if is_nest(statement) and stands_alone(statement, later, context):
-            kernel = nest_kernel(statement, context)
+            (loop,), values = factors.taken((statement,))
+            kernel = nest_kernel(loop, context)
             shape = shape_of(kernel, 0)
-            groups.setdefault(shape.text, []).append((number, kernel, shape))
+            groups.setdefault(shape.text, []).append(Nest(number, kernel, shape, values))
     body, kernels = list(function.body), []
     for group in groups.values():
-        _, chosen, its = group[0]
-        if (len(group) - 1) * size(chosen.body) < ENOUGH:
+        if (len(group) - 1) * size(group[0].kernel.body) < ENOUGH:
             continue
-        chosen = replace(chosen, name=context.scope.named(f"{function.name}_nest"))
+        name = context.scope.named(f"{function.name}_nest")
+        chosen = with_common_values(group, name)
         kernels.append(chosen)
-        for number, kernel, shape in group:
-            given = [kernel.parameters[at] for at in arranged(chosen, its, kernel, shape)]
-            args = tuple(p.name if p.rank else Var(p.name, p.dtype) for p in given)
-            body[number] = KernelCall(chosen.name, args, comment_of(function.body[number]))
+        taken = {p.name for p in chosen.parameters}
+        for nest in group:
+            places = arranged(group[0].kernel, group[0].shape, nest.kernel, nest.shape)
+            args = tuple(
+                argument(nest.kernel.parameters[at], nest.values)
+                for p, at in zip(group[0].kernel.parameters, places, strict=True)
+                if p.name in taken
+            )
+            comment = comment_of(function.body[nest.number])
+            body[nest.number] = KernelCall(chosen.name, args, comment)
     return [*kernels, replace(function, body=tuple(body))]
+
+
+def argument(parameter: Parameter, values: Mapping[str, Const]) -> str | Expr:
+    if parameter.rank:
+        return parameter.name
+    return values.get(parameter.name, Var(parameter.name, parameter.dtype))
+
+
+def with_common_values(group: Sequence[Nest], name: str) -> Function:
+    """The kernel of the first nest for all of them; numbers that are the same in all stay in it."""
+    kernel, values = group[0].kernel, group[0].values
+    same: dict[str, Expr] = {
+        factor: value
+        for factor, value in values.items()
+        if all(repr(nest.values[factor]) == repr(value) for nest in group)
+    }
+    parameters = tuple(p for p in kernel.parameters if p.name not in same)
+    return replace(kernel, name=name, parameters=parameters, body=substitute(kernel.body, same))
+
+
+class Factors:
+    """Parameters in the place of the numbers of a nest, by which another one may differ from it:
+    those with which it calculates. Zero and powers of two stay, as LLVM makes something of them."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._names: dict[tuple[int, np.dtype], str] = {}
+
+    def taken(self, body: Body) -> tuple[Body, dict[str, Const]]:
+        """The body with parameters, and their values."""
+        names: dict[tuple[str, np.dtype], str] = {}
+        values: dict[str, Const] = {}
+
+        def named(part: Expr) -> Expr:
+            if not isinstance(part, Const) or not is_factor(part):
+                return part
+            key = repr(part.value), part.dtype
+            if key not in names:
+                names[key] = self._name(len(names), part.dtype)
+                values[names[key]] = part
+            return Var(names[key], part.dtype)
+
+        def rule(expr: Expr) -> Expr:
+            match expr:
+                case Call(function, args) if function in ARITHMETIC:
+                    return replace(expr, args=tuple(map(named, args)))
+            return expr
+
+        return deep_map(body, rule), values
+
+    def _name(self, number: int, dtype: np.dtype) -> str:
+        if (number, dtype) not in self._names:
+            name = self._context.scope.named("factor")
+            self._names[number, dtype] = name
+            self._context.types[name] = (dtype, 0)
+        return self._names[number, dtype]
+
+
+def is_factor(number: Const) -> bool:
+    if number.dtype.kind != "f" or not math.isfinite(number.value):
+        return False
+    return abs(math.frexp(number.value)[0]) not in (0.0, 0.5)
 
 
 def is_nest(statement: Statement) -> bool:
@@ -230,8 +327,13 @@ def known_shape(
 
 
 def size(body: Body) -> int:
-    """How many operations, loads and stores there are."""
-    return sum(1 + sum(1 for expr in expressions(s) for _ in walk(expr)) for s in statements(body))
+    """How many operations, loads and stores there are; vector math is many."""
+    parts = (part for s in statements(body) for expr in expressions(s) for part in walk(expr))
+    return sum(1 for _ in statements(body)) + sum(LONG if is_vector_math(p) else 1 for p in parts)
+
+
+def is_vector_math(part: Expr) -> bool:
+    return isinstance(part, Call) and is_long(part.function, part.dtype)
 
 
 def comment_of(nest: Statement) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from codegen.costs import MOVED, SIMPLE
 from tracegrad.ir.dims import Size, evaluate, symbols
 from tracegrad.ir.graph import Node
 
@@ -17,7 +18,11 @@ FLOPS_PER_BYTE = 0.75
 float64. 0.1 to 0.2 within the second cache, 0.9 beyond all caches, 4 more for fresh memory."""
 
 RECOMPUTE_LIMIT = 6.0
-"""Flops per element up to which a value is computed again within a function instead of stored."""
+"""Flops per element up to which a value is computed again within a function instead of stored;
+each array that is read for it beside the first counts as `LOADED`."""
+
+LOADED = MOVED / SIMPLE
+"""What an element costs in a fused loop that is loaded from the second cache."""
 
 TYPICAL_EXTENT = 100
 """Stands for a symbolic extent where the sizes of values are compared."""

@@ -5,18 +5,23 @@ A value is *stored* if it is a result, if an op reads it as an array (a matrix p
 reduction, or if computing it again at every use would cost more than keeping it. What is stored
 but used only inside one loop nest is shrunk to a register or a row by codegen's scheduler; storing
 here is not yet memory traffic.
+
+    x1 = x + a @ w1                 each x is read by a norm and by the next sum: written once, it
+    x2 = x1 + b @ w2                is one load there; computed again, it is ever more of them
+    t = tanh(x); u = 1 + t          both are read in a later kernel: t is stored, u follows from it
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+import math
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
 from tracegrad.ir.graph import Graph, Node
 from tracegrad.ops.elementwise import Elementwise
 from tracegrad.ops.reduction import Reduction
-from tracegrad.passes.cost import RECOMPUTE_LIMIT
+from tracegrad.passes.cost import LOADED, RECOMPUTE_LIMIT
 from tracegrad.passes.reuse import reuse
 from tracegrad.tracing.naming import UNNAMED
 
@@ -37,15 +42,20 @@ def plan(graph: Graph, own: frozenset[Node] = frozenset()) -> Plan:
     for node in graph.nodes:
         stored |= {node.inputs[number] for number in array_operands(node)}
     stored = {node for node in stored if node.op.name not in UNNAMED or node.type.rank}
-    costs = _inline_costs(graph, stored)
+    inline = _inline(graph, stored)
+    chosen: set[Node] = set()
     places = Places()
     for node in reversed(graph.nodes):
         readers = graph.uses[node]
         places.add(node, readers, stored)
         if node in stored or node.op.name in UNNAMED:
             continue
-        if (costs[node] > RECOMPUTE_LIMIT and places.several(node)) or _is_stretched(node, readers):
+        if _is_stretched(node, readers):
             stored.add(node)
+        elif inline[node].cost > RECOMPUTE_LIMIT and places.several(node):
+            stored.add(node)
+            chosen.add(node)
+    stored -= _following(graph, stored, chosen)
     taken = reuse(graph, stored, is_view, own)
     return Plan(frozenset(stored), taken)
 
@@ -122,13 +132,52 @@ def _must_be_stored(node: Node) -> bool:
     )
 
 
-def _inline_costs(graph: Graph, stored: set[Node]) -> dict[Node, float]:
-    """Flops to compute one element of a node where nothing but `stored` is at hand."""
-    costs: dict[Node, float] = {}
+@dataclass(frozen=True)
+class Inline:
+    """One element of a value, computed where it is used: `flops`, and the arrays that are read."""
+
+    flops: float
+    loads: frozenset[Node]
+
+    @property
+    def cost(self) -> float:
+        """In flops, beside the load that a stored value takes too."""
+        return self.flops + LOADED * max(0, len(self.loads) - 1)
+
+
+LOADS = 1 + math.ceil(RECOMPUTE_LIMIT / LOADED)
+"""So many loads are too many: more need not be counted."""
+
+
+def _inline(graph: Graph, stored: Set[Node]) -> dict[Node, Inline]:
+    """What each node takes where nothing but `stored` is at hand."""
+    found: dict[Node, Inline] = {}
     for node in graph.nodes:
-        inner = [costs[operand] for operand in set(node.inputs) if operand not in stored]
-        costs[node] = node.op.weight + sum(inner)
-    return costs
+        found[node] = _element(node, stored, found)
+    return found
+
+
+def _element(node: Node, stored: Set[Node], known: Mapping[Node, Inline]) -> Inline:
+    """What one element takes; what has fewer axes than the node stays in a register or in the
+    nearest cache, and is no load."""
+    flops, loads = node.op.weight, frozenset[Node]()
+    for operand in dict.fromkeys(node.inputs):
+        if operand not in stored:
+            flops += known[operand].flops
+            loads |= known[operand].loads
+        elif operand.type.rank >= max(1, node.type.rank):
+            loads |= {operand}
+    return Inline(flops, frozenset(list(loads)[:LOADS]))
+
+
+def _following(graph: Graph, stored: Set[Node], chosen: Set[Node]) -> set[Node]:
+    """Those of `chosen` that take no more than a load to compute from what else is stored."""
+    kept, found = set(stored), dict[Node, Inline]()
+    for node in graph.nodes:
+        found[node] = _element(node, kept, found)
+        if node in chosen and found[node].cost <= LOADED:
+            kept.remove(node)
+    return set(stored) - kept
 
 
 def _is_stretched(node: Node, readers: list[Node]) -> bool:
