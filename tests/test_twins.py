@@ -15,7 +15,7 @@ import pytest
 import tracegrad as tg
 from codegen.expr import INT, Call, Const, Expr, Load, Var, integer
 from codegen.loops import Alloc, For, Function, Launch, Module, Parameter, Return, Store
-from codegen.schedule.twins import unique
+from codegen.schedule.twins import shared, unique
 
 F8, AT = np.dtype(float), Var("i")
 
@@ -174,3 +174,58 @@ def test_arrays_of_other_layouts_and_results() -> None:
     x, y = random.normal(size=(6, 6)), random.normal(size=(6, 6))
     for got, wanted in zip(tg.trace(parts)(x, y), parts(x, y), strict=True):
         np.testing.assert_allclose(got, wanted, rtol=1e-13, atol=1e-13)
+
+
+def rescaled(x: Any, numbers: tuple[float, ...]) -> Any:
+    """Nests of one kind with numbers of their own, and 1.25 in all of them."""
+    total = 0.0
+    for c in numbers:
+        x = np.tanh(x @ x.T) / (c + 0.7) * c - 1.25 * c
+        total = total + np.sort(x, axis=0)
+    return np.sum(total)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_nests_that_differ_in_numbers_are_one_kernel(dtype: type) -> None:
+    x = np.random.default_rng(4).normal(size=(4, 4)).astype(dtype) / 3
+    numbers = (0.3, 0.45, 0.6, 0.35, 0.9)
+    f = tg.value_and_grad(lambda x: rescaled(x, numbers))
+    value, d_x = f(x)
+    exact = 1e-4 if dtype is np.float32 else 1e-12
+    assert value == pytest.approx(rescaled(x, numbers), rel=exact)
+    step = 1e-6 * np.random.default_rng(5).normal(size=x.shape)
+    wide = x.astype(float)
+    change = (rescaled(wide + step, numbers) - rescaled(wide - step, numbers)) / 2
+    assert np.sum(d_x * step) == pytest.approx(change, rel=1e-2 if dtype is np.float32 else 1e-5)
+    source = f.versions[0].primal.into.built.source
+    assert source.count("_nest(") >= 4
+    assert "factor" in source
+
+
+def assignments(*values: float) -> Function:
+    """`u0[i] = a0 + u0[i] * exp(x[i])`, and so on."""
+    body: list[Any] = []
+    for number, value in enumerate(values):
+        out = f"u{number}"
+        load, x = Load(out, (AT,), F8), Load("x", (AT,), F8)
+        product = Call("multiply", (load, Call("exp", (x,), F8)), F8)
+        stored = Call("add", (Const(value, F8), product), F8)
+        body.append(For(AT, Var("n"), (Store(out, (AT,), stored),)))
+    arrays = tuple(Parameter(name, F8, 1) for name in ("x", *(f"u{k}" for k in range(len(values)))))
+    sizes = (("n", "x", 0),)
+    return Function("f", arrays, (*body, Return(())), sizes=sizes)
+
+
+@pytest.mark.parametrize(
+    ("values", "kernels"),
+    [((0.3, 0.7, -0.1), 1), ((1.5, 1.5, 1.5), 1), ((0.0, -0.0, 1.0), 0), ((2.0, 4.0, 0.5), 0)],
+    ids=["given", "common", "zeros", "powers of two"],
+)
+def test_which_numbers_are_given(values: tuple[float, ...], kernels: int) -> None:
+    """Of x + 0.0 and x * 2.0 LLVM makes something simpler."""
+    (*made, function) = shared(Module((assignments(*values),))).functions
+    assert len(made) == kernels
+    if made:
+        given = "factor" in [p.name for p in made[0].parameters]
+        assert given == (len(set(values)) > 1)
+    assert len(function.body) == len(values) + 1
