@@ -179,3 +179,23 @@ def test_only_functions_are_transformed(use: Callable[[], Any]) -> None:
 def test_argnums_are_positions(transform: Any, argnums: Any) -> None:
     with pytest.raises(TypeError, match="give a position"):
         transform(lambda x, y: np.sum(x * y), argnums=argnums)(1.0, 2.0)
+
+
+class Walker:
+    def __init__(self, x: Any) -> None:
+        self.x = x
+
+    def step(self) -> None:
+        self.x = np.sin(self.x)
+
+
+def test_what_a_method_keeps_of_a_compiled_loop_is_refused() -> None:
+    @tg.trace
+    def walked(x: Any) -> Any:
+        walker = Walker(x)
+        for _ in tg.range(3):
+            walker.step()
+        return walker.x
+
+    with pytest.raises(tg.TraceError, match=r"made in a loop of compiled code .*have it return"):
+        walked(np.ones(3))

@@ -150,3 +150,18 @@ def test_memory_of_a_checkpointed_loop(program: str) -> None:
     assert growth(program, {"checkpoint": "sqrt"}) < 40
     assert growth(program, {"checkpoint": 90}) < 40
     assert growth(program, {}) > 150
+
+
+def test_thousands_of_steps_of_a_single_loop_are_kept_while_tracing() -> None:
+    def oscillator(x: Any, v: Any) -> Any:
+        for _ in range(5000):
+            a = -np.sin(x) - 0.1 * v + 0.01 * x**3
+            v = v + 0.001 * a
+            x = x + 0.001 * v - 1e-5 * np.cos(v) * a
+        return np.sum(x * v)
+
+    x, v = np.array([0.3, 1.0]), np.array([1.0, -0.5])
+    f = tg.trace(oscillator)
+    np.testing.assert_allclose(f(x, v), oscillator(x, v), rtol=1e-11)
+    assert "range(5000) at line" in f.explain(x, v) and "kept" in f.explain(x, v)
+    tg.testing.check_grads(oscillator, (x, v), order=1)

@@ -5,9 +5,10 @@
             A[i, j] = ...
 
 Tracing unrolls `for i in range(n)`, and `rolling` finds repeated steps. Loops in loops are too many
-steps for that, and steps whose slices grow are not repeated ones. Such a trace is given up (`Watch`
-looks at the user's loops from time to time), and made again with the loops kept, if the functions
-only compute (`plain`). A loop whose body needs its counter as a number is unrolled after all.
+steps for that, and so are thousands of one loop; steps whose slices grow are not repeated ones.
+Such a trace is given up (`Watch` looks at the user's loops from time to time), and made again with
+the loops kept, if the functions only compute (`plain`). A loop whose body needs its counter as a
+number is unrolled after all.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ Place = tuple[str, int]
 
 NESTED = 1000
 """Operations of a trace from which on loops in loops are kept."""
+LONG = 8_000
+"""Operations of a trace from which on a single loop is kept: a quarter of a second unrolled."""
 LEFT = 250
 """Operations that rolling may leave, or a third of all: of more, loops are kept if that is less."""
 HOPELESS = 20_000
@@ -193,7 +196,7 @@ class Watch:
                 depth += len(loops_around(frame.f_code, frame.f_lineno))
             frame = frame.f_back
         self.loops |= depth > 0
-        if depth > 1 and self.seen >= NESTED:
+        if depth and self.seen >= (LONG if depth == 1 else NESTED):
             raise TooLong
 
 

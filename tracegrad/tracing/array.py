@@ -29,7 +29,7 @@ from tracegrad.ops.shape import row_major
 from tracegrad.tracing.counters import span_of
 from tracegrad.tracing.size import Shape, TracedSize, pinned, sized
 from tracegrad.tracing.source import called_in_scipy
-from tracegrad.tracing.trace import Trace, current_trace, leaked
+from tracegrad.tracing.trace import Trace, current_trace
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Traced(ArrayMethods):
             self._node = self._view.look(self._trace)
             self._seen = self._view.base._total_version()
         if self._trace.finished:
-            raise leaked(self._trace.name)
+            raise self._trace.leaked()
         return self._node
 
     def is_within(self, size: Size) -> bool:
@@ -339,7 +339,8 @@ class Traced(ArrayMethods):
         raise self._no_value(
             "used as a condition (if, while, and, or, not, assert)",
             "use np.where(condition, a, b), or tg.cond for a branch, or decorate the function with "
-            "@tg.trace(python_control_flow=True)",
+            "@tg.trace(python_control_flow=True), which does not rewrite match, the conditions of "
+            "comprehensions, and methods that it calls",
         )
 
     def __float__(self) -> float:

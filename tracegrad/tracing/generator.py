@@ -24,7 +24,7 @@ from tracegrad.ops.reduction import broadcast_to
 from tracegrad.ops.shape import as_shape, as_size, normal_axis
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.size import sized
-from tracegrad.tracing.trace import Trace, current_trace, leaked
+from tracegrad.tracing.trace import Trace, current_trace
 
 FLOAT, INT = np.dtype(np.float64), np.dtype(np.int64)
 Check = tuple[Any, str, str]
@@ -488,7 +488,7 @@ class TracedGenerator:
         """Record the draw in the present trace, and the state after it."""
         trace = current_trace()
         if trace is None or self._trace.finished:
-            raise leaked(self._trace.name)
+            raise self._trace.leaked()
         checks = [check for check in checks if not _holds(*check)]
         operands = [_node(trace, x) for x in (*params, *(good for good, _, _ in checks))]
         attrs = {

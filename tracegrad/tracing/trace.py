@@ -72,6 +72,10 @@ class Argument:
     weak: bool = False
 
 
+PARTS = frozenset(("loop", "branch", "condition"))
+"""Names of traces of a part of a traced function."""
+
+
 class Trace:
     """The recording of one function. Not usable after `finish`."""
 
@@ -165,7 +169,7 @@ class Trace:
         if generator not in self.states:
             if self.parent is None:
                 if generator != CHECKS:
-                    raise leaked(self.name)
+                    raise self.leaked()
                 return self.builder.node(UNCHECKED, (), ())
             self.states[generator] = self.capture(self.parent, self.parent.state(generator))
         return self.states[generator]
@@ -188,12 +192,23 @@ class Trace:
         body.of_strip = self.of_strip
         return body
 
+    def leaked(self) -> TraceError:
+        """What to raise when a value of this trace is met after it."""
+        name = self.name
+        if self.parent is None or name not in PARTS:
+            return leaked(name)
+        return TraceError(
+            f"a value made in a {name} of compiled code is used outside of it: what the {name} "
+            "calls has kept it, a method in an attribute or a nested function in a nonlocal "
+            f"variable; have it return the value, and assign it in the {name} itself"
+        )
+
     def capture(self, owner: Trace, node: Node) -> Node:
         """The node that stands in this trace for one of `owner`, an enclosing trace."""
         if owner is self:
             return node
         if self.parent is None:
-            raise leaked(owner.name)
+            raise owner.leaked()
         outer = self.parent.capture(owner, node)
         if outer.op in (CONSTANT, SIZE):
             return self.builder.node(outer.op, (), outer.attrs)
@@ -346,7 +361,7 @@ class Trace:
 
     def record(self, op: Op, inputs: tuple[Node, ...], attrs: dict[str, Any]) -> Node:
         if self.finished:
-            raise leaked(self.name)
+            raise self.leaked()
         attributes = tuple(attrs.items())
         if self.attributed is not None:
             return self.builder.node(op, inputs, attributes, "", self.attributed)
