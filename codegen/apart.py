@@ -8,11 +8,12 @@ all: a step of an LSTM, which keeps seven arrays for its backward, takes half th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils
+
+from codegen.records import dataclass
 
 OWN = "codegen_own_memory"
 """The function by which LLVM is told that memory is new."""

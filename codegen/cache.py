@@ -26,8 +26,9 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from codegen.records import dataclass
 
 CODE, RECORD = "code", "entry.json"
 BY_GRAPH = "by_graph"

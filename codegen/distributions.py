@@ -6,7 +6,7 @@ A `LibraryCall("gamma", (shape, scale), ("rng", "out"))` prints as `gamma(shape,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from codegen.records import dataclass
 
 DRAWS = "codegen.library.draws"
 """The module with the functions; it needs numba."""

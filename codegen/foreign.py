@@ -13,12 +13,14 @@ from __future__ import annotations
 import builtins
 import inspect
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from hashlib import sha256
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
+
+from codegen.records import dataclass
 
 LIBRARIES = frozenset({"numpy", "math", "cmath", "numba", "operator", "scipy", "builtins"})
 """Packages whose functions stay what they are; their versions are in the key."""

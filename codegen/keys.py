@@ -10,9 +10,11 @@ import inspect
 import platform
 import sys
 from functools import cache as memoized
-from importlib.metadata import version
 
+import llvmlite
 import numba
+import numpy
+import scipy
 from llvmlite import binding as llvm
 from numba.core import config
 
@@ -54,9 +56,9 @@ def signature(function: Function) -> tuple[numba.types.Type, ...]:
 def surroundings() -> tuple[tuple[str, str], ...]:
     """The parts of the key that are the same for all modules of a process."""
     features = llvm.get_host_cpu_features().flatten()
-    packages = ("numba", "llvmlite", "numpy", "scipy")
+    packages = (numba, llvmlite, numpy, scipy)
     return (
-        ("versions", " ".join(f"{package} {version(package)}" for package in packages)),
+        ("versions", " ".join(f"{p.__name__} {p.__version__}" for p in packages)),
         ("Python", f"{sys.implementation.cache_tag} {platform.python_version()}"),
         ("CPU", f"{llvm.get_process_triple()} {llvm.get_host_cpu_name()} {features}"),
         ("callees", vecmath.fingerprint() + library.fingerprint()),

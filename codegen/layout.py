@@ -12,12 +12,12 @@ In: legal expressions of `codegen.expr`. Out: strings for `source`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
 from codegen import scalar
 from codegen.expr import Call, Cast, Const, Expr, Load, Select, Var
+from codegen.records import dataclass
 from codegen.scalar import ATOM, SIGN, TERNARY, Imported, Infix, Named, Prefix
 
 WIDTH = 100

@@ -11,9 +11,9 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from codegen.layout import WIDTH
+from codegen.records import dataclass
 
 
 @dataclass

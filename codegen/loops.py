@@ -13,12 +13,13 @@ The sum of squares of a vector, as it is built and as it is printed before sched
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
 from codegen.expr import Expr, Var, integer
 from codegen.foreign import Foreign
+from codegen.records import dataclass
 
 ZERO = integer(0)
 

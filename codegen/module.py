@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cache as memoized
 from pathlib import Path
 from types import MappingProxyType, ModuleType
@@ -31,6 +31,7 @@ from codegen.interrupts import interruptible
 from codegen.keys import key, signature
 from codegen.loops import Forward, Function, Module
 from codegen.progress import progress
+from codegen.records import dataclass
 from codegen.schedule import Settled, scheduled
 from codegen.threads import offer
 

@@ -17,7 +17,6 @@ import builtins
 import ctypes
 import pickle
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from llvmlite import binding as llvm
 
 from codegen import arrays, blas, cache, memory, numpyorder, threads
 from codegen.extensions import FUNCTIONS, HELPERS, RUNTIME, extension
+from codegen.records import dataclass
 
 OWN = {home.SYMBOL: home for home in (arrays, blas, memory, numpyorder, threads)}
 """Modules of ours with functions that compiled code calls, by what their symbols begin with."""

@@ -9,12 +9,13 @@ whose Python text means the same to numba and to plain Python over NumPy scalars
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from codegen import vecmath
 from codegen.expr import BOOL, INT, Call, Cast, Const, Expr, Select, rewrite
+from codegen.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import builtins
 import keyword
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
@@ -49,6 +49,7 @@ from codegen.loops import (
     View,
     While,
 )
+from codegen.records import dataclass
 from codegen.scalar import Imported
 from codegen.traverse import names, statements
 

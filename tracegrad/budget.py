@@ -12,9 +12,9 @@ arXiv:1604.06174, algorithm 3; its segment size is searched for here.)
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from codegen.records import dataclass
 from tracegrad.autodiff.derived import name_of
 from tracegrad.autodiff.residuals import kept_by_position
 from tracegrad.checkpointing import checkpointed

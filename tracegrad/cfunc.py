@@ -12,7 +12,6 @@ from __future__ import annotations
 import ctypes
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numba
@@ -20,6 +19,7 @@ import numpy as np
 from numba import types
 from numba.core.errors import NumbaError
 
+from codegen.records import dataclass
 from codegen.wrapper import wrapper
 from tracegrad.autodiff.derived import name_of
 from tracegrad.errors import UnsupportedError

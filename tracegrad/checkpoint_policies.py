@@ -9,11 +9,11 @@ A policy is a function of a `Value` that returns whether it may be kept. The nam
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from codegen.records import dataclass
 from tracegrad.ir.dims import Size
 
 

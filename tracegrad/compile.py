@@ -9,12 +9,13 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 from typing import Any
 
 from codegen.errors import BrokenPromise
 from codegen.errors import CompileError as Refused
+from codegen.records import dataclass
 from codegen.waiting import waiting
 from tracegrad.errors import LongCompilation
 from tracegrad.ir.dims import Assumptions, assuming

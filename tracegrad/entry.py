@@ -23,10 +23,10 @@ versions take arguments of one structure ranks and guards are looked at before i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from inspect import Parameter, Signature
 from typing import Any
 
+from codegen.records import dataclass
 from tracegrad.filling import MISSED, filled
 from tracegrad.ir.dims import symbols
 from tracegrad.run import Run, Sizes, Writer, function_name, packed

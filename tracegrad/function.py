@@ -9,7 +9,6 @@ import copy
 import inspect
 import re
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property, partial, update_wrapper
 from inspect import Parameter, Signature
 from types import MethodType
@@ -18,6 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from codegen.collecting import rarely
+from codegen.records import dataclass
 from codegen.waiting import waiting
 from tracegrad.autodiff import derived
 from tracegrad.autodiff.derived import Argnums, name_of

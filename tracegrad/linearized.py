@@ -7,11 +7,12 @@ y, pull = pulling(f, (x,))        pull(d_y) -> (d_x,)     the cotangents back th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from codegen.records import dataclass
 from tracegrad.autodiff.derived import FLOAT, Region, split_aux
 from tracegrad.errors import NotDifferentiableError, ShapeError
 from tracegrad.function import Function

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ import numpy as np
 from codegen import expr as ex
 from codegen import loops
 from codegen.expr import Const, Expr, Load, Var
+from codegen.records import dataclass
 from tracegrad.ir.dims import Dim, Guard, Size
 from tracegrad.ir.graph import Graph, Node, all_nodes
 from tracegrad.ir.types import CHECKS, ArrayType, StateType, TupleType

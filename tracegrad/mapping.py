@@ -9,9 +9,10 @@ Which of the two is decided in `chosen`, and `explain()` says it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from codegen.records import dataclass
 from tracegrad.autodiff.derived import as_traced, name_of
 from tracegrad.control import scalars
 from tracegrad.control.batching import Batched, ItemSizesDiffer, batch_graph, for_all

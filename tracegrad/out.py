@@ -12,12 +12,12 @@ argument; into others its result is copied.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from codegen.records import dataclass
 from tracegrad.blocks import empty
 from tracegrad.ir.dims import symbols
 from tracegrad.ir.interpret import fits

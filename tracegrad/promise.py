@@ -8,11 +8,11 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from codegen.records import dataclass
 from tracegrad.errors import ShapeError
 from tracegrad.ir.dims import Size, in_figures, must_be_same
 from tracegrad.ir.types import ArrayType

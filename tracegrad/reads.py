@@ -14,7 +14,6 @@ from __future__ import annotations
 import dis
 import hashlib
 import sys
-from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from types import (
     BuiltinFunctionType,
@@ -28,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from codegen.records import dataclass
 from tracegrad.ops.operators import ArrayMethods
 
 MARK = "__tracegrad__"

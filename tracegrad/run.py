@@ -16,7 +16,7 @@ from __future__ import annotations
 import keyword
 import linecache
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from types import BuiltinFunctionType, MappingProxyType
 from typing import Any
@@ -24,6 +24,7 @@ from zlib import crc32
 
 import numpy as np
 
+from codegen.records import dataclass
 from tracegrad.blocks import LARGE
 from tracegrad.blocks import empty as large_empty
 from tracegrad.compile import Program

@@ -11,11 +11,12 @@ which balances their two errors (Nocedal and Wright, Numerical Optimization, sec
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from codegen.records import dataclass
 from tracegrad.autodiff.derived import as_traced, name_of
 from tracegrad.errors import NotDifferentiableError
 from tracegrad.function import Function

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from inspect import Parameter
 from typing import Any
 
 import numpy as np
 
+from codegen.records import dataclass
 from tracegrad.ir.graph import Node
 from tracegrad.run import Writer, constant
 from tracegrad.tree import Branch, Leaf, Static, Tree

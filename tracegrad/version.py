@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import Any
 
+from codegen.records import dataclass
 from tracegrad.autodiff.linear import linear_graph
 from tracegrad.autodiff.residuals import Cut, cut, joint_graph
 from tracegrad.compile import Program

@@ -7,7 +7,6 @@ numba's array structures where a function asks for one. An index counts from 0 a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
@@ -19,6 +18,7 @@ from numba.core import cgutils
 from codegen import shortcuts
 from codegen.apart import own
 from codegen.library.products import item_size
+from codegen.records import dataclass
 
 WORD = ir.IntType(64)
 POINTER = ir.IntType(8).as_pointer()

@@ -6,7 +6,6 @@ result of a compilation as numba makes it, by its own last pass.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from numba.core import ir
@@ -20,6 +19,7 @@ from codegen.apart import DATA, Facts
 from codegen.emit.kinds import return_type
 from codegen.emit.statements import Body
 from codegen.loops import Function
+from codegen.records import dataclass
 from codegen.target import NAME
 
 

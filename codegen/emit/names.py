@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from codegen.emit.scope import slots
 from codegen.errors import CodegenError
 from codegen.expr import INT, Expr
 from codegen.loops import Function
+from codegen.records import dataclass
 from codegen.schedule.dependence import aliases
 
 

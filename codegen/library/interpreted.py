@@ -14,12 +14,12 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from codegen.distributions import DISTRIBUTIONS, FILLS, STATE_WORDS, Distribution
+from codegen.records import dataclass
 
 HEAD = 5
 """Words of a `bitgen_t`: where its state is, and the functions that step it."""

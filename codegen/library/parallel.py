@@ -12,7 +12,6 @@ blocks itself, as it does on a thread that Python does not know (another library
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from llvmlite import ir
@@ -23,6 +22,7 @@ from numba.extending import intrinsic
 from numba.np.numpy_support import as_dtype
 
 from codegen import blas, threads
+from codegen.records import dataclass
 from codegen.shortcuts import fill_in
 
 WORD, BYTE = ir.IntType(64), ir.IntType(8)

@@ -12,7 +12,7 @@ compiling `np.dot` takes 170 ms for each combination of layouts.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from numba.np.numpy_support import as_dtype
 
 from codegen import blas
 from codegen.gemmcode import MANY
+from codegen.records import dataclass
 
 INT, WORD = ir.IntType(32), ir.IntType(64)
 

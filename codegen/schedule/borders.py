@@ -18,7 +18,7 @@ around it too (the first row), rows at an end have no middle: `i_low = min(1, n)
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import reduce
 
 from codegen.expr import (
@@ -35,6 +35,7 @@ from codegen.expr import (
     walk,
 )
 from codegen.loops import ZERO, Accumulate, Assign, Comment, For, Function, Statement, Store
+from codegen.records import dataclass
 from codegen.schedule.dependence import accesses, aliases, assigned, exposure, innermost
 from codegen.schedule.fusion import Scope
 from codegen.traverse import (

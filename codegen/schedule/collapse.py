@@ -12,7 +12,7 @@ inner loop costs more than its body: over 100,000 rows of 3 numbers this is 4 ti
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import reduce
 
 from codegen.expr import Expr, Load, Var, children, multiply
@@ -29,6 +29,7 @@ from codegen.loops import (
     Store,
     View,
 )
+from codegen.records import dataclass
 from codegen.schedule.dependence import aliases, assigned
 from codegen.schedule.fusion import Scope
 from codegen.traverse import (

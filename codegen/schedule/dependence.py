@@ -9,7 +9,6 @@ at the same axis. With `y[i] = t[i - 1]` they may not.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 
@@ -33,6 +32,7 @@ from codegen.loops import (
     View,
     While,
 )
+from codegen.records import dataclass
 from codegen.traverse import arrays, blocks, defined, expressions, loads, statements, variables
 
 MOST_ARRAYS = 16

@@ -14,11 +14,12 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 
 from codegen.expr import Expr
 from codegen.loops import Alloc, Assign, Comment, For, Function, Statement, View, While
+from codegen.records import dataclass
 from codegen.schedule.dependence import (
     Effects,
     Names,

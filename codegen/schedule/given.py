@@ -16,10 +16,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from codegen.expr import Const, Expr, Var
 from codegen.loops import Alloc, For, Function, Parameter, Return, Statement, Store, View
+from codegen.records import dataclass
 from codegen.schedule.dependence import aliases
 from codegen.traverse import Body, arrays, defined, function_names, statements, variables
 

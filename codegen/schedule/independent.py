@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -33,6 +32,7 @@ from codegen.loops import (
     Store,
     View,
 )
+from codegen.records import dataclass
 from codegen.schedule.dependence import Names, assigned, exposure, used
 from codegen.traverse import defined, expressions, statements, variables
 

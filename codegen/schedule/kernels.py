@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from codegen.loops import (
     Statement,
     View,
 )
+from codegen.records import dataclass
 from codegen.schedule.dependence import Names, aliases, exposure
 from codegen.schedule.fusion import Scope
 from codegen.schedule.independent import Around, Split, identity

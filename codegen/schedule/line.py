@@ -13,10 +13,10 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from operator import attrgetter
 
 from codegen.loops import Comment, Statement
+from codegen.records import dataclass
 from codegen.schedule.dependence import Effects, Names, ordered
 
 KEY = attrgetter("key")

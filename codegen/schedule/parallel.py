@@ -16,7 +16,7 @@ depends on the extents alone, so the result is the same for every number of thre
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import reduce
 
 import numpy as np
@@ -49,6 +49,7 @@ from codegen.loops import (
     Return,
     Statement,
 )
+from codegen.records import dataclass
 from codegen.schedule import worth
 from codegen.schedule.dependence import Names, exposure
 from codegen.schedule.fusion import Scope, inner, lives

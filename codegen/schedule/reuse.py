@@ -14,13 +14,14 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from heapq import heappop, heappush
 
 import numpy as np
 
 from codegen.expr import Expr, Var
 from codegen.loops import Alloc, Assign, For, Function, Statement, Store, View
+from codegen.records import dataclass
 from codegen.schedule.collapse import known_shapes
 from codegen.schedule.dependence import Access, accesses, aliases, used
 from codegen.traverse import Body, arrays, defined, statements, variables

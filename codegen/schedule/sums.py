@@ -27,12 +27,13 @@ terms is at most that of one block and one rounding, plus n**2 units of the *squ
 from __future__ import annotations
 
 from collections.abc import Iterator, Set
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from codegen.expr import BOOL, INT, Call, Cast, Const, Expr, Var, add, integer, walk
 from codegen.loops import Accumulate, Assign, For, Function, If, Statement, While
+from codegen.records import dataclass
 from codegen.schedule.dependence import aliases, assigned, used
 from codegen.schedule.fusion import Scope
 from codegen.traverse import Body, expressions, function_names, map_blocks, statements, variables

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -38,6 +38,7 @@ from codegen.loops import (
     Statement,
     Store,
 )
+from codegen.records import dataclass
 from codegen.schedule.dependence import Names, assigned, exposure
 from codegen.schedule.fusion import lives
 from codegen.schedule.kernels import (

@@ -11,12 +11,12 @@ Being wrong by a factor of two costs little: around the limit both ways take abo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import reduce
 
 from codegen.costs import FEW, FUNCTIONS, LIBRARY, MOVED, SIMPLE
 from codegen.expr import Call, Const, Expr, Load, Select, integer, multiply, walk
 from codegen.loops import For, LibraryCall, Statement, While
+from codegen.records import dataclass
 from codegen.schedule.dependence import assigned
 from codegen.traverse import arrays, blocks, expressions, variables
 

@@ -12,8 +12,9 @@ min-cut of A. Chen et al., functorch 2022, with the cost of recomputation as fur
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from codegen.records import dataclass
 from tracegrad.autodiff import traced
 from tracegrad.autodiff.again import redrawn, substituted
 from tracegrad.autodiff.mincut import INFINITE, Network

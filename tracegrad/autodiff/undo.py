@@ -14,8 +14,9 @@ backward, or by what it may write to: `for j: c[i, j] = ...` writes to row `i`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from codegen.records import dataclass
 from tracegrad.ir.dims import symbols
 from tracegrad.ir.graph import Builder, Graph, Node, adopted, attr_sizes, next_serial
 from tracegrad.ir.types import ArrayType

@@ -9,10 +9,10 @@ end (`products`); cotangents that are the same in every step are not stacked.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from codegen.records import dataclass
 from tracegrad.autodiff.residuals import Cut
 from tracegrad.control.body import node_in, zeros
 from tracegrad.control.products import Factors, Summed, factor, summands, total, with_outputs

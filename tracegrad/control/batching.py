@@ -10,11 +10,11 @@ a loop over the items for itself alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from codegen.records import dataclass
 from tracegrad.autodiff.derived import as_traced
 from tracegrad.control.body import trace_body
 from tracegrad.ir.dims import Size

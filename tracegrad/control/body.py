@@ -7,11 +7,12 @@ outside
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from codegen.records import dataclass
 from tracegrad.autodiff.derived import as_traced
 from tracegrad.errors import TraceError
 from tracegrad.ir.dims import Size

@@ -11,8 +11,8 @@ matrix that all items share: these become matrix products of the whole batch.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
+from codegen.records import dataclass
 from tracegrad.control.batching import mapped_nodes
 from tracegrad.control.branch import BRANCH
 from tracegrad.control.loop import LOOP, carried

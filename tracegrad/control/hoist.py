@@ -13,10 +13,11 @@ each. What may raise an error moves only if the loop has a step at all.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 
 from codegen.costs import LIBRARY, MOVED, SIMPLE
+from codegen.records import dataclass
 from tracegrad.control.batching import batch_graph, for_all
 from tracegrad.control.body import stand_in
 from tracegrad.ir.dims import Size, holds, in_figures, knows

@@ -11,9 +11,10 @@ unset.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from codegen.records import dataclass
 from tracegrad.autodiff.residuals import Cut, Residual, cut, joint_body
 from tracegrad.control.body import Body, node_in, trace_body, zeros
 from tracegrad.ir.graph import Graph, Node

@@ -12,9 +12,10 @@ needs of the forward is found by the residual cut of the body, and stacked by th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from codegen.records import dataclass
 from tracegrad.autodiff import traced
 from tracegrad.autodiff.again import draws_of
 from tracegrad.autodiff.residuals import Cut, cut, joint_body, of_computed_extent

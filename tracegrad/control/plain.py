@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from codegen.records import dataclass
 from tracegrad.control.body import values_of
 from tracegrad.control.weak import promoted
 from tracegrad.errors import ShapeError, TraceError

@@ -9,9 +9,10 @@ from step to step.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from codegen.records import dataclass
 from tracegrad.ir.dims import product
 from tracegrad.ir.graph import Graph, Node
 from tracegrad.ops.arithmetic import ADD, MULTIPLY

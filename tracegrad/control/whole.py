@@ -6,9 +6,9 @@ y = f(x, w)      ->      results = call(x, w; body=f), y = results[0]
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
+from codegen.records import dataclass
 from tracegrad.autodiff.derived import as_traced
 from tracegrad.control.body import Body, node_in, trace_body
 from tracegrad.ir.graph import Graph, Node

@@ -13,12 +13,12 @@ tensors.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
+from codegen.records import dataclass
 from tracegrad.autodiff.derived import Region
 from tracegrad.eager.core import Core, operand_node
 from tracegrad.eager.entry import TensorEntry

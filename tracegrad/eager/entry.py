@@ -23,9 +23,10 @@ function as `tracegrad.entry` writes them:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from codegen.records import dataclass
 from tracegrad.eager.core import Core
 from tracegrad.eager.modes import is_grad_enabled
 from tracegrad.entry import Entry

@@ -10,9 +10,9 @@ it on nothing else:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from codegen.records import dataclass
 from tracegrad.autodiff import reverse
 from tracegrad.autodiff.rules import pull
 from tracegrad.ir.graph import Node, reachable

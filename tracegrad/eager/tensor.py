@@ -23,6 +23,7 @@ from tracegrad.eager.node import user_site
 from tracegrad.eager.printing import tensor_text
 from tracegrad.errors import UnsupportedError
 from tracegrad.later import Later
+from tracegrad.leaves import is_masked
 from tracegrad.ops.op import supported_dtype
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ def array_of(data: Any, dtype: Any, copy: bool) -> np.ndarray:
         data = data._data
     elif isinstance(data, list | tuple):
         data = _plain(data)
-    if isinstance(data, np.ma.MaskedArray):
+    if is_masked(data):
         raise TypeError("a masked array: pass x.filled(value) or x.data")
     array = np.array(data, dtype=dtype) if copy else np.asarray(data, dtype=dtype)
     array = array if type(array) is np.ndarray else np.array(array, subok=False)

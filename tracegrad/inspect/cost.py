@@ -8,8 +8,8 @@ In: a kernel of a layout. Out: its rates, and the line that dumps and explanatio
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from codegen.records import dataclass
 from tracegrad.inspect.kernels import Kernel, Layout
 from tracegrad.inspect.table import NO_BREAK
 from tracegrad.ir.dims import Size

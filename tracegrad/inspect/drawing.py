@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from codegen.records import dataclass
 from tracegrad.inspect.kernels import Layout
 from tracegrad.inspect.statements import Writer
 from tracegrad.inspect.subject import Subject

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from codegen import loops
+from codegen.records import dataclass
 from codegen.schedule import donating, structure
 from codegen.schedule.dependence import accesses, aliases
 from codegen.schedule.reuse import reused

@@ -8,9 +8,9 @@ Counted from the scheduled program:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from codegen.loops import Alloc
+from codegen.records import dataclass
 from codegen.schedule.dependence import aliases, used
 from codegen.traverse import statements
 from tracegrad.inspect.kernels import Layout, Memory

@@ -8,9 +8,10 @@ In: a version. Out: its programs, their dumps and stages:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from codegen.records import dataclass
 from tracegrad.compile import Program
 from tracegrad.errors import NotDifferentiableError
 from tracegrad.inspect.dump import Dump, dump_backward, dump_forward, dump_graph, dump_program

@@ -9,7 +9,8 @@ In: rows. Out: lines:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from codegen.records import dataclass
 
 WIDTH = 132
 """Columns up to which a line may go before the user's text is cut short."""

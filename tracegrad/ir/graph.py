@@ -8,13 +8,14 @@ Nodes are immutable; a rewrite builds new ones through a `Builder`, which makes 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from codegen.records import dataclass
 from tracegrad.ir.dims import Assumptions, Dim, Guard, Size, assuming, substitute, symbols
 from tracegrad.ir.types import ArrayType, TupleType
 

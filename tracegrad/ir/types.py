@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from codegen.records import dataclass
 from tracegrad.ir.dims import Size, in_figures, product, substitute
 
 _PREFIX = {"f": "f", "i": "i", "u": "u", "c": "c"}

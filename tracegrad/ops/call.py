@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 
+from codegen.records import dataclass
 from tracegrad.errors import NotDifferentiableError
 from tracegrad.ir.graph import Graph, Node
 from tracegrad.ir.interpret import interpret

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from codegen.records import dataclass
 from tracegrad.errors import UnsupportedError
 from tracegrad.ops.op import PUBLIC, as_operand
 

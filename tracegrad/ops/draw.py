@@ -11,7 +11,6 @@ generator's `bitgen_t`, the same before and after.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ import numpy as np
 from codegen import expr as ex
 from codegen.expr import Expr, Load, Var
 from codegen.loops import Alloc, Assign, Check, LibraryCall, Store, View
+from codegen.records import dataclass
 from tracegrad.errors import NotDifferentiableError
 from tracegrad.ir.dims import Size, product
 from tracegrad.ir.graph import Node

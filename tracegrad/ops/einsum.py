@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
+from codegen.records import dataclass
 from tracegrad.errors import ShapeError
 from tracegrad.ir.dims import Size, in_figures, product
 from tracegrad.ops.arithmetic import MULTIPLY

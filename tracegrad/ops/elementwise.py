@@ -16,13 +16,13 @@ that it is zero everywhere, as of `floor`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from codegen.costs import flops
 from codegen.expr import Call, Expr
+from codegen.records import dataclass
 from tracegrad.errors import UnsupportedError
 from tracegrad.ir.op import Array, Op
 from tracegrad.ir.types import ArrayType, dtype_text

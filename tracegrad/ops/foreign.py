@@ -9,7 +9,6 @@ return the same for the same arguments; derivatives are the rules that came with
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from codegen import expr as ex
 from codegen.expr import Var
 from codegen.foreign import Foreign
 from codegen.loops import Alloc, Check, ForeignCall, Result
+from codegen.records import dataclass
 from tracegrad.errors import ShapeError
 from tracegrad.ir.dims import Size
 from tracegrad.ir.graph import Node

@@ -7,11 +7,11 @@ x[mask]            ->   gather(x, flatnonzero(mask), axes=(0,))
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from codegen.records import dataclass
 from tracegrad.errors import ShapeError
 from tracegrad.ir.dims import in_figures, must_be_same, product, same
 from tracegrad.ir.types import ArrayType

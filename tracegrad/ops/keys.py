@@ -9,11 +9,12 @@ an empty axis), the trace assumes what holds for this call (`1 <= n`).
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from codegen.records import dataclass
 from tracegrad.errors import ShapeError, UnsupportedError
 from tracegrad.ir.dims import Size, holds, in_figures, knows, must_be_same, of_data, quotient
 from tracegrad.ir.types import ArrayType

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 
+from codegen.records import dataclass
 from tracegrad.errors import UnsupportedError
 from tracegrad.ir.dims import Dim, Size
 from tracegrad.ir.graph import attr_sizes

@@ -10,8 +10,9 @@ rules serve any order.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from codegen.records import dataclass
 from tracegrad.ir.dims import Guard
 from tracegrad.ir.graph import Graph, Node, map_bodies, next_serial
 from tracegrad.ops.barrier import NAMED

@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from codegen.records import dataclass
 from tracegrad.ir.graph import Graph, Node
 from tracegrad.ops.elementwise import Elementwise
 from tracegrad.ops.reduction import Reduction

@@ -16,8 +16,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterator, Set
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from codegen.records import dataclass
 from tracegrad.ir.dims import Size
 from tracegrad.ir.graph import Builder, Node
 from tracegrad.ops.arithmetic import ADD, DIVIDE, MULTIPLY, NEGATIVE, SUBTRACT

@@ -9,8 +9,9 @@ would fill an array for the inner one, and add it to its own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from codegen.records import dataclass
 from tracegrad.ir.graph import Graph, Node, mapped_bounds, next_serial
 from tracegrad.ops.arithmetic import ADD
 from tracegrad.ops.constant import CONSTANT

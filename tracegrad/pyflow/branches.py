@@ -10,11 +10,11 @@ results too.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from codegen.records import dataclass
 from tracegrad.control.body import closed, node_in
 from tracegrad.control.branch import branch
 from tracegrad.control.checks import record_check

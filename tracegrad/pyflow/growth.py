@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from codegen.records import dataclass
 from tracegrad.control.body import node_in
 from tracegrad.errors import TraceError
 from tracegrad.ir.graph import Node

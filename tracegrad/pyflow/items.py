@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from codegen.records import dataclass
 from tracegrad.autodiff.derived import as_traced
 from tracegrad.control.loop import INDEX, Span
 from tracegrad.ir.dims import Size, holds, same

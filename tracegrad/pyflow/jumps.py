@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from codegen.records import dataclass
 from tracegrad.pyflow.names import StoppedFor
 
 VALUE, RETURNED = "tg__value", "tg__returned"

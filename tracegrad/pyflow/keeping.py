@@ -21,11 +21,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from types import CodeType, FrameType
 from typing import Any, TypeVar
 
+from codegen.records import dataclass
 from tracegrad.errors import TraceError
 from tracegrad.ir.graph import Graph, all_nodes, next_serial
 from tracegrad.pyflow.source import definition_of

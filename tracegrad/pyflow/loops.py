@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from codegen.records import dataclass
 from tracegrad.autodiff.derived import as_traced
 from tracegrad.control.body import Body, closed, node_in, trace_body, zeros
 from tracegrad.control.loop import INDEX, Span, loop

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from codegen.records import dataclass
 from tracegrad.pyflow.jumps import Jumps
 from tracegrad.pyflow.names import Liveness, Names, StoppedFor, appended, names_in
 from tracegrad.pyflow.source import Definition, parameters

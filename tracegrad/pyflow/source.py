@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import ast
 import linecache
-from dataclasses import dataclass
 from functools import lru_cache
 from types import CodeType
 
+from codegen.records import dataclass
 from tracegrad.errors import TraceError
 
 Definition = ast.FunctionDef | ast.Lambda

@@ -6,11 +6,12 @@ values of the last block only: a carry's last value;  of several blocks: a stack
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 import numpy as np
 
+from codegen.records import dataclass
 from tracegrad.control.hoist import Stepped, hoisted_late
 from tracegrad.control.loop import LOOP
 from tracegrad.ir.graph import Graph, Node, Source, next_serial

@@ -10,12 +10,12 @@ of one array, constants, different arrays (an item of a stack). Anything else is
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from codegen.records import dataclass
 from tracegrad.control.loop import INDEX
 from tracegrad.ir.dims import same
 from tracegrad.ir.graph import Node, substitute_attrs

@@ -8,10 +8,10 @@ In: the regions of all blocks. Out: which parts stay, and how the others move:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from codegen.records import dataclass
 from tracegrad.ir.dims import Size
 from tracegrad.ops.regions import Region
 

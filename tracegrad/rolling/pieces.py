@@ -6,8 +6,9 @@ np.stack([y[0], y[1], ..., y[199]])      ->      y
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from codegen.records import dataclass
 from tracegrad.ir.graph import Node, next_serial
 from tracegrad.ops.joining import CONCATENATE
 from tracegrad.ops.shape import RESHAPE, TRANSPOSE

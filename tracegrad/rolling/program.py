@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from operator import attrgetter
 
+from codegen.records import dataclass
 from tracegrad.ir.graph import Node
 from tracegrad.ops.constant import ASTYPE, CONSTANT, SIZE
 from tracegrad.ops.gathering import GATHER_AT

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
+from codegen.records import dataclass
 from tracegrad.tracing.trace import FEWEST_BLOCKS as FEWEST
 
 

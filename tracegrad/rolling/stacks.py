@@ -6,11 +6,11 @@ xs[2], xs[3], ...  ->  xs[2:202]        0.1, 0.2, ...  ->  table        w0, w1, 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from codegen.records import dataclass
 from tracegrad.ir.graph import Literal, Node
 from tracegrad.ops.arithmetic import MULTIPLY
 from tracegrad.ops.constant import ARANGE, ASTYPE, CONSTANT

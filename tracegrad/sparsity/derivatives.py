@@ -10,13 +10,13 @@ batch.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import update_wrapper
 from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array
 
+from codegen.records import dataclass
 from tracegrad.autodiff.derived import Argnums, name_of
 from tracegrad.control.batching import over_items
 from tracegrad.errors import NotDifferentiableError

@@ -11,12 +11,12 @@ depends on them, any element may be meant.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array
 
+from codegen.records import dataclass
 from tracegrad.control.branch import BRANCH
 from tracegrad.control.loop import LOOP
 from tracegrad.control.repeat import REPEAT

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from codegen.records import dataclass
 from tracegrad.errors import TraceError, UnsupportedError
 from tracegrad.ir.dims import Size, knows, of_data
 from tracegrad.ir.graph import Node, attr_sizes, reachable, substitute_attrs

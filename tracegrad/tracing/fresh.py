@@ -15,12 +15,12 @@ open; it has values from when something makes the extent a number, `range(n)` fo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
 import numpy as np
 
+from codegen.records import dataclass
 from tracegrad.errors import TraceError
 from tracegrad.ir.dims import Dim
 from tracegrad.ir.graph import Node, attr_sizes
