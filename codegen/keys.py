@@ -29,6 +29,7 @@ from codegen import (
     foreign,
     known,
     library,
+    machine,
     parts,
     shortcuts,
     source,
@@ -38,7 +39,10 @@ from codegen import (
 )
 from codegen.loops import Function, Module, Parameter
 
-COMPILER = (compiler, apart, arguments, arrays, calling, parts, shortcuts, straight, target)
+COMPILER = (
+    *(compiler, apart, arguments, arrays, calling, machine, parts, shortcuts, straight),
+    target,
+)
 """The modules that say how a program becomes code, beside `emit`."""
 
 

@@ -23,6 +23,7 @@ from codegen.library import (
     products,
     results,
     selection,
+    small,
     sorting,
     sums,
     versions,
@@ -138,8 +139,8 @@ def standalone_source(names: Iterable[str]) -> str:
 def fingerprint() -> str:
     """All the text of this package that compiled code may contain."""
     libraries = (blas, lapack, numpyorder, ordering, orthogonal, places, products)
-    parts = (*libraries, extremes, launching, results, selection, sorting, sums, threads, versions)
+    parts = (*libraries, extremes, launching, results, selection, small, sorting, sums, threads)
     folder = Path(__file__).parent
     draws = [folder / "draws.py", folder / "interpreted.py", folder.parent / "distributions.py"]
     texts = "".join(path.read_text("utf-8") for path in draws)
-    return texts + "".join(inspect.getsource(module) for module in parts)
+    return texts + "".join(inspect.getsource(module) for module in (*parts, versions))

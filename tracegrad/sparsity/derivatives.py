@@ -104,7 +104,7 @@ class SparseJacobian:
         self.argnums = (argnums,) if isinstance(argnums, int) else tuple(argnums)
         self.name = f"{name_of(fun)}_{self.what}"
         self.function = self._differentiated(fun)
-        self._plans: dict[Any, Plan] = {}
+        self._plans: dict[Any, tuple[Version, Plan]] = {}
         self._push = Function(self._pushed, f"{self.name}_columns")
         self._pull = Function(self._pulled, f"{self.name}_rows")
         update_wrapper(self, fun)
@@ -153,8 +153,9 @@ class SparseJacobian:
             while len(self._plans) >= KEPT:
                 del self._plans[next(iter(self._plans))]
             pattern, results = self._found(version, values, wanted)
-            self._plans[key] = self._planned(pattern, results, [kind(values[k]) for k in wanted])
-        return self._plans[key]
+            plan = self._planned(pattern, results, [kind(values[k]) for k in wanted])
+            self._plans[key] = version, plan  # held: no other version takes its number
+        return self._plans[key][1]
 
     def _wanted(self, args: Sequence[Any]) -> list[int]:
         """The numbers of the leaves to differentiate in."""
