@@ -166,3 +166,44 @@ def test_colourings_are_valid() -> None:
 def test_errors(call: Any, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         call()
+
+
+def turned(c: Any) -> Any:
+    """Each element moves with its left neighbour."""
+    return 0.7 * c + 0.1 * np.sin(np.roll(c, 1))
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: tg.while_loop(lambda c: c[0] < 2, lambda c: (c[0] + 1, turned(c[1])), (0, x))[1],
+        lambda x: tg.while_loop(lambda c: np.sum(c * c) > 1e-2, lambda c: c * (0.7 - c / 9), x),
+        lambda x: tg.while_loop(
+            lambda c: np.sum(c * c) > 1e-2,
+            lambda c: tg.fori_loop(0, 2, lambda i, d: d * (0.7 - d / 9), c),
+            x,
+        ),
+        tg.vmap(lambda a: tg.while_loop(lambda c: c > 0.1, lambda c: c * (0.7 - c / 9), a * a)),
+    ],
+)
+def test_hessians_of_loops_that_data_ends(f: Any) -> None:
+    """How long the loop's stacks are depends on the argument: its pattern is that of any length."""
+    hessian = tg.sparse_hessian(lambda x: np.sum(f(x) ** 2))
+    dense = tg.hessian(lambda x: np.sum(f(x) ** 2))
+    for scale in (0.1, 1.0, 2.0):  # one pattern for all numbers of steps
+        x = scale * X[:6]
+        np.testing.assert_allclose(hessian(x).toarray(), dense(x), rtol=1e-10, atol=1e-12)
+
+
+def test_hessians_of_loops_that_data_ends_are_sparse() -> None:
+    def f(x: Any) -> Any:
+        return np.sum(tg.while_loop(lambda c: np.sum(c * c) > 1, lambda c: c * (0.7 - c / 9), x))
+
+    np.testing.assert_array_equal(
+        tg.sparse_hessian(f).pattern(X[:6]).toarray(), np.eye(6, dtype=bool)
+    )
+
+
+def test_a_result_whose_length_the_argument_decides_has_no_pattern() -> None:
+    with pytest.raises(tg.UnsupportedError, match="an extent depends on the values of the arg"):
+        tg.sparse_jacobian(lambda x: x[x > 0] ** 2)(X)

@@ -21,6 +21,7 @@ from tracegrad.autodiff.derived import Argnums, name_of
 from tracegrad.control.batching import over_items
 from tracegrad.errors import NotDifferentiableError
 from tracegrad.function import Function
+from tracegrad.ir.dims import symbols
 from tracegrad.ir.interpret import extents_of
 from tracegrad.leaves import leaves_of
 from tracegrad.sparsity.colouring import column_colours, count, star_colours
@@ -192,6 +193,8 @@ class SparseJacobian:
         extents = {name: int(str(extent)) for name, extent in extents_of(graph, values).items()}
         pattern, rows, kinds = Pattern(extents, across), [], []
         for node, state in zip(graph.outputs, pattern.run(graph, given), strict=True):
+            if not pattern.open.keys().isdisjoint(n for s in node.type.shape for n in symbols(s)):
+                pattern.refuse()
             shape = pattern.shape(node.type)
             found = state.rows if isinstance(state, Depends) else None
             empty = matrix(np.zeros(size(shape), np.int64), np.zeros(0, np.int64), across)

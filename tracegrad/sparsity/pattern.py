@@ -21,19 +21,29 @@ from tracegrad.control.branch import BRANCH
 from tracegrad.control.loop import LOOP
 from tracegrad.control.repeat import REPEAT
 from tracegrad.errors import UnsupportedError
-from tracegrad.ir.dims import evaluate, symbols
-from tracegrad.ir.graph import Graph, Node, all_nodes, bodies, reachable, substitute_attrs
+from tracegrad.ir.dims import Size, evaluate, symbols
+from tracegrad.ir.graph import (
+    Graph,
+    Node,
+    all_nodes,
+    attr_sizes,
+    bodies,
+    reachable,
+    substitute_attrs,
+)
 from tracegrad.ir.types import ArrayType, TupleType
 from tracegrad.ops.bounds import CHECKED
 from tracegrad.ops.constant import BOUND
 from tracegrad.ops.gathering import GATHER, GATHER_AT, SCATTER_ADD, SCATTER_SET
 from tracegrad.ops.matmul import DOT, MATMUL
 from tracegrad.ops.project import PROJECT
-from tracegrad.ops.reduction import Reduction
+from tracegrad.ops.reduction import BROADCAST_TO, Reduction
 from tracegrad.ops.running import Running
-from tracegrad.ops.shape import STOP_GRADIENT
+from tracegrad.ops.shape import COPY, RESHAPE, STOP_GRADIENT, TRANSPOSE
 from tracegrad.ops.slicing import ADD_AT, PLACE
 
+ALIKE = (BROADCAST_TO, COPY, DOT, LOOP, MATMUL, PROJECT, TRANSPOSE)
+"""Operations that do with all elements along an axis the same, beside pointwise ones and sums."""
 MOST_ENTRIES = 100_000_000
 """Entries of a pattern that is not sparse any more."""
 
@@ -61,6 +71,9 @@ class Pattern:
 
     def __init__(self, extents: Mapping[str, int], columns: int) -> None:
         self.extents: dict[str, int] = dict(extents)
+        self.open: dict[str, int] = {}
+        """Extents that the arguments in question decide: how often a loop runs. An axis of that
+        length has 1 in its place, for what any of its elements depends on."""
         self.columns = columns
 
     def run(self, graph: Graph, given: Sequence[State]) -> list[State]:
@@ -75,24 +88,57 @@ class Pattern:
     def _state(self, node: Node, operands: Sequence[State], attrs: dict[str, Any]) -> State:
         if node.op is PROJECT:
             return operands[0][attrs["index"]]
-        if all(isinstance(x, Known) for x in operands):
+        known = all(isinstance(x, Known) for x in operands)
+        if node.op is BOUND and not known:
+            symbol = str(node.attributes["symbol"])
+            self.extents.pop(symbol, None)  # of another run of this body
+            self.open[symbol] = 1
+            return Depends(None)
+        if self.open and self._is_open(node):
+            if known and not isinstance(node.type, TupleType):
+                return Depends(None)
+            if node.op is LOOP and not isinstance(attrs["length"], int):
+                return self._any_steps(operands, **attrs)
+            if node.op is not LOOP:
+                attrs = dict(substitute_attrs(tuple(attrs.items()), self.open))
+        elif known:
             return self._computed(node, [x.value for x in operands], attrs)
-        if node.op is BOUND:
-            raise UnsupportedError(
-                "the pattern of a derivative: an extent depends on the values of the argument to "
-                "differentiate in; use tg.jacobian"
-            )
         if isinstance(node.type, TupleType):
             return self._with_bodies(node, operands, attrs)
         if not node.type.is_float or node.op is STOP_GRADIENT:
             return Depends(None)
         return Depends(self._rows(node, operands, attrs))
 
+    def _is_open(self, node: Node) -> bool:
+        """Whether an extent in it is an open one. Raises UnsupportedError unless one element can
+        stand for all along such an axis."""
+        types = [node.type, *(x.type for x in node.inputs)]
+        parts = [p for t in types for p in (t.parts if isinstance(t, TupleType) else (t,))]
+        sizes = [size for part in parts if isinstance(part, ArrayType) for size in part.shape]
+        # The nodes of a body are looked at when it is run.
+        sizes += attr_sizes(tuple(pair for pair in node.attrs if not isinstance(pair[1], Graph)))
+        found = [size for size in sizes if not self.open.keys().isdisjoint(symbols(size))]
+        alike = node.op.pointwise or node.op in ALIKE
+        alike |= isinstance(node.op, Reduction) or (
+            node.op is RESHAPE and unit_apart(node.type.shape, node.inputs[0].type.shape)
+        )
+        if found and not (alike and all(str(size) in self.open for size in found)):
+            self.refuse()
+        return bool(found)
+
+    def refuse(self) -> None:
+        raise UnsupportedError(
+            "the pattern of a derivative: an extent depends on the values of the argument to "
+            "differentiate in; use tg.jacobian or tg.hessian"
+        )
+
     def _computed(self, node: Node, values: Sequence[Any], attrs: dict[str, Any]) -> State:
         with np.errstate(all="ignore"):
             value = node.op.reference(*values, **attrs)
         if node.op is BOUND:
-            self.extents[str(node.attributes["symbol"])] = int(value)
+            symbol = str(node.attributes["symbol"])
+            self.open.pop(symbol, None)
+            self.extents[symbol] = int(value)
         if isinstance(node.type, TupleType):
             return [Known(part) for part in value]
         return Known(np.asarray(value).astype(node.type.dtype, copy=False)[()])
@@ -186,9 +232,10 @@ class Pattern:
             )
 
     def shape(self, type: ArrayType) -> tuple[int, ...]:
-        missing = {n for s in type.shape for n in symbols(s)} - set(self.extents)
+        extents = self.extents | self.open
+        missing = {n for s in type.shape for n in symbols(s)} - set(extents)
         assert not missing, f"no extent for {missing}"
-        return tuple(evaluate(s, self.extents) for s in type.shape)
+        return tuple(evaluate(s, extents) for s in type.shape)
 
     def _with_bodies(self, node: Node, operands: Sequence[State], attrs: dict[str, Any]) -> State:
         if node.op is LOOP:
@@ -229,6 +276,20 @@ class Pattern:
         types = [output.type for output in body.outputs[carries:]]
         columns = [column[::-1] if reverse else column for column in kept]
         return [*carry, *map(self._stacked, columns, types)]
+
+    def _any_steps(
+        self, operands: Sequence[State], *, body: Graph, carries: int, stacks: int, **_: Any
+    ) -> list[State]:
+        """A loop of nobody knows how many steps: until no further step adds anything."""
+        items = [unknown(x) for x in operands[carries : carries + stacks]]
+        constants = operands[carries + stacks :][: len(body.inputs) - 1 - carries - stacks]
+        carry = [unknown(x) for x in operands[:carries]]
+        while True:
+            found = self.run(body, [Depends(None), *carry, *items, *constants])
+            new = [self._union(x, y) for x, y in zip(carry, found, strict=False)]
+            if all(entries(x) == entries(y) for x, y in zip(carry, new, strict=True)):
+                return [*carry, *map(unknown, found[carries:])]
+            carry = new
 
     def _item(self, x: State, step: int, length: int) -> State:
         if isinstance(x, Known):
@@ -298,6 +359,12 @@ def index_inputs(graph: Graph) -> set[int]:
 
 def _is_chosen(node: Node) -> bool:
     return node.op in (GATHER, GATHER_AT, SCATTER_ADD, SCATTER_SET, BOUND, BRANCH)
+
+
+def unit_apart(a: Sequence[Size], b: Sequence[Size]) -> bool:
+    """Whether two shapes are the same but for axes of extent 1."""
+    one, other = ([size for size in shape if size != 1] for shape in (a, b))
+    return one == other
 
 
 def unknown(x: State) -> State:
