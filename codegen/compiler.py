@@ -228,36 +228,3 @@ def resolve_externals(context: Any, bitcode: bytes) -> None:
 def unknown(context: Any, names: set[str]) -> set[str]:
     engine = context.codegen()._engine
     return {n for n in names if not llvm.address_of_symbol(n) and not engine.is_symbol_defined(n)}
-
-
-class KernelLibrary(parts.PartLibrary):
-    """The code of a kernel: what is the same for each block of a loop stays outside of them."""
-
-    _optimize_functions = Library._optimize_functions
-
-    def _optimize_final_module(self) -> None:
-        for function in self._final_module.functions:
-            if not function.is_declaration and self.marker in function.name:
-                function.add_function_attribute("noinline")
-
-
-@register_pass(mutates_CFG=False, analysis_only=True)
-class OwnKernelLibrary(parts.OwnPartLibrary):
-    """Make the library of a kernel."""
-
-    _name = "codegen_own_kernel_library"
-    library_class = KernelLibrary
-
-
-class KernelCompiler(target.Compiler):
-    """The pipeline for the bodies of parallel loops."""
-
-    passes = (Typed, OwnKernelLibrary, Lowering, NoPythonBackend)
-
-
-def kernel(function: Any, boundscheck: bool) -> Any:
-    """A dispatcher for a function that only other functions of its module call."""
-    if boundscheck:
-        return dispatcher(function, boundscheck)
-    options: dict[str, Any] = {"error_model": "numpy", "nogil": True, "nopython": True}
-    return parts.Part(function, targetoptions=options, pipeline_class=KernelCompiler)

@@ -242,9 +242,9 @@ def _dispatchers(module: Module, space: ModuleType, form: Form, options: Options
     for function in module.functions:
         plain = getattr(space, function.name).py_func
         plain.program = Program(function, apart.Facts(function.apart, function.extents))
-        if function.kernel:
-            made = compiler.kernel(plain, options.boundscheck)
-        elif handed(form, options):
+        if function.kernel and not options.boundscheck:
+            continue  # a part of the LLVM module of the function that calls it
+        if handed(form, options):
             made = compiler.handed(plain)
         else:
             made = compiler.dispatcher(plain, options.boundscheck)

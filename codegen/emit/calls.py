@@ -9,34 +9,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
 from codegen import library
 from codegen.emit import arrays
-from codegen.emit.arrays import Array
+from codegen.emit.kernels import Kernels
 from codegen.emit.kinds import array_type, scalar_type, tuple_type
-from codegen.emit.names import Names
 from codegen.emit.typed import imported
 from codegen.errors import CodegenError
-from codegen.expr import BOOL, INT, Expr
+from codegen.expr import BOOL, Expr
 from codegen.foreign import Foreign
 from codegen.library import products
-from codegen.library.parallel import Launch as Launching
-from codegen.library.parallel import Packed, is_plain
 from codegen.library.results import received, received_number
-from codegen.loops import ForeignCall, Forward, KernelCall, Launch, LibraryCall, Parameter
+from codegen.loops import ForeignCall, Forward, LibraryCall
 from codegen.source import library_function, returned
 
 
-def measures(array: Array, parameter: Parameter) -> tuple[Any, ...]:
-    """What a kernel has to be told of an array beside where it lies."""
-    shape = array.shape if parameter.shape is None else ()
-    return (*shape, *(array.strides or ()))
-
-
-class Calls(Names):
+class Calls(Kernels):
     """The part of writing a function that is about others."""
 
     def argument(self, value: str | Expr) -> tuple[Any, Any]:
@@ -73,64 +63,6 @@ class Calls(Names):
             for array in found
         )
         products.WRITTEN[statement.function](self.builder, dtype, *operands)
-
-    def launch(self, launch: Launch) -> None:
-        typing = self.context.typing_context
-        kernel = typing.resolve_value_type(self.space[launch.kernel])
-        total, step = (self.evaluated(part, INT) for part in (launch.total, launch.step))
-        sums, given = (
-            [self.packed(part) for part in parts] for parts in (launch.sums, launch.args)
-        )
-        kinds = (types.int64, types.int64, types.int64, *(value.kind for value in given))
-        called = kernel.get_call_type(typing, kinds, {})
-        Launching(self.context, self.builder, kernel, called).build(total, step, sums, given)
-
-    def kernel_call(self, call: KernelCall) -> None:
-        """A call of a function of the same LLVM module, which is written at the first call: of an
-        array it gets the address and what else is not known there."""
-        program = self.space[call.kernel].py_func.program
-        given: list[tuple[Any, Any]] = []
-        layouts: list[tuple[types.Array, bool] | None] = []
-        for parameter, value in zip(program.function.parameters, call.args, strict=True):
-            if not isinstance(value, str):
-                given.append((scalar_type(parameter.dtype), self.evaluated(value, parameter.dtype)))
-                layouts.append(None)
-                continue
-            array = self.array(value)
-            given.append((types.CPointer(array.kind.dtype), array.data))
-            given += [(types.int64, part) for part in measures(array, parameter)]
-            layouts.append((array.kind, array.strides is None))
-        kinds, values = [kind for kind, _ in given], [value for _, value in given]
-        key = call.kernel, tuple(layouts)
-        if key not in self.kernels:
-            self.kernels[key] = self.kernel(program, layouts, kinds)
-        convention, builder = self.context.call_conv, self.builder
-        status, _ = convention.call_function(builder, self.kernels[key], types.none, kinds, values)
-        with builder.if_then(status.is_error, likely=False):
-            convention.return_status_propagate(builder, status)
-
-    def kernel(self, program: Any, layouts: Sequence[Any], kinds: Sequence[types.Type]) -> Any:
-        """The LLVM function of a kernel for arrays of these layouts."""
-        context, module, written = self.context, self.builder.module, program.function
-        convention = context.call_conv
-        name = module.get_unique_name(f"{self.builder.function.name}.{written.name}")
-        function = ir.Function(module, convention.get_function_type(types.none, kinds), name)
-        function.linkage = "internal"
-        function.attributes.add("noinline")
-        builder = ir.IRBuilder(function.append_basic_block("entry"))
-        body: Any = type(self)(context, builder, written, self.space)
-        body.take(layouts, convention.decode_arguments(builder, kinds, function), program.facts)
-        body.block(written.body)
-        body.finish()
-        return function
-
-    def packed(self, value: str | Expr) -> Packed:
-        if isinstance(value, str) and value not in self.numbers:
-            array = self.array(value)
-            if is_plain(array.kind):
-                return Packed(array.kind, (array.data, *array.shape))
-        kind, found = self.argument(value)
-        return Packed(kind, (found,))
 
     def forward(self, forward: Forward) -> None:
         """Where the condition holds: on to the other version, if it can be had."""

@@ -60,7 +60,9 @@ def typed_parallel(
             [packed(context, builder, *pair) for pair in zip(k, v, strict=True)]
             for k, v in zip(kinds, (cgutils.unpack_tuple(builder, t) for t in tuples), strict=True)
         )
-        Launch(context, builder, kernel, called).build(total, step, *found)
+        Launch(context, builder, linked(context, builder, kernel, called)).build(
+            total, step, *found
+        )
         return context.get_dummy_value()
 
     return signature, generate
@@ -97,14 +99,36 @@ def unpacked(context: Any, builder: Any, kind: Any, parts: Sequence[Any]) -> Any
     return fill_in(context, builder, array, sizes, data=data, itemsize=itemsize, meminfo=None)
 
 
+@dataclass(frozen=True)
+class Kernel:
+    """The LLVM function of a range of iterations, by what it takes and returns as numba's types;
+    `calls_blas`: whether BLAS is called in the blocks, then by one thread each."""
+
+    function: Any
+    given: tuple[types.Type, ...]
+    returned: types.Type
+    calls_blas: bool
+
+
+def linked(context: Any, builder: Any, kernel: Any, called: Any) -> Kernel:
+    """The kernel that is a dispatcher, linked into the code that is written."""
+    compiled = kernel.dispatcher.get_compile_result(called)
+    context.add_linking_libs([compiled.library])
+    function = context.declare_function(builder.module, compiled.fndesc)
+    blas_called = any(is_blas(f.name) for f in compiled.library._final_module.functions)
+    return Kernel(function, called.args, called.return_type, blas_called)
+
+
+def is_blas(name: str) -> bool:
+    return name.startswith(blas.SYMBOL)
+
+
 class Launch:
     """The LLVM code of one launch: everything a block needs in a struct, a function of that struct
     and the number of a block, and the call that has it run for every block."""
 
-    def __init__(self, context: Any, builder: Any, kernel: Any, called: Any) -> None:
-        self.context, self.builder, self.called = context, builder, called
-        self.compiled = kernel.dispatcher.get_compile_result(called)
-        context.add_linking_libs([self.compiled.library])
+    def __init__(self, context: Any, builder: Any, kernel: Kernel) -> None:
+        self.context, self.builder, self.kernel = context, builder, kernel
 
     def build(
         self, total: Any, step: Any, sums: Sequence[Packed], arguments: Sequence[Packed]
@@ -122,15 +146,10 @@ class Launch:
             for values in (sums, arguments)
         ]
         task, address = self.task(struct, *layout), builder.bitcast(data, POINTER)
-        builder.call(self.runner(), [task, address, total, step, word(self.calls_blas())])
+        builder.call(self.runner(), [task, address, total, step, word(self.kernel.calls_blas)])
         failed = builder.load(cgutils.gep_inbounds(builder, data, 0, 2))
         with builder.if_then(builder.icmp_signed("!=", failed, word(0)), likely=False):
             self.context.call_conv.return_user_exc(builder, MemoryError, ("in a parallel loop",))
-
-    def calls_blas(self) -> bool:
-        """Whether BLAS is called in the blocks: then by one thread each."""
-        functions = self.compiled.library._final_module.functions
-        return any(function.name.startswith(blas.SYMBOL) for function in functions)
 
     def runner(self) -> Any:
         """The function of the module that runs a task for each block: on threads, if there are any
@@ -163,7 +182,7 @@ class Launch:
     def task(self, struct: Any, sums: Layout, arguments: Layout) -> Any:
         """`void task(data, block)`: one block."""
         context, module = self.context, self.builder.module
-        name = module.get_unique_name(f"{self.compiled.fndesc.mangled_name}_block")
+        name = module.get_unique_name(f"{self.kernel.function.name}_block")
         function = ir.Function(module, TASK, name)
         function.linkage = "internal"
         builder = ir.IRBuilder(function.append_basic_block())
@@ -181,9 +200,9 @@ class Launch:
             for kind, places in arguments
         ]
         values = [block, start, stop, *given]
-        kernel = context.declare_function(module, self.compiled.fndesc)
+        kernel = self.kernel
         status, found = context.call_conv.call_function(
-            builder, kernel, self.called.return_type, self.called.args, values
+            builder, kernel.function, kernel.returned, kernel.given, values
         )
         with builder.if_else(status.is_error, likely=False) as (error, fine):
             with error:
@@ -195,8 +214,8 @@ class Launch:
         return function
 
     def keep(self, builder: Any, found: Any, sums: Sequence[Any], block: Any) -> None:
-        kinds, values = (self.called.return_type,), [found]
-        if isinstance(self.called.return_type, types.BaseTuple):
+        kinds, values = (self.kernel.returned,), [found]
+        if isinstance(self.kernel.returned, types.BaseTuple):
             kinds, values = tuple(kinds[0]), cgutils.unpack_tuple(builder, found)
         for kind, value, data in zip(kinds, values, sums, strict=False):
             self.context.pack_value(builder, kind, value, builder.gep(data, [block]))
