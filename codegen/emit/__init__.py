@@ -6,9 +6,9 @@ Python, reference counts. numba reads bytecode, infers types and lowers each ope
 a loop program knows its types, and what an index is. Half of a first call goes that way.
 
 `kinds` says what numba calls things, `typed` has it call functions; `scalars` are expressions,
-`arrays` memory, `names` what names stand for, `calls` and `statements` the rest; `lowering` holds
-the passes that stand in numba's compiler. numba compiles the text itself in
-stand-alone modules and where bounds are checked; tests compare the two.
+`arrays` memory, `names` what names stand for, `kernels` loops that are functions, `calls` and
+`statements` the rest; `lowering` holds the passes that stand in numba's compiler. numba compiles
+the text itself in stand-alone modules and where bounds are checked; tests compare the two.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""Calls of functions that are no part of the program: the library's, the user's, kernels.
+"""Calls of functions that are no part of the program: the library's, the user's, other versions.
 
-In: `LibraryCall`, `ForeignCall`, `Launch`, `Forward`. Out: calls that numba types and links in,
-their arguments as numba's values, what they return under its name.
+In: `LibraryCall`, `ForeignCall`, `Forward`. Out: calls that numba types and links in, their
+arguments as numba's values, what they return under its name.
 """
 
 from __future__ import annotations

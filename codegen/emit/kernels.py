@@ -1,13 +1,12 @@
 """Kernels, the functions of loops, as functions of their caller's LLVM module.
 
-In: `KernelCall`, a nest that is called in place; `Launch`, one whose blocks threads may run. Out: the
-call and, once for all calls with arrays of the same layouts, the function. Of an array it gets the
-address and what else is not known there:
+In: `KernelCall`, a nest that is called in place; `Launch`, one whose blocks threads may run. Out:
+the call and, once for all calls with arrays of the same layouts, the function. Of an array it gets
+the address and what else is not known there:
 
     define internal i32 @f_nest(ptr %result, ptr %error, ptr noalias %v1, i64 %n, ptr %b)
 
-So one pass over one module optimises all of a program; a kernel that numba compiles by itself costs
-5 ms beside its code.
+So a program is one module, which is written, parsed and optimised once.
 """
 
 from __future__ import annotations

@@ -106,7 +106,7 @@ class Kernel:
 
     function: Any
     given: tuple[types.Type, ...]
-    returned: types.Type
+    returned: Any
     calls_blas: bool
 
 
