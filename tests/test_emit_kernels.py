@@ -12,7 +12,7 @@ import pytest
 import tracegrad as tg
 from codegen.emit import kernels
 
-ITEMS = 3000
+ITEMS = 1000
 
 
 def product(a: Any, x: Any) -> Any:
@@ -46,8 +46,8 @@ def test_a_launch_knows_whether_blas_is_called(
     real = kernels.calls_blas
     monkeypatch.setattr(kernels, "calls_blas", seen)
     a = np.broadcast_to(factor * np.eye(30), (ITEMS, 30, 30)).copy()
-    x = np.ones((ITEMS, 30))
+    x = np.ones((ITEMS, 30, 30))
     result = tg.vmap(function)(a, x)
     assert found == [expected]
-    # 30 / 16**k falls below 1 at k = 2; powers of two are exact.
-    np.testing.assert_array_equal(result, np.full((ITEMS, 30), 0.0625))
+    # 900 / 16**k falls below 1 at k = 3; powers of two are exact.
+    np.testing.assert_array_equal(result, np.full((ITEMS, 30, 30), 4.0**-3))
