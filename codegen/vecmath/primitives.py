@@ -14,7 +14,6 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -86,14 +85,18 @@ def fma_float32(a: np.float32, b: np.float32, c: np.float32) -> np.float32:
 
 
 def fma_float64(a: np.float64, b: np.float64, c: np.float64) -> np.float64:
-    """One rounding of the exact rational value; zeros and non-finite values need no exactness."""
+    """One rounding of the exact rational value; zeros and non-finite values need no exactness.
+
+    Python's division of integers is correctly rounded.
+    """
     if not (np.isfinite(a) and np.isfinite(b) and np.isfinite(c)) or a == 0 or b == 0:
         return a * b + c
-    exact = Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c))
+    (p, q), (r, s), (t, u) = (float(x).as_integer_ratio() for x in (a, b, c))
+    exact = p * r * u + t * q * s  # over q * s * u
     if exact == 0:
         return np.float64(0.0)  # exact cancellation gives +0
     try:
-        return np.copysign(np.float64(float(exact)), 1.0 if exact > 0 else -1.0)
+        return np.copysign(np.float64(exact / (q * s * u)), 1.0 if exact > 0 else -1.0)
     except OverflowError:
         return np.float64(math.inf if exact > 0 else -math.inf)
 
