@@ -660,6 +660,15 @@ def written(x: Any) -> Any:
     return ys
 
 
+def written_around(x: Any) -> Any:
+    ys, x = [], x.copy()
+    for i in tg.range(3):
+        x += i
+        for _ in tg.range(2):
+            ys.append(x)
+    return ys
+
+
 def words(x: Any) -> Any:
     ys = []
     for _ in tg.range(3):
@@ -689,6 +698,7 @@ def now_and_then(x: Any) -> Any:
         (sorted_, "sort of a list that grew in a compiled loop"),
         (unlike, "with unlike items, an array or number and a tuple of 2"),
         (written, "an array that the loop writes in place is appended to the list ys"),
+        (written_around, "an array that the loop writes in place is appended to the list ys"),
         (words, "a step of a compiled loop appends 'word' to the list ys"),
         (by_another_name, "Moved is not an array"),
         (now_and_then, "the list ys changes its length in an if"),

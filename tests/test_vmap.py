@@ -223,6 +223,9 @@ def test_compiled_loops_over_items() -> None:
     gradient = tg.grad(lambda a: np.sum(f(a)))
     np.testing.assert_allclose(gradient(a), 0.5 / np.sqrt(a), rtol=1e-6)
     assert "one item after the other" in gradient.explain(a)
+    assert "16 items at a time, each of their steps one vectorised loop" in " ".join(
+        str(tg.vmap(root).explain(np.ones(100))).split()
+    )
 
 
 def test_shared_work_is_one_product() -> None:

@@ -22,7 +22,7 @@ from tracegrad.inspect.memory import peak
 from tracegrad.inspect.subject import Subject, operations
 from tracegrad.inspect.threads import threads_text
 from tracegrad.ir.dims import Size, evaluate, symbols
-from tracegrad.ir.graph import Node
+from tracegrad.ir.graph import Node, all_nodes
 from tracegrad.ir.types import ArrayType, TupleType
 from tracegrad.ops.reduction import Reduction
 from tracegrad.passes.cost import FLOPS_PER_BYTE, guess
@@ -120,6 +120,9 @@ def _program(subject: Subject, kind: str, program: Program) -> Iterator[str]:
     yield from labelled(kind, "passes", stages)
     if kind == "joint":
         return
+    for node in all_nodes(program.final):
+        if node.op.name == "strips":
+            yield from labelled("", "strips", _strips_text(node))
     cut = subject.split.cut if kind != "primal" else None
     layout = Layout(program.final, cut.outputs if cut and kind == "forward" else None)
     for number, kernel in enumerate(layout.kernels):
@@ -129,6 +132,13 @@ def _program(subject: Subject, kind: str, program: Program) -> Iterator[str]:
     yield from labelled("", "threads", threads_text(program, subject.sizes(kind)))
     yield from labelled("", "memory", _memory(layout, subject.sizes(kind)))
     yield from labelled("", "compiled", _compiled(program))
+
+
+def _strips_text(node: Node) -> str:
+    """`16 items at a time, each of their steps one vectorised loop`: items with own loops."""
+    width, source = node.attributes["width"], node.source
+    where = f" (line {source.line})" if source else ""
+    return f"{width} items at a time, each of their steps one vectorised loop{where}"
 
 
 def _memory(layout: Layout, extents: dict[str, int]) -> str:

@@ -14,7 +14,7 @@ from codegen.records import dataclass
 from tracegrad.control.body import node_in
 from tracegrad.errors import TraceError
 from tracegrad.ir.graph import Node
-from tracegrad.pyflow.state import Several, Variable, collected
+from tracegrad.pyflow.state import Several, Variable, collected, is_written
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.grown import Grown, Moved, Structure, joined, parts, rebuilt, stacked_items
 from tracegrad.tracing.trace import Trace
@@ -36,14 +36,11 @@ class Added:
         return rebuilt(self.structure, iter(arrays))
 
 
-def added(trace: Trace, row: Variable, items: Sequence[Any], written: Sequence[Traced]) -> Added:
-    """What a step appends to a list, given the arrays that the loop writes to."""
+def added(trace: Trace, row: Variable, items: Sequence[Any]) -> Added:
+    """What a step appends to a list."""
     if not items:
         return Added([], parts(())[1], False)
-    leaves = [leaf for item in items for leaf in _leaves(item)]
-    if any(
-        isinstance(leaf, Traced) and any(leaf.root is root for root in written) for leaf in leaves
-    ):
+    if any(is_written(leaf) for item in items for leaf in _leaves(item)):
         raise TraceError(
             f"line {row.line}: an array that the loop writes in place is appended to the list "
             f"{row.name}, whose items would all be that array as it is in the end: append a copy "

@@ -207,7 +207,7 @@ class Looped:
             pairs = [labelled(r.name, v) for r, v in zip(self.rows, values, strict=True)]
             leaves = [[node_in(child, leaf) for _, leaf in found] for found, _ in pairs]
             trees = [tree for _, tree in pairs]
-            new = [added(child, *x, self.roots) for x in zip(self.lists, grown, strict=True)]
+            new = [added(child, *pair) for pair in zip(self.lists, grown, strict=True)]
             return Step(child, values, leaves, trees, [root._node for root in self.roots], new)
 
     def _enter(self, child: Trace, carries: Sequence[Carry], stack: ExitStack) -> None:

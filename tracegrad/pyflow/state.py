@@ -218,13 +218,24 @@ def kept(rows: Sequence[Variable]) -> Iterator[None]:
             row.value = value
 
 
+_written: ContextVar[tuple[Traced, ...]] = ContextVar("written", default=())
+"""The arrays from outside that the parts which are being traced write to."""
+
+
+def is_written(value: Any) -> bool:
+    """Whether it is such an array, or a view of one."""
+    return isinstance(value, Traced) and any(value.root is root for root in _written.get())
+
+
 @contextmanager
 def lent(roots: Sequence[Traced], trace: Trace, nodes: Sequence[Node]) -> Iterator[None]:
     """Arrays from outside of a body stand for these nodes of it meanwhile."""
     before = [root.lend(trace, node) for root, node in zip(roots, nodes, strict=True)]
+    token = _written.set((*_written.get(), *roots))
     try:
         yield
     finally:
+        _written.reset(token)
         for root, (owner, node) in zip(roots, before, strict=True):
             root.lend(owner, node)
 
