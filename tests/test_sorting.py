@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tracegrad as tg
-from codegen.library import ordering, sorting
+from codegen.library import ordering, ranking, sorting
 from codegen.library.sorting import searchsorted
 
 VALUES = np.random.default_rng(0)
@@ -55,6 +55,51 @@ def test_order_of_patterns(library: Any, pattern: str) -> None:
     ]
     assert np.array_equal(order_of(library, x), np.argsort(x, kind="stable"))
     assert np.array_equal(sorted_by(library, x), np.sort(x))
+
+
+@pytest.mark.parametrize("library", [ranking, sorting], ids=["ranking", "alone"])
+@pytest.mark.parametrize("size", [1, 2, 100, 2048, 2049, 9000])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int8, np.uint64, np.bool_])
+@pytest.mark.parametrize("kind", ["normal", "ties", "sorted", "equal", "holes", "none"])
+def test_places_of_ranks_are_those_of_the_stable_order(
+    library: Any, size: int, dtype: Any, kind: str
+) -> None:
+    x = 20 + 10 * VALUES.normal(size=(2, size))
+    made = {
+        "normal": x,
+        "ties": np.round(x / 10),
+        "sorted": np.sort(x)[:, ::-1],
+        "equal": np.zeros_like(x),
+        "holes": np.where(x < 17, np.nan, np.where(x > 30, np.inf, x)),
+        "none": np.full_like(x, np.nan),
+    }[kind]
+    x = (made if np.dtype(dtype).kind == "f" else np.nan_to_num(made, posinf=30)).astype(dtype)
+    wanted = np.array([size - 1, (size - 1) // 2, size // 2, 0, *VALUES.integers(0, size, 3)])
+    found = np.empty((2, len(wanted)), np.int64)
+    library.argselect(x.ravel(), size, wanted, found.ravel())
+    assert np.array_equal(found, np.argsort(x, axis=-1, kind="stable")[:, wanted])
+
+
+def test_a_period_in_the_data_is_no_bad_luck() -> None:
+    """Columns of a matrix, one after the other in memory: the sample is of all of them."""
+    x = (VALUES.normal(size=(64, 64)) + 100 * np.arange(64)).ravel()
+    keys = np.empty(x.size + 1)
+    below, count = ranking.sort_near(x, 0, x.size, x.size, 2000, keys)
+    assert below <= 2000 < below + count < below + x.size // 2
+    assert keys[2000 - below] == np.sort(x)[2000]
+
+
+def test_gradients_of_long_quantiles() -> None:
+    """They go to the elements that are interpolated, with the weights of that."""
+    x = VALUES.normal(size=5001)
+    order = np.argsort(x)
+    wanted = np.zeros(5001)
+    wanted[order[2500]] = 3.0
+    wanted[order[[1000, 1001]]] += (0.25, 0.75)
+    program = tg.trace(lambda x: 3 * np.median(x) + np.quantile(x, 1000.75 / 5000))
+    np.testing.assert_allclose(program.grad(x), wanted, atol=1e-9)
+    assert program(x) == pytest.approx(3 * np.median(x) + np.quantile(x, 1000.75 / 5000), 1e-14)
+    assert "argselect" in program.source(x)
 
 
 def test_sorted_elements_need_no_order() -> None:

@@ -21,6 +21,7 @@ from codegen.library import (
     places,
     portable,
     products,
+    ranking,
     results,
     selection,
     small,
@@ -38,6 +39,7 @@ from codegen.library.orthogonal import qr_factor, qr_vectors, svd
 from codegen.library.parallel import parallel
 from codegen.library.places import first_largest, first_smallest
 from codegen.library.products import batched_dot, dot
+from codegen.library.ranking import argselect
 from codegen.library.results import readonly, received, received_number
 from codegen.library.selection import find_nonzero, find_repeats
 from codegen.library.sorting import argsort_rows, searchsorted
@@ -53,6 +55,7 @@ SORTING_ROWS = (
 )
 
 FUNCTIONS: dict[str, tuple[Any, ...]] = {
+    "argselect": (*SORTING, sorting.argselect),
     "argsort": SORTING,
     "argsort_rows": SORTING_ROWS,
     "sort": (*SORTING, sorting.sort),
@@ -90,6 +93,7 @@ FUNCTIONS: dict[str, tuple[Any, ...]] = {
 HEADER = {portable: ("from numba import types", "from numba.extending import overload")}
 
 __all__ = [
+    "argselect",
     "argsort",
     "argsort_rows",
     "batched_dot",
@@ -139,8 +143,8 @@ def standalone_source(names: Iterable[str]) -> str:
 def fingerprint() -> str:
     """All the text of this package that compiled code may contain."""
     libraries = (blas, lapack, numpyorder, ordering, orthogonal, places, products)
-    parts = (*libraries, extremes, launching, results, selection, small, sorting, sums, threads)
+    parts = (*libraries, extremes, launching, ranking, results, selection, small, sorting, sums)
     folder = Path(__file__).parent
     draws = [folder / "draws.py", folder / "interpreted.py", folder.parent / "distributions.py"]
     texts = "".join(path.read_text("utf-8") for path in draws)
-    return texts + "".join(inspect.getsource(module) for module in (*parts, versions))
+    return texts + "".join(inspect.getsource(module) for module in (*parts, threads, versions))

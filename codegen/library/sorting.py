@@ -2,10 +2,12 @@
 
     argsort(x, n, order)                    order: that of each n elements of x, NaN last
     sort(x, n, out)                         out: each n elements of x in order, NaN last
+    argselect(x, n, wanted, out)            out: of that order of each n elements the `wanted`
     argsort_rows(x, n, m, moved, order)     order: that of n rows of m elements, as words
     at = searchsorted(a, value, right)
 
-The first two are what stand-alone modules have; elsewhere those of `ordering` take their place.
+The first three are what stand-alone modules have; elsewhere those of `ordering` and `ranking` take
+their place.
 
 Merge sort: runs of 16 by insertion, then merged pairwise; keys move together with their places, so
 memory is read in order. Runs that follow each other in order are copied without comparing.
@@ -78,6 +80,16 @@ def sort(x, n, out):
     for start in range(0, len(x), max(n, 1)):
         for i in range(n):
             out[start + i] = x[start + order[start + i]]
+
+
+@njit(error_model="numpy", nogil=True)
+def argselect(x, n, wanted, out):
+    """`out`: for each `n` elements of `x` the indices that sort them, at the places `wanted`."""
+    order, m = np.empty(len(x), np.int64), len(wanted)
+    argsort(x, n, order)
+    for row in range(len(out) // max(m, 1)):
+        for j in range(m):
+            out[row * m + j] = order[row * n + wanted[j]]
 
 
 @njit(error_model="numpy", nogil=True)

@@ -3,6 +3,9 @@
     median(x)        is   (s[(n - 1) // 2] + s[n // 2]) / 2           with s = sort(x)
     quantile(x, q)   is   s[j] + g * (s[j + 1] - s[j])                with j + g = v(q, n)
 
+Of `s` only the elements that are wanted are found, unless they are many, or their places depend on
+how many NaN a row has.
+
 `v` and what becomes of `g` are those of the nine definitions of Hyndman & Fan 1996 ("Sample
 quantiles in statistical packages", The American Statistician 50) and NumPy's four further ones.
 """
@@ -26,7 +29,7 @@ from tracegrad.ops.rounding import FLOOR
 from tracegrad.ops.selection import clip, where
 from tracegrad.ops.shape import reshape, transpose
 from tracegrad.ops.slicing import slices
-from tracegrad.ops.sorting import chosen_last, sorted_last
+from tracegrad.ops.sorting import chosen_last, selected_last, sorted_last
 
 CONTINUOUS = {
     "interpolated_inverted_cdf": (0.0, 1.0),
@@ -56,6 +59,9 @@ STEPS: dict[str, tuple[float, bool, Weigh]] = {
 """Methods that take one of two elements: what is subtracted from the place, whether that is
 `(n - 1)*q`, and whether the upper one is taken."""
 
+SELECTED = 16
+"""Quantiles up to which elements are looked for instead of all being sorted."""
+Pick = Callable[[Any, Any], tuple[Any, Any]]
 METHODS: tuple[Any, ...] = (*CONTINUOUS, *HALVES, *STEPS)
 
 
@@ -72,8 +78,9 @@ def median(
     size = type_of(line).shape[-1]
     if _is_empty(size):
         return keep(_nan(line), type, axes, keepdims)
-    ordered = sorted_last(line)
-    low, high, last = (_at(ordered, at) for at in ((size - 1) // 2, size // 2, size - 1))
+    places = [as_operand(size_value(at)) for at in ((size - 1) // 2, size // 2, size - 1)]
+    found = selected_last(line, PUBLIC["stack"](places))
+    low, high, last = (_at(found, at) for at in range(3))
     return keep(_unless_nan(last, (low + high) / 2), type, axes, keepdims)
 
 
@@ -115,10 +122,35 @@ def quantile(
     line, type, axes = _lines(a, axis, out)
     if _is_empty(type_of(line).shape[-1]):
         raise ValueError(f"there is no quantile of nothing: the array is {type.in_figures()}")
-    ordered = sorted_last(line)
-    found = _quantiles(ordered, q, size_value(_size(ordered)), method)
-    last = _at(ordered, _size(ordered) - 1)
+    asked = product(type_of(as_operand(q)).shape)
+    few = isinstance(asked, int) and asked <= SELECTED
+    found, last = (_selected if few else _ordered)(line, q, method)
     return _kept(_unless_nan(last, found), q, type, axes, keepdims)
+
+
+def _ordered(line: Any, q: Any, method: str) -> tuple[Any, Any]:
+    """The quantiles of rows, and the largest element of each."""
+    ordered, size = sorted_last(line), _size(line)
+    pick = _picking(ordered, type_of(as_operand(q)).rank)
+    found = _quantiles(pick, type_of(line), q, size_value(size), method)
+    return found, _at(ordered, size - 1)
+
+
+def _selected(line: Any, q: Any, method: str) -> tuple[Any, Any]:
+    """The same for few of them, without sorting all."""
+    places, largest, size = type_of(as_operand(q)).shape, [], _size(line)
+
+    def pick(low: Any, high: Any) -> tuple[Any, Any]:
+        end = PUBLIC["stack"]([as_operand(size_value(size - 1))])
+        flat = [reshape(at, (product(places),)) for at in (low, high)]
+        found = moveaxis(selected_last(line, PUBLIC["concatenate"]([*flat, end])), -1, 0)
+        count, rows = product(places), type_of(found).shape[1:]
+        largest.append(reshape(slices(found, {0: (2 * count, 1, 1)}), rows))
+        first, second = (slices(found, {0: (at, count, 1)}) for at in (0, count))
+        return reshape(first, places + rows), reshape(second, places + rows)
+
+    found = _quantiles(pick, type_of(line), q, size_value(size), method)
+    return found, largest[0]
 
 
 @public(np.nanquantile)
@@ -140,7 +172,8 @@ def nanquantile(
     if _is_empty(type_of(line).shape[-1]):
         raise ValueError(f"there is no quantile of nothing: the array is {type.in_figures()}")
     ordered = sorted_last(line)
-    found = _quantiles(ordered, q, _numbers(ordered), method)
+    pick = _picking(ordered, type_of(as_operand(q)).rank)
+    found = _quantiles(pick, type_of(line), q, _numbers(ordered), method)
     return _kept(found, q, type, axes, keepdims)
 
 
@@ -251,8 +284,9 @@ def _at_each(ordered: Any, index: Any) -> Any:
     return squeeze(chosen_last(ordered, expand_dims(index, -1)), -1)
 
 
-def _quantiles(ordered: Any, q: Any, count: Any, method: str) -> Any:
-    """Those of sorted rows of which the first `count` elements are numbers: q's axes come first."""
+def _quantiles(pick: Pick, type: Any, q: Any, count: Any, method: str) -> Any:
+    """Those of rows of which `count` elements are numbers, q's axes first; `type` is that of the
+    rows, and `pick` takes two elements of each, by their places in ascending order."""
     q = as_operand(q)
     if not _is_between(q, 1):
         raise ValueError("Quantiles must be in the range [0, 1]")
@@ -265,14 +299,14 @@ def _quantiles(ordered: Any, q: Any, count: Any, method: str) -> Any:
     weight = weigh(low, place - low)
     top = PUBLIC["maximum"](count - 1, 0)
     index = astype(low, np.int64)
-    first, second = (_picked(ordered, clip(at, 0, top), rank) for at in (index, index + 1))
+    first, second = pick(*(clip(at, 0, top) for at in (index, index + 1)))
     spare = type_of(first).rank - type_of(weight).rank
     weight = reshape(weight, type_of(weight).shape + (1,) * spare)
     if method in STEPS:
         found = where(weight, second, first)
     else:
-        weak = type_of(q).weak and type_of(ordered).is_float
-        found = _between(first, second, astype(weight, type_of(ordered).dtype) if weak else weight)
+        weak = type_of(q).weak and type.is_float
+        found = _between(first, second, astype(weight, type.dtype) if weak else weight)
     return _where_chances(q, found) if isinstance(q, Bindable) else found
 
 
@@ -301,6 +335,11 @@ def _place(q: Any, count: Any, method: str) -> tuple[Any, Weigh]:
 def _step(method: str) -> tuple[float, tuple[bool, Weigh]]:
     less, inner, weigh = STEPS[method]
     return less, (inner, weigh)
+
+
+def _picking(ordered: Any, rank: int) -> Pick:
+    """From sorted rows, for `q` of that rank."""
+    return lambda low, high: (_picked(ordered, low, rank), _picked(ordered, high, rank))
 
 
 def _picked(ordered: Any, index: Any, rank: int) -> Any:

@@ -81,17 +81,51 @@ class Sort(Op):
         _rows_sorted(lowering, node, "sort")
 
 
+class ArgSelect(Op):
+    """Of the stable order of the elements along the last axis what stands at the places `wanted`, a
+    vector, without sorting all."""
+
+    name = "argselect"
+    stored = (0, 1)
+    weight = 10
+
+    def infer(self, x: ArrayType, wanted: ArrayType) -> ArrayType:
+        return ArrayType(np.dtype(np.int64), x.shape[:-1] + wanted.shape)
+
+    def reference(self, x: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+        return np.argsort(x, axis=-1, kind="stable")[..., wanted]
+
+    def text(self, x: str, wanted: str) -> str:
+        return f'np.argsort({x}, axis=-1, kind="stable")[..., {wanted}]'
+
+    def batch(self, mapped: tuple[bool, ...], x: Array, wanted: Array) -> Array | None:
+        return None if mapped[1] else bind(self, x, wanted)
+
+    def kernel(self, lowering: Any, node: Any) -> None:
+        x, out = lowering.arrays[node.inputs[0]], lowering.allocate(node)
+        wanted, shape = lowering.arrays[node.inputs[1]], node.inputs[0].type.shape
+        comment, row = lowering.comment(node), lowering.size(shape[-1])
+        if len(shape) > 1:
+            x = _flat(lowering, x, shape)
+            out = _flat(lowering, out, node.type.shape)
+        lowering.append(LibraryCall("argselect", (x, row, wanted), (out,), comment))
+
+
 def _rows_sorted(lowering: Any, node: Any, function: str) -> None:
     """A call of the library on the rows of the operand."""
     x, out = lowering.arrays[node.inputs[0]], lowering.allocate(node)
     shape, comment = node.type.shape, lowering.comment(node)
     row = lowering.size(shape[-1])
     if len(shape) > 1:
-        count, names = lowering.size(product(shape)), (x, out)
-        x, out = (lowering.namer.unique(f"{name}_all") for name in names)
-        for flat, name in zip((x, out), names, strict=True):
-            lowering.append(View(flat, name, (count,)))
+        x, out = _flat(lowering, x, shape), _flat(lowering, out, shape)
     lowering.append(LibraryCall(function, (x, row), (out,), comment))
+
+
+def _flat(lowering: Any, array: str, shape: tuple[Size, ...]) -> str:
+    """The name of a view of all elements as a vector."""
+    name = lowering.namer.unique(f"{array}_all")
+    lowering.append(View(name, array, (lowering.size(product(shape)),)))
+    return name
 
 
 class ArgSortRows(Op):
@@ -156,7 +190,7 @@ class SearchSorted(Op):
 
 
 ARGSORT, SORT, SEARCHSORTED = register(ArgSort()), register(Sort()), register(SearchSorted())
-ARGSORT_ROWS = register(ArgSortRows())
+ARGSORT_ROWS, ARGSELECT = register(ArgSortRows()), register(ArgSelect())
 
 
 def _line(a: Any, axis: Any) -> tuple[Any, int]:
@@ -200,6 +234,11 @@ def sort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable:
 def sorted_last(a: Any) -> Any:
     """`a` sorted along its last axis."""
     return chosen_last(a, bind(ARGSORT, a))
+
+
+def selected_last(a: Any, wanted: Any) -> Any:
+    """`sorted_last(a)[..., wanted]` for a vector of places that are in bounds: without sorting."""
+    return chosen_last(a, bind(ARGSELECT, a, wanted))
 
 
 def chosen_last(a: Any, index: Any) -> Any:
