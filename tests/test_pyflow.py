@@ -775,3 +775,25 @@ def test_a_condition_that_assigns() -> None:
     for x in (np.array([0.3, 0.6, 4.0, 1.0]), np.array([0.3, 0.6, 1.0, 1.0]), np.full(4, 3.0)):
         assert np.isclose(f(x), walk(x), rtol=1e-14)
         tg.testing.check_grads(f, (x,), order=1)
+
+
+def pairs(n: int, s: Any) -> Any:
+    """The most letters that pair with the next but none: a table filled from its diagonal on."""
+    table = np.zeros((n, n))
+    for i in range(n - 1, -1, -1):
+        for j in range(i + 1, n):
+            table[i, j] = max(table[i, j - 1], table[i + 1, j] if i + 1 < n else 0.0)
+            if s[i] + s[j] == 3:
+                table[i, j] += 1.0
+            for k in range(i + 1, j):
+                table[i, j] = np.maximum(table[i, j], table[i, k] + table[k + 1, j])
+    return table
+
+
+def test_nested_loops_with_branches_stay_loops() -> None:
+    """Also where the loops are rewritten for their `if`: unrolled, these are 2,600 steps."""
+    s = np.random.default_rng(0).integers(0, 4, 26)
+    f = tg.trace(pairs, python_control_flow=True)
+    np.testing.assert_array_equal(f(26, s), pairs(26, s))
+    kept = [text for about, text in f.latest.graph.notes if about == "loops"]
+    assert len(kept) == 3 and all("kept, since its steps are too many" in text for text in kept)

@@ -256,3 +256,13 @@ def test_median_of_nothing_that_a_mask_selects() -> None:
     assert np.isnan(tg.trace(np.median)(np.ones(0)))
     with pytest.raises(ValueError, match="no quantile of nothing"):
         tg.trace(lambda x: np.quantile(x, 0.5))(np.ones(0))
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.bool_, np.int64])
+def test_the_middle_of_integers_has_room(dtype: Any) -> None:
+    """NumPy takes the mean of the two in the middle in float64: 100 + 100 is no int8."""
+    most = 1 if dtype is np.bool_ else np.iinfo(dtype).max
+    x = np.array([most, 0, most, most - 1, most, most]).astype(dtype)
+    for program in (np.median, np.nanmedian):
+        found = tg.trace(program)(x)
+        assert found == program(x) and found.dtype == program(x).dtype, program

@@ -1,5 +1,7 @@
 """What NumPy does not hand over to traced arrays by itself: `np.r_[...]`, lists, memory layout."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -63,3 +65,25 @@ def test_refused_with_advice(program, advice):
     with pytest.raises(tg.errors.UnsupportedError, match=advice):
         tg.trace(program)(X)
     np.vectorize(lambda v: v**2)(X)
+
+
+def test_the_class_of_arrays() -> None:
+    """`np.ndarray(shape)` makes an array to write to; what is traced is an instance, no number is."""
+
+    @tg.trace
+    def program(x: Any, n: int) -> Any:
+        out, short = np.ndarray((len(x), 2), dtype=x.dtype), np.ndarray(n, order="C")
+        out[:, 0], out[:, 1], short[:] = x, x * x, 1.0
+        assert isinstance(x, np.ndarray) and isinstance(out, list | np.ndarray)
+        assert not isinstance(x[0], np.ndarray) and not isinstance(1.0, np.ndarray)
+        assert issubclass(type(np.ndarray((1,), buffer=b"12345678")), np.ndarray)
+        match x[0]:
+            case np.ndarray():
+                return None
+        match x:
+            case np.ndarray():
+                return np.sum(out) * np.sum(short)
+
+    x = np.array([1.0, 2.0, 3.0])
+    assert program(x, 2) == 2 * np.sum(x + x * x)
+    np.testing.assert_array_equal(program.grad(x, 2), 2 * (1 + 2 * x))

@@ -81,7 +81,7 @@ def median(
     places = [as_operand(size_value(at)) for at in ((size - 1) // 2, size // 2, size - 1)]
     found = selected_last(line, PUBLIC["stack"](places))
     low, high, last = (_at(found, at) for at in range(3))
-    return keep(_unless_nan(last, (low + high) / 2), type, axes, keepdims)
+    return keep(_unless_nan(last, _middle(low, high)), type, axes, keepdims)
 
 
 @public(np.nanmedian)
@@ -97,7 +97,7 @@ def nanmedian(
     count = _numbers(ordered)
     low = _at_each(ordered, PUBLIC["maximum"](count - 1, 0) // 2)
     high = _at_each(ordered, PUBLIC["minimum"](count // 2, size_value(_size(ordered) - 1)))
-    return keep((low + high) / 2, type, axes, keepdims)
+    return keep(_middle(low, high), type, axes, keepdims)
 
 
 @public(np.quantile)
@@ -271,6 +271,13 @@ def _unless_nan(last: Any, found: Any) -> Any:
 def _numbers(ordered: Any) -> Any:
     """How many elements of each row are numbers."""
     return sum_(ordered == ordered, -1)
+
+
+def _middle(low: Any, high: Any) -> Any:
+    """The mean of two: of integers and booleans as float64, in which their sum has room."""
+    if not type_of(low).is_float:
+        low, high = astype(low, np.float64), astype(high, np.float64)
+    return (low + high) / 2
 
 
 def _at(ordered: Any, at: Any) -> Any:

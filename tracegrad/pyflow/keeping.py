@@ -112,6 +112,13 @@ def note_unrolled(body: Callable[..., Any]) -> None:
         _note(body, f"left unrolled, {keep.unrolled[place_of(body)]}")
 
 
+def note_body(body: Callable[..., Any]) -> None:
+    """Have the trace's watch know that Python runs this body of a loop over `range`."""
+    watch = watched.get()
+    if isinstance(watch, Watch):
+        watch.bodies.add(body.__code__)
+
+
 def _note(body: Callable[..., Any], text: str) -> None:
     trace, (file, line) = current_trace(), place_of(body)
     if trace is not None:
@@ -182,6 +189,8 @@ class Watch:
         """How many operations there were at the last look."""
         self.loops = False
         """Whether the trace was in a loop that can be kept."""
+        self.bodies: set[CodeType] = set()
+        """The bodies of loops over `range` in rewritten functions, whose source has no `for`."""
 
     def look(self, frame: FrameType | None, serial: int) -> None:
         """Raise TooLong if the trace should be made in another way."""
@@ -193,7 +202,9 @@ class Watch:
             return
         depth = 0
         while frame is not None and frame is not self.base:
-            if is_user_file(frame.f_code.co_filename):
+            if frame.f_code in self.bodies:
+                depth += 1
+            elif is_user_file(frame.f_code.co_filename):
                 depth += len(loops_around(frame.f_code, frame.f_lineno))
             frame = frame.f_back
         self.loops |= depth > 0

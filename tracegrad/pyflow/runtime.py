@@ -17,7 +17,7 @@ from tracegrad.ops.op import PUBLIC
 from tracegrad.pyflow.branches import Raised, choose_between, chosen_value
 from tracegrad.pyflow.builtin import condition, is_open
 from tracegrad.pyflow.items import Items, items_of
-from tracegrad.pyflow.keeping import is_keeping, is_kept, kept, note_unrolled
+from tracegrad.pyflow.keeping import is_keeping, is_kept, kept, note_body, note_unrolled
 from tracegrad.pyflow.loops import Looped, listed_items
 from tracegrad.pyflow.state import (
     Part,
@@ -122,6 +122,8 @@ def _in_python(
     over: Any, body: Part, stop: Callable[[], Any] | None, state: Rows, changed: Rows, refused: Rows
 ) -> Items | None:
     """The loop in Python; where a traced condition may end it, the items that are left to do."""
+    if isinstance(over, builtins.range):
+        note_body(body)
     rest = iter(over)
     done = 0
     for item in rest:

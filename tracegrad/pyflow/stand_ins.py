@@ -22,6 +22,7 @@ from tracegrad.ir.dims import Dim
 from tracegrad.ops.distributions import DISTRIBUTIONS, METHODS
 from tracegrad.ops.op import NUMPY, PUBLIC, Bindable, SizeValue, type_of
 from tracegrad.ops.translators import Columns, Grid, OpenGrid, Rows
+from tracegrad.tracing.array import Traced
 from tracegrad.tracing.fresh import NUMBERS, fresh, fresh_of_sizes
 from tracegrad.tracing.grown import Grown
 from tracegrad.tracing.size import TracedSize, is_whole
@@ -108,6 +109,38 @@ def filled(numpys: Callable[..., Any]) -> Callable[..., Any]:
         return fresh(numpys(*args, **kwargs)) if found is None else found
 
     return make
+
+
+class Arrays(type):
+    """The kind of what stands in for `np.ndarray`, a class since `case np.ndarray():` wants one.
+
+    `np.ndarray((n, m))` is `np.empty((n, m))`, which can be written to. Its instances are arrays,
+    those to be among them: what is traced, unless it is a number, as NumPy's scalars are.
+    """
+
+    def __call__(cls, shape: Any, dtype: Any = float, *memory: Any, **named: Any) -> Any:
+        if memory or named.keys() - {"order"}:
+            return np.ndarray(shape, dtype, *memory, **named)
+        return filled(np.empty)(shape, dtype, **named)
+
+    def __instancecheck__(cls, value: Any) -> bool:
+        if isinstance(value, Traced):
+            return value.type.rank > 0
+        return isinstance(value, np.ndarray)
+
+    def __subclasscheck__(cls, kind: type) -> bool:
+        return issubclass(kind, np.ndarray)
+
+    def __eq__(cls, other: object) -> bool:
+        return other is cls or other is np.ndarray
+
+    def __hash__(cls) -> int:
+        return hash(np.ndarray)
+
+
+def array_class(numpys: type[np.ndarray]) -> Any:
+    """What a traced function sees as `np.ndarray`."""
+    return Arrays("ndarray", (numpys,), {})
 
 
 def counted(numpys: Callable[..., Any]) -> Callable[..., Any]:
@@ -326,6 +359,7 @@ REPLACED: dict[str, dict[str, Replace]] = {
         **dict.fromkeys(("arange", "linspace"), counted),
         **dict.fromkeys(LAYING, laid_out),
         **{name: listed for name in OF_LISTS if hasattr(np, name)},
+        "ndarray": array_class,
         "r_": Rows,
         "c_": Columns,
         "mgrid": Grid,
