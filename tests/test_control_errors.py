@@ -87,7 +87,7 @@ def of_a_computed_length(x: Any) -> Any:
         ),
         (keeps, "a traced value of step is used after step returned", "+ KEPT[-1]"),
         (writes, "the body step writes into an array from outside", "out[0] = c[0]"),
-        (stores, "cannot be stored in a plain NumPy array", "PLAIN[0] = c[0]"),
+        (stores, "writes into a plain NumPy array from outside", "PLAIN[0] = c[0]"),
         (many, r"cond: the condition is bool\[.*\], not a boolean scalar", "tg.cond(x > 0"),
         (number, "while_loop: the condition is f64, not a boolean scalar", "lambda c: c - 1"),
         (through_integers, "with respect to an argument of dtype int64", "tg.grad(lambda n"),

@@ -797,3 +797,64 @@ def test_nested_loops_with_branches_stay_loops() -> None:
     np.testing.assert_array_equal(f(26, s), pairs(26, s))
     kept = [text for about, text in f.latest.graph.notes if about == "loops"]
     assert len(kept) == 3 and all("kept, since its steps are too many" in text for text in kept)
+
+
+def fills(s: Any) -> Any:
+    t, u = np.sin(np.arange(3.0)), np.zeros(3)
+    if s > 0:
+        t[0], u[0] = 9.0, 1.0
+    else:
+        u += 2.0
+    return t * s + u
+
+
+def adds(s: Any) -> Any:
+    t = np.array([1.0, 2.0, 3.0])
+    for k in range(3):
+        if s > k:
+            t += 0.5
+        else:
+            t[k:] = 7.0
+    return t * s
+
+
+@pytest.mark.parametrize("program", [fills, adds])
+def test_branches_write_into_arrays_that_numpy_made(program: Any) -> None:
+    """Both sides are traced: what one of them writes is not there if the other one runs."""
+    f = tg.trace(program, python_control_flow=True)
+    for s in (-2.5, 1.5, 5.5):
+        np.testing.assert_allclose(f(s), program(s), rtol=1e-15)
+        tg.testing.check_grads(f, (s,), order=1)
+
+
+def through_a_view(s: Any) -> Any:
+    t = np.arange(3.0)
+    u = t[1:]
+    if s > 0:
+        u[0] = 9.0
+    return t * s
+
+
+def under_two_names(s: Any) -> Any:
+    t = u = np.arange(3.0)
+    while s > 0:
+        t[0] += 9.0
+        s -= 1.0
+    return u * s
+
+
+def in_a_call(s: Any) -> Any:
+    t = np.arange(3.0)
+
+    def put() -> Any:
+        t[0] = 9.0
+        return s
+
+    return t * tg.cond(s > 0, put, lambda: s)
+
+
+@pytest.mark.parametrize("program", [through_a_view, under_two_names, in_a_call])
+def test_writes_of_a_branch_that_numpy_would_do_while_tracing(program: Any) -> None:
+    f = tg.trace(program, python_control_flow=True)
+    with pytest.raises(tg.TraceError, match="writes into a plain NumPy array from outside"):
+        f(-2.0)

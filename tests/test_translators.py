@@ -68,7 +68,7 @@ def test_refused_with_advice(program, advice):
 
 
 def test_the_class_of_arrays() -> None:
-    """`np.ndarray(shape)` makes an array to write to; what is traced is an instance, no number is."""
+    """`np.ndarray(shape)` makes an array to write to; what is traced is one, no number is."""
 
     @tg.trace
     def program(x: Any, n: int) -> Any:

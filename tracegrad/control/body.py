@@ -23,6 +23,7 @@ from tracegrad.ops.constant import Input
 from tracegrad.ops.reduction import broadcast_to
 from tracegrad.ops.shape import COPY
 from tracegrad.tracing.array import Traced
+from tracegrad.tracing.outside import Guarded
 from tracegrad.tracing.trace import Trace, current_trace, tracing
 from tracegrad.tree import Tree, flatten
 
@@ -58,7 +59,7 @@ def trace_body(
     argument counts up to there.
     """
     trace = outer.child(name)
-    with tracing(trace, Traced):
+    with Guarded(), tracing(trace, Traced):
         counts = [below, *[None] * len(arguments)]
         given = [
             Traced(trace, trace.add_node(type, label, size), label)

@@ -37,6 +37,7 @@ from tracegrad.pyflow.state import (
     unified,
 )
 from tracegrad.tracing.array import Traced
+from tracegrad.tracing.outside import Guarded
 from tracegrad.tracing.trace import Trace, current_trace, tracing
 from tracegrad.tree import LEAF, Tree, unflatten
 
@@ -119,7 +120,7 @@ def _side(run: Callable[[], Any], read: Callable[[], list[Any]], names: list[str
         before[root] = root.lend(trace, node)
 
     trace.written = written
-    with tracing(trace, Traced):
+    with Guarded(), tracing(trace, Traced):
         try:
             run()
             values = read()

@@ -44,6 +44,7 @@ from tracegrad.pyflow.state import (
 )
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.grown import Grown, Structure, parts, rebuilt
+from tracegrad.tracing.outside import Guarded
 from tracegrad.tracing.trace import Trace, current_trace, tracing
 from tracegrad.tree import LEAF, Tree, unflatten
 
@@ -192,6 +193,7 @@ class Looped:
         child = self.trace.child("loop")
         below = as_size(items.length) if items is not None and items.counted else None
         with (
+            Guarded(),
             tracing(child, Traced),
             kept(self.rows),
             ExitStack() as stack,
@@ -309,7 +311,7 @@ class Looped:
 
     def _condition(self, carries: Sequence[Carry], items: Items | None) -> Body:
         child = self.trace.child("condition")
-        with tracing(child, Traced), kept(self.rows), ExitStack() as stack:
+        with Guarded(), tracing(child, Traced), kept(self.rows), ExitStack() as stack:
             index = None if items is None else Traced(child, child.add_node(INDEX, "step"))
             self._enter(child, carries, stack)
             go: Any = True if self.go is None else self.go()

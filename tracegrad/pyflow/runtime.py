@@ -26,9 +26,11 @@ from tracegrad.pyflow.state import (
     growing,
     refuse_side_effects,
     variables,
+    written_arrays,
 )
 from tracegrad.pyflow.state import append as append
 from tracegrad.pyflow.state import extend as extend
+from tracegrad.tracing.fresh import Fresh
 from tracegrad.tracing.trace import current_trace
 
 Rows = Sequence[tuple[Any, ...]]
@@ -41,6 +43,11 @@ def if_(test: Any, then: Part, otherwise: Part, state: Rows, changed: Rows, refu
     refuse_side_effects("an if", (then, otherwise), refused)
     parts = then, otherwise
     rows, held = variables(parts, state), containers(parts, changed)
+    trace = current_trace()
+    assert trace is not None
+    for root in written_arrays(trace, parts, rows, changed):
+        if isinstance(root, Fresh):
+            root._forget()
     choose_between(condition(test), then, otherwise, rows, held)
 
 

@@ -24,6 +24,7 @@ from tracegrad.ir.types import ArrayType
 from tracegrad.leaves import is_leaf
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.grown import Grown
+from tracegrad.tracing.outside import is_shared
 from tracegrad.tracing.trace import Trace
 from tracegrad.tree import Tree, flatten, unflatten
 
@@ -99,11 +100,14 @@ def written_arrays(
     for name, _, local in changed:
         cell = known.get(name)
         value = parts[0].__globals__.get(name) if cell is None else content(cell)
-        if local and cell is not None and isinstance(value, np.ndarray):
+        alone = isinstance(value, np.ndarray) and not is_shared(value, name)
+        if local and cell is not None and alone:
             value = cell.cell_contents = as_traced(trace, value)
         if isinstance(value, Traced):
             found.append(value.root)
     for row in rows:
+        if not row.plain and isinstance(row.value, np.ndarray) and row.value.ndim:
+            row.value = row.value if is_shared(row.value, row.name) else as_traced(trace, row.value)
         if not row.plain and isinstance(row.value, Traced) and row.value.type.rank:
             found.append(row.value.root)
     return [root for root in dict.fromkeys(found) if not root.is_argument]

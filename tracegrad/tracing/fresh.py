@@ -153,6 +153,11 @@ class Fresh(Traced):
         self._forget()
         super().write(value)
 
+    def _leave(self) -> None:
+        """Be the program's before the body of a loop or a branch writes into it."""
+        if current_trace() is not self._trace:
+            self._forget()
+
     def _forget(self) -> None:
         """From now on its values are the program's."""
         self._pending = None
@@ -175,6 +180,7 @@ class Fresh(Traced):
             self._values[values_of(key)] = values_of(value)  # type: ignore[index]
             self._written()
         else:
+            self._own._leave()
             super().__setitem__(key, value)
 
     def __getitem__(self, key: Any) -> Any:
@@ -188,6 +194,7 @@ class Fresh(Traced):
 
     def _update(self, name: str, other: Any) -> Any:
         if not self._may_write(other):
+            self._own._leave()
             return super()._update(name, other)
         ufunc: np.ufunc = getattr(np, name)
         ufunc(self._values, values_of(other), out=self._values, casting="same_kind")
