@@ -777,7 +777,7 @@ def test_a_condition_that_assigns() -> None:
         tg.testing.check_grads(f, (x,), order=1)
 
 
-def pairs(n: int, s: Any) -> Any:
+def most_pairs(n: int, s: Any) -> Any:
     """The most letters that pair with the next but none: a table filled from its diagonal on."""
     table = np.zeros((n, n))
     for i in range(n - 1, -1, -1):
@@ -793,8 +793,8 @@ def pairs(n: int, s: Any) -> Any:
 def test_nested_loops_with_branches_stay_loops() -> None:
     """Also where the loops are rewritten for their `if`: unrolled, these are 2,600 steps."""
     s = np.random.default_rng(0).integers(0, 4, 26)
-    f = tg.trace(pairs, python_control_flow=True)
-    np.testing.assert_array_equal(f(26, s), pairs(26, s))
+    f = tg.trace(most_pairs, python_control_flow=True)
+    np.testing.assert_array_equal(f(26, s), most_pairs(26, s))
     kept = [text for about, text in f.latest.graph.notes if about == "loops"]
     assert len(kept) == 3 and all("kept, since its steps are too many" in text for text in kept)
 
@@ -827,7 +827,7 @@ def test_branches_write_into_arrays_that_numpy_made(program: Any) -> None:
         tg.testing.check_grads(f, (s,), order=1)
 
 
-def through_a_view(s: Any) -> Any:
+def by_a_view(s: Any) -> Any:
     t = np.arange(3.0)
     u = t[1:]
     if s > 0:
@@ -853,7 +853,7 @@ def in_a_call(s: Any) -> Any:
     return t * tg.cond(s > 0, put, lambda: s)
 
 
-@pytest.mark.parametrize("program", [through_a_view, under_two_names, in_a_call])
+@pytest.mark.parametrize("program", [by_a_view, under_two_names, in_a_call])
 def test_writes_of_a_branch_that_numpy_would_do_while_tracing(program: Any) -> None:
     f = tg.trace(program, python_control_flow=True)
     with pytest.raises(tg.TraceError, match="writes into a plain NumPy array from outside"):
