@@ -197,6 +197,27 @@ def test_errors_name_the_line(program: Callable[..., Any], message: str) -> None
     assert "test_control.py" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "table",
+    [
+        np.arange(3.0),
+        np.arange(6.0)[::2],
+        np.frombuffer(bytearray(24)),
+        np.from_dlpack(np.arange(3.0)),
+    ],
+    ids=["own", "view", "buffer", "capsule"],
+)
+def test_arrays_around_a_body_stay_as_they_were(table: np.ndarray) -> None:
+    """While a body is traced they are read-only; that of a capsule NumPy would not give back."""
+
+    @tg.trace
+    def f(x: Any) -> Any:
+        return tg.cond(np.sum(x) > 0.0, lambda: table * x, lambda: x)
+
+    np.testing.assert_array_equal(f(np.ones(3)), table)
+    assert table.flags.writeable
+
+
 def test_a_body_must_not_write_outside() -> None:
     def program(a: Any) -> Any:
         seen = np.zeros_like(a)

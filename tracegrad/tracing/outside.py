@@ -32,7 +32,7 @@ class Guarded:
     """A body is traced within: writes into arrays from outside raise TraceError."""
 
     def __enter__(self) -> None:
-        found = {id(array): array for _, array in reachable() if array.flags.writeable}
+        found = {id(array): array for _, array in reachable() if can_be_locked(array)}
         self._found = sorted(found.values(), key=_depth)
         for array in self._found:
             array.flags.writeable = False
@@ -109,6 +109,21 @@ def _named(code: CodeType) -> Iterator[str]:
     for part in code.co_consts:
         if isinstance(part, CodeType):
             yield from _named(part)
+
+
+def can_be_locked(array: np.ndarray) -> bool:
+    """Whether it can be written to, and NumPy would make it so again: not if the memory is of an
+    object that shows no buffer, as that of PyTorch's `tensor.numpy()`."""
+    if not array.flags.writeable:
+        return False
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    if array.base is None:
+        return array.flags.owndata
+    try:
+        return not memoryview(array.base).readonly
+    except TypeError:
+        return False
 
 
 def _depth(array: np.ndarray) -> int:
