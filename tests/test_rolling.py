@@ -269,6 +269,25 @@ def test_a_list_of_parameters() -> None:
     np.testing.assert_allclose(sum(np.sum(g) for g in gradients), slope, rtol=1e-4)
 
 
+def test_differentiated_arguments_are_not_gathered() -> None:
+    """Blocks that are too few for a loop stay, and with them what stands for their parameters."""
+    pairs = [(RNG.normal(size=(6, 6)) / 2, RNG.normal(size=(6, 6)) / 2) for _ in range(8)]
+
+    def network(pairs: Any, x: Any) -> Any:
+        for a, b in pairs:
+            x = x + np.tanh(x @ a) @ b
+        return np.sum(x * x)
+
+    gradient = tg.grad(network)
+    version, values = gradient.version_for((pairs, X), {})
+    assert not any(node.op.name == "loop" for node in version.primal.final.nodes)
+    assert not any(node.op.name == "stack" for node in version.primal.final.nodes)
+    found = interpret(version.primal.final, values)
+    moved = [(a + 1e-6, b + 1e-6) for a, b in pairs]
+    slope = (network(moved, X) - network(pairs, X)) / 1e-6
+    np.testing.assert_allclose(sum(np.sum(g) for g in found), slope, rtol=1e-3)
+
+
 def test_layers_of_different_shapes_stay() -> None:
     sizes = [6, *range(20, 2, -1)]
     weights = [RNG.normal(size=(n, m)) for n, m in zip(sizes[1:], sizes[:-1], strict=True)]

@@ -156,9 +156,33 @@ print(repr(float(value)))
         assert float(done.stdout) == pytest.approx(value, rel=1e-13)
 
 
+def test_nests_beside_loops_on_threads_are_shared() -> None:
+    """Loops of a few known steps are too short for threads; those that are alike are one kernel."""
+
+    def program(vs: Any, x: Any) -> Any:
+        total = np.sum(np.sin(x))
+        for v in vs:
+            w = np.reshape(v, (4, 4))
+            total = total * np.sum(np.exp(np.tanh(w.T @ w) + w) / (1 + np.sqrt(w * w + 1)))
+        return total
+
+    random = np.random.default_rng(3)
+    vs, x = [random.normal(size=16) for _ in range(5)], random.normal(size=100_000)
+    f = tg.value_and_grad(program)
+    value, slopes = f(vs, x)
+    assert value == pytest.approx(program(vs, x), rel=1e-12)
+    source = f.versions[0].primal.into.built.source
+    assert "parallel(" in source
+    assert source.count("\n    program_value_and_grad_into_nest(") >= 3
+    step = [1e-6 * random.normal(size=16) for _ in vs]
+    up, down = ([v + sign * s for v, s in zip(vs, step, strict=True)] for sign in (1, -1))
+    change = (program(up, x) - program(down, x)) / 2
+    assert sum(d @ s for d, s in zip(slopes, step, strict=True)) == pytest.approx(change, rel=1e-5)
+
+
 def test_a_few_small_nests_stay_where_they_are() -> None:
     parameters, x = example(2)
-    f = tg.value_and_grad(layers, argnums=(0, 1))
+    f = tg.value_and_grad(lambda parameters, x: layers(parameters, x), argnums=(0, 1))
     f(parameters, x)
     assert "_nest" not in f.versions[0].primal.into.built.source
 

@@ -88,7 +88,8 @@ class Settled:
         if threads:
             made = unique(each(threaded(self.before_threads), stripped, *INNER, given_results))
         else:
-            made = shared(each(self.module, *LOOPS, *INNER, given_results))
+            made = each(self.module, *LOOPS, *INNER, given_results)
+        made = shared(made)
         return forwarding(made, self.limits, not threads) if entry and self.limits else made
 
 

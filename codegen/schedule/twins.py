@@ -178,7 +178,7 @@ def shared(module: Module) -> Module:
     constants = frozenset(name for name, _ in module.constants)
     functions: list[Function] = []
     for function in module.functions:
-        functions += calling_kernels(function, constants)
+        functions += [function] if function.kernel else calling_kernels(function, constants)
     return replace(module, functions=tuple(functions))
 
 

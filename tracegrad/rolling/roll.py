@@ -16,6 +16,7 @@ from tracegrad.ir.graph import Graph, Node, next_serial
 from tracegrad.ops.constant import CONSTANT
 from tracegrad.ops.elementwise import Elementwise
 from tracegrad.ops.project import PROJECT
+from tracegrad.ops.shape import COPY
 from tracegrad.rolling.align import aligned, extended, second
 from tracegrad.rolling.close import Closed, close
 from tracegrad.rolling.family import Merger, Mismatch
@@ -54,6 +55,10 @@ class Roller:
         self.least = LEAST_WORK
 
     def given(self, node: Node) -> bool:
+        """Arguments and the like; the copies of them with respect to which something has been
+        differentiated are gone when the program is simplified."""
+        if node.op is COPY:
+            return self.given(node.inputs[0])
         return node.op.name == "input" or node in self.keep or node.serial < self.since
 
     def run(self, outputs: tuple[Node, ...]) -> tuple[Node, ...]:
