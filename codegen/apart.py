@@ -17,8 +17,6 @@ from codegen.records import dataclass
 
 OWN = "codegen_own_memory"
 """The function by which LLVM is told that memory is new."""
-DATA = "arg.{}.4"
-"""What numba calls the address of the elements of an argument."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import tracegrad as tg
+from codegen import shortcuts
 from codegen.emit import kernels
 
 ITEMS = 1000
@@ -51,3 +52,40 @@ def test_a_launch_knows_whether_blas_is_called(
     assert found == [expected]
     # 900 / 16**k falls below 1 at k = 3; powers of two are exact.
     np.testing.assert_array_equal(result, np.full((ITEMS, 30, 30), 4.0**-3))
+
+
+def test_calls_of_nests_that_cannot_fail_are_not_looked_at(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Nor are the bytes of arrays of one shape computed and checked for each of them."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    failing: list[bool] = []
+    counted: list[Any] = []
+
+    def seen(function: Any) -> bool:
+        failing.append(can_fail(function))
+        return failing[-1]
+
+    def counting(builder: Any, shape: Any, *given: Any) -> Any:
+        counted.append(tuple(map(str, shape)))
+        return byte_count(builder, shape, *given)
+
+    def deep(weights: Any, x: Any) -> Any:
+        for w in weights:
+            y = np.tanh(x @ w)
+            x = x + np.exp(-y * y) / (1 + np.sqrt(np.abs(y) + 1e-3))
+        return np.mean(x * x)
+
+    can_fail, byte_count = kernels.can_fail, shortcuts.byte_count
+    monkeypatch.setattr(kernels, "can_fail", seen)
+    monkeypatch.setattr(shortcuts, "byte_count", counting)
+    random = np.random.default_rng(4)
+    weights, x = [random.normal(size=(7, 7)) / 3 for _ in range(6)], random.normal(size=(5, 7))
+    value, slopes = tg.value_and_grad(deep)(weights, x)
+    assert value == pytest.approx(deep(weights, x), rel=1e-13)
+    step = [1e-6 * random.normal(size=(7, 7)) for _ in weights]
+    up, down = ([w + sign * s for w, s in zip(weights, step, strict=True)] for sign in (1, -1))
+    change = (deep(up, x) - deep(down, x)) / 2
+    assert sum(np.sum(d * s) for d, s in zip(slopes, step, strict=True)) == pytest.approx(change)
+    assert failing and not any(failing)
+    assert len(counted) == len(set(counted))

@@ -6,7 +6,7 @@ numba's array structures where a function asks for one. An index counts from 0 a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import Any
 
@@ -28,6 +28,8 @@ EXACT = ("nsw",)
 """Offsets of elements that are there do not overflow."""
 MEMINFO, PARENT, NITEMS, ITEMSIZE, DATA, SHAPE, STRIDES = range(7)
 """The fields of numba's array structure."""
+PART = "arg.{}.{}"
+"""What numba calls a field of an argument."""
 
 
 def word(number: int) -> ir.Constant:
@@ -43,8 +45,8 @@ class Array:
     shape: tuple[Any, ...]
     meminfo: Any
     strides: tuple[Any, ...] | None = None
-    whole: Any = None
-    """The structure of numba's that it came in."""
+    parent: Any = None
+    """Python's object, of an array that came from there."""
 
 
 def received(context: Any, builder: Any, kind: types.Array, value: Any) -> Array:
@@ -53,9 +55,19 @@ def received(context: Any, builder: Any, kind: types.Array, value: Any) -> Array
     strides = None
     if kind.layout != "C":
         strides = tuple(builder.extract_value(value, [STRIDES, axis]) for axis in range(kind.ndim))
-    data = builder.extract_value(value, DATA)
-    meminfo = builder.extract_value(value, MEMINFO)
-    return Array(kind, data, shape, meminfo, strides, value)
+    meminfo, parent, data = (builder.extract_value(value, n) for n in (MEMINFO, PARENT, DATA))
+    return Array(kind, data, shape, meminfo, strides, parent)
+
+
+def given(kind: types.Array, name: str, parts: Mapping[str, Any]) -> Array:
+    """A parameter, from numba's names for the parts of its structure."""
+
+    def along(field: int) -> tuple[Any, ...]:
+        return tuple(parts[PART.format(name, f"{field}.{axis}")] for axis in range(kind.ndim))
+
+    meminfo, parent, data = (parts[PART.format(name, n)] for n in (MEMINFO, PARENT, DATA))
+    strides = None if kind.layout == "C" else along(STRIDES)
+    return Array(kind, data, along(SHAPE), meminfo, strides, parent)
 
 
 def strides(builder: Any, array: Array) -> tuple[Any, ...]:
@@ -102,12 +114,10 @@ def address(context: Any, builder: Any, array: Array, index: Sequence[Any]) -> A
 
 def structure(context: Any, builder: Any, array: Array) -> Any:
     """Numba's structure of an array."""
-    if array.whole is not None:
-        return array.whole
     size = item_size(array.kind.dtype)
     items = reduce(lambda a, b: builder.mul(a, b, flags=EXACT), array.shape, word(1))
-    null = ir.Constant(POINTER, None)
-    fields = (array.meminfo, null, items, word(size), array.data)
+    parent = ir.Constant(POINTER, None) if array.parent is None else array.parent
+    fields = (array.meminfo, parent, items, word(size), array.data)
     lengths = (array.shape, strides(builder, array))
     value: Any = ir.Constant(context.get_value_type(array.kind), ir.Undefined)
     for number, field in enumerate(fields):
@@ -119,11 +129,14 @@ def structure(context: Any, builder: Any, array: Array) -> Any:
 
 
 def allocated(
-    context: Any, builder: Any, kind: types.Array, shape: tuple[Any, ...], leave: shortcuts.Leave
+    context: Any,
+    builder: Any,
+    kind: types.Array,
+    shape: tuple[Any, ...],
+    size: Any,
+    leave: shortcuts.Leave,
 ) -> Array:
-    """New memory, which holds one reference. Raises MemoryError, or ValueError for a size that no
-    machine word holds."""
-    size = shortcuts.byte_count(builder, shape, word(item_size(kind.dtype)), leave)
+    """New memory of `size` bytes, which holds one reference. Raises MemoryError."""
     alignment = context.get_preferred_array_alignment(kind.dtype)
     meminfo = shortcuts.block(builder, size, alignment, leave)
     data = own(builder, context.nrt.meminfo_data(builder, meminfo))
@@ -142,11 +155,6 @@ def constant(context: Any, builder: Any, kind: types.Array, value: np.ndarray) -
     found = cgutils.global_constant(builder, ".constant", numbers)
     found.align = context.get_abi_alignment(element)
     return found.bitcast(element.as_pointer())
-
-
-def byte_size(context: Any, builder: Any, array: Array) -> Any:
-    items = reduce(lambda a, b: builder.mul(a, b, flags=EXACT), array.shape, word(1))
-    return builder.mul(items, word(item_size(array.kind.dtype)), flags=EXACT)
 
 
 def count(builder: Any, verb: str, meminfo: Any) -> None:

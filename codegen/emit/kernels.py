@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
-from llvmlite.ir.instructions import CallInstr
+from llvmlite.ir.instructions import CallInstr, Ret
 from numba import types
+from numba.core import cgutils
 
 from codegen.emit.arrays import Array
 from codegen.emit.kinds import return_type, scalar_type
@@ -51,13 +52,16 @@ class Kernels(Names):
         Launching(self.context, self.builder, kernel).build(total, step, sums, arguments)
 
     def kernel_call(self, call: KernelCall) -> None:
+        """It returns nothing, and says what failed, if anything can, where we would."""
         kernel, values = self.kernel(call.kernel, call.args)
-        convention, builder = self.context.call_conv, self.builder
-        status, _ = convention.call_function(
-            builder, kernel.function, kernel.returned, kernel.given, values
-        )
-        with builder.if_then(status.is_error, likely=False):
-            convention.return_status_propagate(builder, status)
+        builder, function = self.builder, kernel.function
+        parts = self.context.get_arg_packer(kernel.given).as_arguments(builder, values)
+        if self.nothing is None:
+            self.nothing = cgutils.alloca_once(builder, function.args[0].type.pointee)
+        code = builder.call(function, [self.nothing, builder.function.args[1], *parts])
+        if can_fail(function):
+            with builder.if_then(cgutils.is_not_null(builder, code), likely=False):
+                builder.ret(code)
 
     def kernel(
         self, name: str, args: Sequence[str | Expr], launched: int = 0
@@ -103,6 +107,12 @@ class Kernels(Names):
         body.finish()
         blas = calls_blas(function, context.active_code_library)
         return Kernel(function, tuple(kinds), returned, blas)
+
+
+def can_fail(function: Any) -> bool:
+    """Whether it returns anything but the code for success, which is 0."""
+    ends = (block.terminator for block in function.blocks if isinstance(block.terminator, Ret))
+    return any(not isinstance(c, ir.Constant) or c.constant for end in ends for c in end.operands)
 
 
 def calls_blas(function: Any, library: Any) -> bool:

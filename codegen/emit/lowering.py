@@ -15,7 +15,8 @@ from numba.core.target_extension import target_override
 from numba.core.typed_passes import BaseNativeLowering
 
 from codegen import arguments
-from codegen.apart import DATA, Facts
+from codegen.apart import Facts
+from codegen.emit.arrays import DATA, PART
 from codegen.emit.kinds import return_type
 from codegen.emit.statements import Body
 from codegen.loops import Function
@@ -61,13 +62,12 @@ class Lower(BaseLower):
         python = self.func_ir.func_id.func
         program: Program = python.program
         self.setup_function(fndesc)
-        values = self.extract_function_arguments()
-        taken = {argument.name: argument for argument in self.function.args}
+        given = {argument.name: argument for argument in self.function.args}
         for name in program.facts.apart:
-            taken[DATA.format(name)].add_attribute("noalias")
+            given[PART.format(name, DATA)].add_attribute("noalias")
         body = Body(self.context, self.builder, program.function, python.__globals__)
         with target_override(NAME):  # in which numba looks functions up
-            body.start(fndesc.argtypes, values, program.facts)
+            body.start(fndesc.argtypes, given, program.facts)
             body.block(program.function.body)
         body.finish()
 

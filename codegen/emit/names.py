@@ -16,6 +16,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
+from codegen import shortcuts
 from codegen.apart import let_go
 from codegen.emit import arrays
 from codegen.emit.arrays import Array, word
@@ -36,6 +37,8 @@ class Scope:
     scalars: dict[str, tuple[Any, np.dtype]] = field(default_factory=dict)
     arrays: dict[str, Array] = field(default_factory=dict)
     owned: dict[str, Array] = field(default_factory=dict)
+    sizes: dict[tuple[Any, ...], Any] = field(default_factory=dict)
+    """Bytes of arrays by the size of an element and the shape."""
 
 
 class Names(Scalars):
@@ -52,6 +55,8 @@ class Names(Scalars):
         self.exits: dict[tuple[type[Exception], str], Any] = {}
         self.kernels: dict[Any, Any] = {}
         """The functions of kernels written so far, by name and layouts of arrays."""
+        self.nothing: Any = None
+        """Where calls of kernels put what they return, which is nothing."""
 
     def variable(self, name: str) -> tuple[Any, np.dtype]:
         if name in self.slots:
@@ -110,6 +115,16 @@ class Names(Scalars):
 
     def shape(self, extents: tuple[Expr, ...]) -> tuple[Any, ...]:
         return tuple(self.evaluated(extent, INT) for extent in extents)
+
+    def byte_count(self, shape: tuple[Any, ...], element: int) -> Any:
+        """Bytes of an array, computed and checked once for arrays of the same shape."""
+        key = (element, *shape)
+        for scope in reversed(self.scopes):
+            if key in scope.sizes:
+                return scope.sizes[key]
+        found = shortcuts.byte_count(self.builder, shape, word(element), self.fail)
+        self.scopes[-1].sizes[key] = found
+        return found
 
     def fail(self, condition: Any, error: type[Exception], message: str) -> None:
         """Where the condition holds, leave the function with an error: one way out for all places

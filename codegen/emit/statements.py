@@ -30,6 +30,7 @@ from codegen.emit.kinds import array_type, scalar_type, view_type
 from codegen.emit.names import Scope
 from codegen.errors import CodegenError
 from codegen.expr import INT, Call, Const, Expr, Var, extent
+from codegen.library.products import item_size
 from codegen.loops import (
     Accumulate,
     Alloc,
@@ -57,15 +58,18 @@ from codegen.traverse import defined, statements
 class Body(Calls):
     """A function being written."""
 
-    def start(self, given: Sequence[Any], values: Sequence[Any], facts: Facts) -> None:
-        """The arguments and the sizes that are taken from them."""
+    def start(self, kinds: Sequence[Any], given: Mapping[str, Any], facts: Facts) -> None:
+        """The arguments, by numba's names for their parts, and the sizes that are taken from
+        them."""
         extents = {(name, axis): number for name, axis, number in facts.extents}
         outer = self.scopes[0]
-        for parameter, kind, value in zip(self.function.parameters, given, values, strict=True):
+        for parameter, kind in zip(self.function.parameters, kinds, strict=True):
             if not parameter.rank:
+                model = self.context.data_model_manager[kind]
+                value = model.from_argument(self.builder, given[f"arg.{parameter.name}"])
                 self.assign(parameter.name, value, parameter.dtype)
                 continue
-            array = arrays.received(self.context, self.builder, kind, value)
+            array = arrays.given(kind, parameter.name, given)
             shape = tuple(
                 word(extents[parameter.name, axis]) if (parameter.name, axis) in extents else length
                 for axis, length in enumerate(array.shape)
@@ -279,14 +283,16 @@ class Body(Calls):
     def allocate(self, alloc: Alloc) -> None:
         context, builder = self.context, self.builder
         kind = array_type(alloc.dtype, len(alloc.shape))
-        array = arrays.allocated(context, builder, kind, self.shape(alloc.shape), self.fail)
+        shape = self.shape(alloc.shape)
+        size = self.byte_count(shape, item_size(kind.dtype))
+        array = arrays.allocated(context, builder, kind, shape, size, self.fail)
         scope = self.scopes[-1]
         scope.arrays[alloc.array] = scope.owned[alloc.array] = array
         if alloc.fill is None:
             return
         if alloc.fill == 0 and not np.signbit(alloc.fill):
             address = builder.bitcast(array.data, arrays.POINTER)
-            cgutils.memset(builder, address, arrays.byte_size(context, builder, array), 0)
+            cgutils.memset(builder, address, size, 0)
             return
         value = self.evaluated(Const(alloc.fill, alloc.dtype))
         items = reduce(lambda a, b: builder.mul(a, b, flags=EXACT), array.shape, word(1))
