@@ -6,10 +6,11 @@ on: text, signatures, settings, versions, the CPU, and the files that say how te
 
 from __future__ import annotations
 
-import inspect
+import hashlib
 import platform
 import sys
 from functools import cache as memoized
+from pathlib import Path
 
 import llvmlite
 import numba
@@ -18,32 +19,8 @@ import scipy
 from llvmlite import binding as llvm
 from numba.core import config
 
-from codegen import (
-    apart,
-    arguments,
-    arrays,
-    cache,
-    calling,
-    compiler,
-    emit,
-    foreign,
-    known,
-    library,
-    machine,
-    parts,
-    shortcuts,
-    source,
-    straight,
-    target,
-    vecmath,
-)
+from codegen import cache, foreign, known, source
 from codegen.loops import Function, Module, Parameter
-
-COMPILER = (
-    *(compiler, apart, arguments, arrays, calling, machine, parts, shortcuts, straight),
-    target,
-)
-"""The modules that say how a program becomes code, beside `emit`."""
 
 
 def argument_type(parameter: Parameter) -> numba.types.Type:
@@ -65,9 +42,17 @@ def surroundings() -> tuple[tuple[str, str], ...]:
         ("versions", " ".join(f"{p.__name__} {p.__version__}" for p in packages)),
         ("Python", f"{sys.implementation.cache_tag} {platform.python_version()}"),
         ("CPU", f"{llvm.get_process_triple()} {llvm.get_host_cpu_name()} {features}"),
-        ("callees", vecmath.fingerprint() + library.fingerprint()),
-        ("compiler", emit.fingerprint() + "".join(map(inspect.getsource, COMPILER))),
+        ("compiler and callees", sources(Path(__file__).parent)),
     )
+
+
+def sources(package: Path) -> str:
+    """A digest of all files of a package. Of this one: of what makes the code and of what is called
+    in it, whether this process has loaded them or not."""
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(f"{path.relative_to(package)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def key(module: Module, text: str, handed: bool = False) -> cache.Key:

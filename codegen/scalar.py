@@ -138,7 +138,7 @@ def form(function: str, dtype: np.dtype) -> Form:
         return Imported("codegen.library", function)
     if function == "rounding_error":
         return Imported("codegen.library", f"rounding_error_f{8 * dtype.itemsize}")
-    return Imported("codegen.vecmath", vecmath.lookup(function, dtype).__name__)
+    return Imported("codegen.vecmath", vecmath.named(function, dtype))
 
 
 def computed_in(call: Call) -> np.dtype:

@@ -317,7 +317,7 @@ def returned(types: Sequence[tuple[np.dtype, int]]) -> str:
 def library_function(name: str) -> Imported:
     if name in NAMES:
         return Imported(DRAWS, name)
-    if name not in library.FUNCTIONS:
+    if name not in library.STANDALONE:
         raise LookupError(f"codegen.library has no function {name!r}")
     return Imported("codegen.library", name)
 
@@ -424,7 +424,7 @@ def _foreign_source(function: Foreign, name: str) -> str:
 
 def foreign_names(module: Module) -> dict[Foreign, str]:
     """The name of each foreign function in the module's text."""
-    taken = set(names(module)) | {"np", "njit", *ERRORS, *library.FUNCTIONS}
+    taken = set(names(module)) | {"np", "njit", *ERRORS, *library.STANDALONE}
     found: dict[Foreign, str] = {}
     for function in module.functions:
         for statement in statements(function.body):

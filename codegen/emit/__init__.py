@@ -10,10 +10,3 @@ a loop program knows its types, and what an index is. Half of a first call goes 
 `statements` the rest; `lowering` holds the passes that stand in numba's compiler. numba compiles
 the text itself in stand-alone modules and where bounds are checked; tests compare the two.
 """
-
-from pathlib import Path
-
-
-def fingerprint() -> str:
-    """The text of this package."""
-    return "".join(path.read_text("utf-8") for path in sorted(Path(__file__).parent.glob("*.py")))

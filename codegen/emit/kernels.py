@@ -23,8 +23,8 @@ from codegen.emit.arrays import Array
 from codegen.emit.kinds import return_type, scalar_type
 from codegen.emit.names import Names
 from codegen.expr import INT, Expr
-from codegen.library.parallel import Kernel, Packed, is_blas
-from codegen.library.parallel import Launch as Launching
+from codegen.library.launching import Kernel, Packed, is_blas
+from codegen.library.launching import Launch as Launching
 from codegen.loops import KernelCall, Launch, Parameter
 
 Layout = tuple[types.Array, bool] | None

@@ -8,55 +8,37 @@ from __future__ import annotations
 
 import ast
 import functools
-import hashlib
-import inspect
+import re
 from collections.abc import Iterable, Iterator
-from types import ModuleType
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from codegen.vecmath import (
-    conditions,
-    errorfunction,
-    exact,
-    exponential,
-    floating,
-    hyperbolic,
-    integers,
-    inverse,
-    inversehyperbolic,
-    logarithm,
-    logsum,
-    pairs,
-    power,
-    primitives,
-    probability,
-    rare,
-    special,
-    trigonometric,
+MODULES = (
+    "primitives",
+    "floating",
+    "conditions",
+    "rare",
+    "exact",
+    "integers",
+    "exponential",
+    "logarithm",
+    "logsum",
+    "trigonometric",
+    "inverse",
+    "inversehyperbolic",
+    "hyperbolic",
+    "errorfunction",
+    "pairs",
+    "power",
+    "special",
+    "probability",
 )
+"""The files of functions, each after those from which it imports. Only those are loaded that define
+what a program calls: all of them take 20 ms."""
 
-MODULES: tuple[ModuleType, ...] = (
-    primitives,
-    floating,
-    conditions,
-    rare,
-    exact,
-    integers,
-    exponential,
-    logarithm,
-    logsum,
-    trigonometric,
-    inverse,
-    inversehyperbolic,
-    hyperbolic,
-    errorfunction,
-    pairs,
-    power,
-    special,
-    probability,
-)
 KINDS = {"f": "float", "i": "int", "u": "int", "b": "bool"}
 SUFFIXES = ("_f64", "_f32", "_float", "_int", "_bool")
 
@@ -97,45 +79,59 @@ LONG = frozenset(
 """Modules whose functions are polynomials and more: a few nanoseconds if they are not vectorised,
 and enough to fill the processor's window if they are."""
 
-FUNCTIONS: dict[str, Any] = {
-    name: value
-    for module in MODULES
-    for name, value in vars(module).items()
-    if name.endswith(SUFFIXES) and not name.startswith("_")
-}
+
+@functools.cache
+def texts() -> dict[str, str]:
+    """File -> its text."""
+    folder = Path(__file__).parent
+    return {name: (folder / f"{name}.py").read_text("utf-8") for name in MODULES}
 
 
-def lookup(name: str, dtype: np.dtype) -> Any:
-    """The compiled scalar function for NumPy's `name` on arguments of `dtype`; LookupError if none.
+@functools.cache
+def homes() -> dict[str, str]:
+    """Function -> the file that defines it: `exp_f64` is in `exponential`."""
+    defined = re.compile(rf"\n(?:def )?([a-z]\w*(?:{'|'.join(SUFFIXES)}))(?:\(| = )")
+    return {name: home for home, text in texts().items() for name in defined.findall(text)}
 
-    Its `__name__` can be imported from `codegen.vecmath`.
-    """
+
+def function(name: str) -> Any:
+    """The compiled scalar function of this name; LookupError if there is none."""
+    if name not in homes():
+        raise LookupError(f"codegen.vecmath has no function {name!r}")
+    return getattr(import_module(f"codegen.vecmath.{homes()[name]}"), name)
+
+
+def named(name: str, dtype: np.dtype) -> str:
+    """The name of the function for NumPy's `name` on arguments of `dtype`; LookupError if none."""
     dtype = np.dtype(dtype)
     name = ALIASES.get(name, {}).get(dtype.kind, name)
     for suffix in (f"{dtype.kind}{8 * dtype.itemsize}", KINDS.get(dtype.kind, "")):
-        if f"{name}_{suffix}" in FUNCTIONS:
-            return FUNCTIONS[f"{name}_{suffix}"]
+        if f"{name}_{suffix}" in homes():
+            return f"{name}_{suffix}"
     raise LookupError(f"codegen.vecmath has no function {name!r} for dtype {dtype.name}")
+
+
+def lookup(name: str, dtype: np.dtype) -> Any:
+    """The function itself, which can be imported from `codegen.vecmath` by its `__name__`."""
+    return function(named(name, dtype))
 
 
 def is_long(name: str, dtype: np.dtype) -> bool:
     """Whether NumPy's `name` is one of the functions that take tens of instructions."""
     try:
-        function = lookup(name, dtype)
+        return f"codegen.vecmath.{homes()[named(name, dtype)]}" in LONG
     except LookupError:
         return False
-    return getattr(function, "py_func", function).__module__ in LONG
 
 
 @functools.cache
 def sources() -> dict[str, str]:
     """Name -> text of every top-level definition, in an order in which they can be executed."""
-    return {name: text for module in MODULES for name, text in definitions(module).items()}
+    return {name: found for text in texts().values() for name, found in definitions(text).items()}
 
 
-def definitions(module: ModuleType) -> dict[str, str]:
+def definitions(text: str) -> dict[str, str]:
     """Name -> text of the top-level definitions of one file."""
-    text = inspect.getsource(module)
     return {
         name: segment(text, statement)
         for statement in ast.parse(text).body
@@ -177,8 +173,8 @@ def callees(name: str) -> frozenset[str]:
 def imports() -> dict[str, tuple[str, str]]:
     """Name -> (foreign module, what is imported from it, or "" for the module itself)."""
     found: dict[str, tuple[str, str]] = {}
-    for module in MODULES:
-        for statement in ast.parse(inspect.getsource(module)).body:
+    for text in texts().values():
+        for statement in ast.parse(text).body:
             match statement:
                 case ast.Import(names=names):
                     found |= {item.asname or item.name: (item.name, "") for item in names}
@@ -216,11 +212,3 @@ def standalone_source(names: Iterable[str]) -> str:
     texts = dict.fromkeys(text for name, text in sources().items() if name in needed)
     body = "\n\n\n".join(texts)
     return "\n".join(import_lines(body)) + "\n\n\n" + body + "\n"
-
-
-def fingerprint() -> str:
-    """A digest of every source text here: part of the key of a cached compilation."""
-    digest = hashlib.sha256()
-    for module in MODULES:
-        digest.update(inspect.getsource(module).encode())
-    return digest.hexdigest()
