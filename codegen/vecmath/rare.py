@@ -59,9 +59,21 @@ PREFIX = "rare_"
 VARIANT = re.compile(r"_\d+(_lanes)?$")
 """What the name of a variant has after that of its function."""
 USED = "llvm.compiler.used"
-CONVENTION = "intel_ocl_bicc" if X86 else ""
-"""With it half of the vector registers outlive the call (in C's convention none does, and a loop
-over sin and cos spends 40 % of its time on saving them)."""
+
+
+def convention() -> str:
+    """With Intel's half of the vector registers outlive the call (in C's none does, and a loop over
+    sin and cos spends 40 % of its time on saving them).
+
+    Not with AVX alone: LLVM clears the upper halves of registers before calls and returns
+    (`vzeroupper`), those too that the convention keeps; of AVX-512 it keeps others than these.
+    """
+    features = llvm.get_host_cpu_features()
+    safe = features.get("avx512f") or not features.get("avx")
+    return "intel_ocl_bicc" if X86 and safe else ""
+
+
+CONVENTION = convention()
 
 
 def rare_plain(fast: Any, x: Any, limit: Any, slow: Callable[[Any], Any]) -> Any:
