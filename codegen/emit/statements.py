@@ -25,7 +25,7 @@ from codegen.apart import Facts
 from codegen.emit import arrays
 from codegen.emit.arrays import EXACT, Array, word
 from codegen.emit.calls import Calls
-from codegen.emit.hints import interleaved
+from codegen.emit.hints import hinted
 from codegen.emit.kinds import array_type, scalar_type, view_type
 from codegen.emit.names import Scope
 from codegen.errors import CodegenError
@@ -215,7 +215,7 @@ class Body(Calls):
         if not builder.block.is_terminated:
             here.add_incoming(builder.add(here, step, flags=EXACT), builder.block)
             back = builder.branch(top)
-            interleaved(builder.module, back, loop)
+            hinted(builder.module, back, loop)
         builder.position_at_end(end)
 
     def goes_on(self, here: Any, stop: Any, step: Any, known: int | Expr) -> Any:
