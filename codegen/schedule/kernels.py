@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -51,6 +52,17 @@ class Context:
     kernels: list[Function] = field(default_factory=list)
     moved: list[Statement] = field(default_factory=list)
     """Allocations and views that now stand in kernels."""
+
+    @cached_property
+    def temporaries(self) -> frozenset[str]:
+        """The arrays that the function allocates for itself, in one place each."""
+        return frozenset(
+            name
+            for name, definitions in self.around.definitions.items()
+            if len(definitions) == 1
+            and isinstance(definitions[0], Alloc)
+            and definitions[0].temporary
+        )
 
 
 def context_of(function: Function, constants: Names) -> Context:
@@ -173,12 +185,7 @@ def alone(arrays: Sequence[str], context: Context) -> tuple[str, ...]:
     """Those that the function allocated for itself, and that are the only one of their memory."""
     roots = {array: context.scope.roots.get(array, array) for array in arrays}
     times = Counter(roots.values())
-    own = {
-        name
-        for name, definitions in context.around.definitions.items()
-        if len(definitions) == 1 and isinstance(definitions[0], Alloc) and definitions[0].temporary
-    }
-    return tuple(a for a, root in roots.items() if times[root] == 1 and root in own)
+    return tuple(a for a, root in roots.items() if times[root] == 1 and root in context.temporaries)
 
 
 def copy_type(array: str, context: Context) -> tuple[np.dtype, int]:

@@ -18,7 +18,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
+from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -56,7 +58,6 @@ from codegen.traverse import (
     expressions,
     function_names,
     map_blocks,
-    renamed,
     renamed_expr,
     statements,
     substitute,
@@ -64,6 +65,7 @@ from codegen.traverse import (
 )
 from codegen.vecmath import is_long
 
+LOOPS, EXPRESSIONS = For.__module__, Var.__module__
 LAUNCHED = 3
 """The parameters that a launch gives by itself: block, start, stop."""
 ENOUGH = 60
@@ -106,7 +108,7 @@ class Shape:
 def shape_of(kernel: Function, own: int) -> Shape:
     """`own`: so many of the first parameters stay where they are."""
     new = Numbers(function_names(kernel))
-    body = renamed(bare(kernel.body), new)
+    body = text_of(kernel.body, new)
     parameters = {p.name: p for p in kernel.parameters}
     numbers = {name: new[name] for name in parameters}
     order = tuple(name for name in new if name in parameters)
@@ -125,16 +127,29 @@ def described(parameter: Parameter, new: dict[str, str]) -> Parameter:
     return replace(parameter, name="", shape=shape)
 
 
-def bare(body: Body) -> Body:
-    """Statements without what is said to readers, and to passes that are done."""
+NAMES = ("name", "array", "base", "target", "args", "outs", "sums", "values", "bundle")
+"""Fields of statements and expressions that hold names."""
+UNSAID = ("comment", "whole")
+"""Fields that say something to readers, or to passes that are done."""
 
-    def changed(statement: Statement) -> Statement:
-        statement = map_blocks(statement, bare)
-        if isinstance(statement, For):
-            statement = replace(statement, whole=None)
-        return replace(statement, comment="") if hasattr(statement, "comment") else statement
 
-    return tuple(map(changed, body))
+def text_of(part: Any, new: Numbers, named: bool = False) -> str:
+    """A part of a program under new names: what two parts have in common that differ in names."""
+    if isinstance(part, tuple):
+        return f"({','.join([text_of(one, new, named) for one in part])})"
+    if isinstance(part, str) and named:
+        return new.get(part, repr(part))
+    if type(part).__module__ not in (LOOPS, EXPRESSIONS):
+        return part.str if isinstance(part, np.dtype) else repr(part)
+    told = [text_of(getattr(part, name), new, named) for name, named in told_fields(type(part))]
+    return f"{type(part).__name__}({','.join(told)})"
+
+
+@cache
+def told_fields(kind: type) -> tuple[tuple[str, bool], ...]:
+    """The fields by which parts of a program differ, and whether they hold names."""
+    names = (field.name for field in fields(kind) if field.name not in UNSAID)
+    return tuple((name, name in NAMES) for name in names)
 
 
 def unique(module: Module) -> Module:
