@@ -60,6 +60,43 @@ FUNCTIONS = {
 }
 """Nanoseconds an element in a vectorised loop, of what costs more than an addition."""
 
+SCIPY = {
+    name: nanoseconds
+    for nanoseconds, names in (
+        (
+            20,
+            "exprel dawsn ellipkm1 ellipe cosm1 eval_legendre eval_chebyt "
+            "eval_chebyu eval_hermite eval_hermitenorm eval_laguerre "
+            "eval_genlaguerre eval_gegenbauer",
+        ),
+        (
+            45,
+            "j0 j1 y0 y1 i0e i1e k0e k1e erfcx erfi ellipk spence ndtri_exp eval_jacobi",
+        ),
+        (
+            120,
+            "i0 i1 k0 k1 yn gammainc gammaincc chdtr chdtrc gdtr gdtrc pdtr pdtrc "
+            "wrightomega owens_t",
+        ),
+        (
+            350,
+            "iv kve kn betainc stdtr bdtr bdtrc nbdtr nbdtrc expi exp1 expn hyp0f1 hyp1f1 hyp2f1",
+        ),
+        (700, "kv jve ive gammaincinv gammainccinv stdtrit chdtri fdtr fdtrc pdtri"),
+        (1700, "jv yv yve fdtri bdtri nbdtri pdtrik"),
+        (5000, "betaincc betaincinv betainccinv bdtrik nbdtrik hyperu"),
+    )
+    for name in names.split()
+}
+"""Nanoseconds of functions of `scipy.special` that are SciPy's own compiled code,
+to a factor of two."""
+
+OF_WHOLE = "_whole"
+"""What the name ends with of such a function on integers, where there are two: `eval_legendre`
+computes polynomials of whole degrees by their recurrence."""
+
+FUNCTIONS |= SCIPY | {name + OF_WHOLE: nanoseconds for name, nanoseconds in SCIPY.items()}
+
 
 def flops(function: str) -> int:
     """What a function costs in additions: the weight of an operation that applies it."""

@@ -22,11 +22,11 @@ from typing import Any
 
 from llvmlite import binding as llvm
 
-from codegen import arrays, blas, cache, memory, numpyorder, threads
+from codegen import arrays, blas, cache, memory, numpyorder, special, threads
 from codegen.extensions import FUNCTIONS, HELPERS, RUNTIME, extension
 from codegen.records import dataclass
 
-OWN = {home.SYMBOL: home for home in (arrays, blas, memory, numpyorder, threads)}
+OWN = {home.SYMBOL: home for home in (arrays, blas, memory, numpyorder, special, threads)}
 """Modules of ours with functions that compiled code calls, by what their symbols begin with."""
 
 

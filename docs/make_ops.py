@@ -26,6 +26,7 @@ from tracegrad.ops.elementwise import Elementwise
 from tracegrad.ops.op import NUMPY, PUBLIC
 from tracegrad.ops.operators import ArrayMethods
 from tracegrad.ops.scipy import SciPy
+from tracegrad.ops.unknown import NoFormula
 
 PAGE = Path(__file__).with_name("ops.md")
 
@@ -74,7 +75,7 @@ def notes(function: Any) -> str:
     """What is missing of an elementwise function's derivative; the first line about another one."""
     if not isinstance(function, Elementwise):
         return (inspect.getdoc(function) or "").partition("\n")[0].replace("|", "\\|")
-    has = function.differentiable_in()
+    has = [p is not None and not isinstance(p, NoFormula) for p in function.partials]
     if not any(has):
         return "no derivative"
     return "" if all(has) else f"derivative in {sum(has)} of {len(has)} arguments"

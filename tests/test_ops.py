@@ -63,9 +63,11 @@ CONTROL = {
     "check",
     "unchecked",
     "fixed",
+    "unknown",
 }
 """Ops with whole programs as attributes, and the parts of their results: see test_control.py; what
-raises, see test_checks.py; what no derivative is taken by, see test_random.py."""
+raises, see test_checks.py; what no derivative is taken by, see test_random.py and
+test_special.py."""
 
 PULLBACKS = SINGLE = 8
 """Compilation is what takes time, so of every so many samples one has its pullback compiled too,

@@ -23,7 +23,16 @@ class SciPy:
     name: str
 
     def __call__(self, *args: Any) -> Any:
-        return getattr(import_module("scipy.special"), self.name)(*args)
+        return self.function(*args)
+
+    @property
+    def function(self) -> Any:
+        return getattr(import_module("scipy.special"), self.name)
+
+    def loop_dtypes(self, *operands: Any) -> tuple[np.dtype, ...]:
+        """The dtypes of the loop that a ufunc would run: operands, then the result."""
+        given = [np.dtype(bool) if kind is bool else kind for kind in operands]
+        return self.function.resolve_dtypes((*given, None))
 
 
 def meaning(ufunc: np.ufunc) -> Callable[..., Any] | None:

@@ -21,6 +21,7 @@ from tracegrad.ops.exponential import EXP, EXPM1, LOG, LOG1P
 from tracegrad.ops.op import as_operand, public, sample
 from tracegrad.ops.scipy import SciPy
 from tracegrad.ops.selection import where
+from tracegrad.ops.unknown import NoFormula
 
 ERF_SLOPE = 2 / math.sqrt(math.pi)
 NORMAL_DENSITY = 1 / math.sqrt(2 * math.pi)
@@ -44,7 +45,7 @@ def _single_first(*operands: Any) -> tuple[np.dtype, ...]:
 
 
 def _row(name: str, *partials: Partial | None, **more: Any) -> Elementwise:
-    """A row whose reference is `scipy.special.<name>`."""
+    """A row whose reference is `scipy.special.<name>`, computed by code of our own."""
     arity = len(partials)
     text = f"scipy.special.{name}"
     weight = None if more.get("scalar", name) in FUNCTIONS else 20
@@ -80,7 +81,7 @@ PSI = _row(
 )
 POLYGAMMA = _row(
     "polygamma",
-    None,
+    NoFormula("scipy.special.polygamma", "n"),
     lambda n, x, y: POLYGAMMA(n + 1, x),
     weight=60,
     domain=((1.0, 1.0), (0.2, 4.0)),
