@@ -8,6 +8,7 @@ They compute in float64, also of float32. Which there are is in `codegen.costs.S
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -15,18 +16,12 @@ from llvmlite import ir
 from numba import types
 
 from codegen import special
-from codegen.costs import OF_WHOLE, SCIPY
+from codegen.costs import OF_WHOLE
 from codegen.vecmath.primitives import cast_like, instruction
 
-SUFFIX = "_float"
 DOUBLE, WHOLE, INT = ir.DoubleType(), ir.IntType(64), ir.IntType(32)
 MOST = 2.0**31
 """Beyond it SciPy's counts overflow."""
-
-
-def plain(name: str) -> str:
-    """SciPy's name of a function here."""
-    return name.removesuffix(SUFFIX).removesuffix(OF_WHOLE)
 
 
 def twin(name: str) -> Any:
@@ -36,14 +31,16 @@ def twin(name: str) -> Any:
         kinds = special.exported(name).arguments
         pairs = zip(kinds, args, strict=True)
         given = [int(value) if kind in special.WHOLE else value for kind, value in pairs]
-        scipys = getattr(import_module("scipy.special"), plain(name))
+        scipys = getattr(import_module("scipy.special"), name.removesuffix(OF_WHOLE))
         return cast_like(scipys(*given), args[0])
 
     return call
 
 
-def function(name: str) -> Any:
-    """The intrinsic that calls a function of SciPy's on floats of one type."""
+@cache
+def function(full: str) -> Any:
+    """The intrinsic of this name, which calls a function of SciPy's on floats of one type."""
+    name = full.removesuffix("_float")
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         kind = signature.return_type
@@ -55,7 +52,7 @@ def function(name: str) -> Any:
         same = isinstance(given[0], types.Float) and len(set(given)) == 1
         return (given[0](*given), generate) if same else None
 
-    definition.__name__ = name + SUFFIX
+    definition.__name__ = full
     return instruction(twin(name))(definition)
 
 
@@ -87,7 +84,3 @@ def declared(module: Any, name: str, given: list[Any]) -> Any:
         for attribute in ("nounwind", "readnone", "willreturn"):
             set.add(callee.attributes, attribute)  # llvmlite's own list lacks `willreturn`
     return callee
-
-
-NAMES = (*SCIPY, *(name + OF_WHOLE for name in SCIPY))
-FUNCTIONS = {name + SUFFIX: function(name) for name in NAMES}

@@ -16,6 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from codegen.costs import OF_WHOLE, SCIPY
+from codegen.errors import CodegenError
+
 MODULES = (
     "primitives",
     "floating",
@@ -94,8 +97,16 @@ def homes() -> dict[str, str]:
     return {name: home for home, text in texts().items() for name in defined.findall(text)}
 
 
+@functools.cache
+def of_scipy() -> frozenset[str]:
+    """The functions that are calls of SciPy's compiled code: see `codegen.scipys`."""
+    return frozenset(f"{name}{whole}_float" for name in SCIPY for whole in ("", OF_WHOLE))
+
+
 def function(name: str) -> Any:
     """The compiled scalar function of this name; LookupError if there is none."""
+    if name in of_scipy():
+        return import_module("codegen.scipys").function(name)
     if name not in homes():
         raise LookupError(f"codegen.vecmath has no function {name!r}")
     return getattr(import_module(f"codegen.vecmath.{homes()[name]}"), name)
@@ -106,7 +117,7 @@ def named(name: str, dtype: np.dtype) -> str:
     dtype = np.dtype(dtype)
     name = ALIASES.get(name, {}).get(dtype.kind, name)
     for suffix in (f"{dtype.kind}{8 * dtype.itemsize}", KINDS.get(dtype.kind, "")):
-        if f"{name}_{suffix}" in homes():
+        if f"{name}_{suffix}" in homes() or f"{name}_{suffix}" in of_scipy():
             return f"{name}_{suffix}"
     raise LookupError(f"codegen.vecmath has no function {name!r} for dtype {dtype.name}")
 
@@ -204,6 +215,11 @@ def standalone_source(names: Iterable[str]) -> str:
     waiting = list(names)
     while waiting:
         name = waiting.pop()
+        if name in of_scipy():
+            raise CodegenError(
+                f"it calls scipy.special.{name.removesuffix('_float').removesuffix(OF_WHOLE)}, "
+                "compiled code of SciPy's that a module without tracegrad cannot reach"
+            )
         if name not in sources():
             raise LookupError(f"codegen.vecmath has no definition {name!r}")
         if name not in needed:

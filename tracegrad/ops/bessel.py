@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-
 from tracegrad.ops.elementwise import Elementwise
 from tracegrad.ops.op import PUBLIC
 from tracegrad.ops.scipys import scipys
