@@ -38,6 +38,7 @@ from tracegrad.pyflow.state import (
 )
 from tracegrad.tracing.array import Traced
 from tracegrad.tracing.outside import Guarded
+from tracegrad.tracing.sharing import may_be, spoil, spoiling
 from tracegrad.tracing.trace import Trace, current_trace, tracing
 from tracegrad.tree import LEAF, Tree, unflatten
 
@@ -59,6 +60,8 @@ class Side:
     leaves: list[list[tuple[str, Node]]]
     trees: list[Tree]
     written: dict[Traced, Node]
+    objects: list[list[Any]]
+    spoilt: list[Traced]
 
     def array(self, root: Traced) -> Node:
         """An array from outside at the end of this side."""
@@ -122,13 +125,15 @@ def _side(run: Callable[[], Any], read: Callable[[], list[Any]], names: list[str
     trace.written = written
     with Guarded(), tracing(trace, Traced):
         try:
-            run()
-            values = read()
-            pairs = [labelled(name, value) for name, value in zip(names, values, strict=True)]
-            leaves = [[(label, node_in(trace, x)) for label, x in found] for found, _ in pairs]
-            return Side(
-                trace, values, leaves, [tree for _, tree in pairs], {r: r._node for r in before}
-            )
+            with spoiling() as spoilt:
+                run()
+                values = read()
+                pairs = [labelled(name, value) for name, value in zip(names, values, strict=True)]
+                leaves = [[(label, node_in(trace, x)) for label, x in found] for found, _ in pairs]
+                objects = [[x for _, x in found] for found, _ in pairs]
+            trees = [tree for _, tree in pairs]
+            arrays = {root: root._node for root in before}
+            return Side(trace, values, leaves, trees, arrays, objects, spoilt)
         finally:
             for root, (owner, node) in before.items():
                 root.lend(owner, node)
@@ -173,11 +178,18 @@ def _joined(
     index = node_in(trace, test)
     results = branch(trace, index, bodies)
     name_results(trace, results, labels)
+    count = len(results) - len(roots)
+    for root, result in zip(roots, results[count:], strict=True):
+        root.write(result)
+    for array in (*first.spoilt, *second.spoilt):
+        spoil(array)
     rest = iter(results)
     for number, tree in places:
         values[number] = unflatten(tree, rest)
-    for root, result in zip(roots, rest, strict=True):
-        root.write(result)
+    chosen = [[x for number, _ in places for x in side.objects[number]] for side in sides]
+    for result, a, b in zip(results, *chosen, strict=False):
+        if result.type.rank:
+            may_be(result, [x.root for x in (a, b) if isinstance(x, Traced)])
     return values
 
 
@@ -211,6 +223,7 @@ def _fill(sides: Sequence[Side], number: int) -> None:
     """A variable of the rewriting that one side does not set is not read where it is not set."""
     empty, full = sides if sides[0].values[number] is MISSING else reversed(sides)
     empty.trees[number] = full.trees[number]
+    empty.objects[number] = [None] * len(full.objects[number])
     empty.leaves[number] = [
         (label, zero(empty.trace, node.type)) for label, node in full.leaves[number]
     ]

@@ -7,7 +7,7 @@ for i in tg.range(n): ys.append((x[i], v[i]))     ->     Added: two nodes of the
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from codegen.records import dataclass
@@ -16,7 +16,18 @@ from tracegrad.errors import TraceError
 from tracegrad.ir.graph import Node
 from tracegrad.pyflow.state import Several, Variable, collected, is_written
 from tracegrad.tracing.array import Traced
-from tracegrad.tracing.grown import Grown, Moved, Structure, joined, parts, rebuilt, stacked_items
+from tracegrad.tracing.grown import (
+    Grown,
+    Moved,
+    Structure,
+    joined,
+    parts,
+    rebuilt,
+    root_of,
+    share,
+    stacked_items,
+)
+from tracegrad.tracing.sharing import is_shared_within
 from tracegrad.tracing.trace import Trace
 
 
@@ -27,19 +38,24 @@ class Added:
     nodes: list[Node]
     structure: Structure
     several: bool
+    roots: list[Traced | None]
+    """The arrays whose memory the leaves of the item are."""
 
-    def of_all_steps(self, results: Iterator[Traced]) -> Any:
-        """The items of all steps, stacked."""
-        arrays = [next(results) for _ in self.nodes]
-        if self.several:
-            arrays = [x.reshape(-1, *x.shape[2:]) for x in arrays]
+    def of_all_steps(self, results: Sequence[Traced], repeated: Sequence[bool]) -> Any:
+        """The items of all steps, stacked; some are `repeated`, one array in several."""
+        for made, root, again in zip(results, self.roots, repeated, strict=True):
+            if root is not None:
+                share(made, [root], again or is_shared_within(root))
+        if not self.several:
+            return rebuilt(self.structure, iter(results))
+        arrays = [x.reshape(-1, *x.shape[2:]) for x in results]
         return rebuilt(self.structure, iter(arrays))
 
 
 def added(trace: Trace, row: Variable, items: Sequence[Any]) -> Added:
     """What a step appends to a list."""
     if not items:
-        return Added([], parts(())[1], False)
+        return Added([], parts(())[1], False, [])
     if any(is_written(leaf) for item in items for leaf in _leaves(item)):
         raise TraceError(
             f"line {row.line}: an array that the loop writes in place is appended to the list "
@@ -53,7 +69,9 @@ def added(trace: Trace, row: Variable, items: Sequence[Any]) -> Added:
             f"line {row.line}: a step of a compiled loop appends {items[0]!r} to the list "
             f"{row.name}: it has to append arrays or numbers, or tuples, lists, dicts of these"
         )
-    return Added([node_in(trace, leaf) for leaf in leaves], structure, several)
+    return Added(
+        [node_in(trace, leaf) for leaf in leaves], structure, several, [*map(root_of, leaves)]
+    )
 
 
 def _leaves(item: Any) -> list[Any]:

@@ -15,7 +15,7 @@ import numpy as np
 from codegen.records import dataclass
 from tracegrad.autodiff.derived import as_traced
 from tracegrad.control.loop import INDEX, Span
-from tracegrad.ir.dims import Size, holds, same
+from tracegrad.ir.dims import Size, holds, knows, same
 from tracegrad.ops.constant import astype
 from tracegrad.ops.op import PUBLIC, SizeValue
 from tracegrad.ops.shape import as_size
@@ -44,6 +44,10 @@ class Items:
 
     def is_empty(self) -> bool:
         return self.counted and not holds(1, "<=", as_size(self.length))
+
+    def never_empty(self) -> bool:
+        """Whether there is an item in this version, as far as that is not up to data."""
+        return self.counted and bool(knows(1, "<=", as_size(self.length)))
 
     def span(self, trace: Trace) -> Span:
         if self.counted:

@@ -11,7 +11,7 @@ is done ahead of the loop.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import field
 from typing import Any
@@ -22,9 +22,10 @@ from tracegrad.control.body import Body, closed, node_in, trace_body, zeros
 from tracegrad.control.loop import INDEX, Span, loop
 from tracegrad.control.repeat import repeat
 from tracegrad.errors import TraceError
-from tracegrad.ir.graph import Node
+from tracegrad.ir.graph import Node, reachable
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.shape import as_size
+from tracegrad.pyflow.aliases import Passed, is_repeated, relate, rewritten, spoil_items
 from tracegrad.pyflow.branches import cast, name_results
 from tracegrad.pyflow.growth import Added, added, grow
 from tracegrad.pyflow.items import Items
@@ -43,8 +44,9 @@ from tracegrad.pyflow.state import (
     written_arrays,
 )
 from tracegrad.tracing.array import Traced
-from tracegrad.tracing.grown import Grown, Structure, parts, rebuilt
+from tracegrad.tracing.grown import Grown, Structure, parts, rebuilt, root_of
 from tracegrad.tracing.outside import Guarded
+from tracegrad.tracing.sharing import may_be, spoil, spoiling
 from tracegrad.tracing.trace import Trace, current_trace, tracing
 from tracegrad.tree import LEAF, Tree, unflatten
 
@@ -78,14 +80,19 @@ class Carry:
     labels: list[str]
     values: list[Traced]
     types: list[ArrayType]
+    given: list[Traced] = field(default_factory=list)
+    """The leaves in the body that was traced last."""
 
     def stand_ins(self, trace: Trace) -> Any:
         """The variable in a body: its leaves are inputs."""
-        leaves = [
-            Traced(trace, trace.add_node(type, label), value._argument)
+        self.given = [
+            Traced(trace, trace.add_node(type, label), value.root._argument)
             for label, type, value in zip(self.labels, self.types, self.values, strict=True)
         ]
-        return unflatten(self.tree, iter(leaves))
+        for given, value in zip(self.given, self.values, strict=True):
+            if root_of(value) is not None:
+                may_be(given, [value.root])
+        return unflatten(self.tree, iter(self.given))
 
 
 @dataclass
@@ -94,11 +101,15 @@ class Step:
 
     trace: Trace
     values: list[Any]
+    roots: list[list[Traced | None]]
     leaves: list[list[Node]]
     trees: list[Tree]
-    arrays: list[Node] = field(default_factory=list)
-    added: list[Added] = field(default_factory=list)
+    arrays: list[Node]
+    added: list[Added]
     """What it appends to lists."""
+    spoilt: list[Traced]
+    """The arrays from outside of it that are not to be read behind it."""
+    passed: list[Passed] = field(default_factory=list)
 
 
 class Looped:
@@ -118,6 +129,10 @@ class Looped:
         self.held = containers((body,), changed)
         names = {row.name for row in self.held}
         self.body, self.go, self.lists = body, go, lists
+        self.lent: list[Node] = []
+        """What the arrays that it writes to are at the head of the step that was traced last."""
+        self.gone: list[Traced] = []
+        """Arrays that a step may find changed by the one before, in another's name."""
         self.rows = [*(row for row in rows if row.name not in names), *self.held]
         self.roots = written_arrays(trace, (body,), rows, changed)
 
@@ -127,7 +142,7 @@ class Looped:
             carries, step = self._settled(None)
         except Unsettled as unsettled:
             raise unsettled.error from None
-        self._finish(carries, self._record_while(carries, step, None))
+        self._finish(carries, step, self._record_while(carries, step, None), None)
 
     def run_over(self, items: Items) -> None:
         """For all items, or until the condition does not hold."""
@@ -151,7 +166,7 @@ class Looped:
             results = self._record_counted(carries, step, items.span(self.trace))
         else:
             results = self._record_while(carries, step, items)
-        self._finish(carries, results)
+        self._finish(carries, step, results, items.never_empty)
 
     def _settled(self, items: Items | None) -> tuple[list[Carry], Step]:
         """The carries with types that the body keeps, and the body traced with these."""
@@ -169,7 +184,7 @@ class Looped:
                 raise Unsettled(error) from None
             if self._give_born(step, items):
                 carries = self._carries()
-            elif not self._widen(carries, step):
+            elif not self._widen(carries, step) and not self._spoils(carries, step):
                 return carries, step
         raise TraceError("the variables of this loop do not settle: their types keep changing")
 
@@ -201,22 +216,27 @@ class Looped:
         ):
             index = None if items is None else Traced(child, child.add_node(INDEX, "step", below))
             self._enter(child, carries, stack)
+            spoilt = stack.enter_context(spoiling())
+            for array in self.gone:
+                spoil(array)
             if items is None:
                 self.body()
             else:
                 self.body(items.at(index))
             values = [row.value for row in self.rows]
             pairs = [labelled(r.name, v) for r, v in zip(self.rows, values, strict=True)]
+            roots = [[root_of(leaf) for _, leaf in found] for found, _ in pairs]
             leaves = [[node_in(child, leaf) for _, leaf in found] for found, _ in pairs]
             trees = [tree for _, tree in pairs]
             new = [added(child, *pair) for pair in zip(self.lists, grown, strict=True)]
-            return Step(child, values, leaves, trees, [root._node for root in self.roots], new)
+            arrays = [root._node for root in self.roots]
+            return Step(child, values, roots, leaves, trees, arrays, new, spoilt)
 
     def _enter(self, child: Trace, carries: Sequence[Carry], stack: ExitStack) -> None:
         """Stand-ins for the variables and the arrays that the body writes to."""
         for carry in carries:
             carry.row.value = carry.stand_ins(child)
-        nodes = [
+        nodes = self.lent = [
             child.add_node(root.node.type, self.trace.names.get(root.node, "array"))
             for root in self.roots
         ]
@@ -264,6 +284,39 @@ class Looped:
                 carry.types[k] = type
         return changed
 
+    def _spoils(self, carries: Sequence[Carry], step: Step) -> bool:
+        """Whether a step spoils more arrays that it reads, so that the next one must not."""
+        step.passed = self._passed(carries, step)
+        step.spoilt += rewritten(step.passed, step.trace)
+        read = {*step.trace.captured, *self._lent_and_read(step)}
+        found = [x for x in step.spoilt if x._node in read and not any(x is y for y in self.gone)]
+        self.gone += found
+        return bool(found)
+
+    def _lent_and_read(self, step: Step) -> list[Node]:
+        """Of the arrays that a step writes to, those outside whose values before it reads."""
+        if not any(x is root for x in step.spoilt for root in self.roots):
+            return []
+        ends = [node for nodes in step.leaves for node in nodes]
+        ends += [node for items in step.added for node in items.nodes]
+        read = {x for node in reachable((*ends, *step.arrays)) for x in node.inputs}.union(ends)
+        pairs = zip(self.roots, self.lent, strict=True)
+        return [root._node for root, node in pairs if node in read]
+
+    def _passed(self, carries: Sequence[Carry], step: Step) -> list[Passed]:
+        """The arrays among the variables."""
+        place = {id(row): number for number, row in enumerate(self.rows)}
+        found: list[Passed] = []
+        at = 0
+        for carry in carries:
+            ends = zip(carry.given, step.roots[place[id(carry.row)]], strict=True)
+            for label, before, (given, after) in zip(carry.labels, carry.values, ends, strict=True):
+                root = root_of(before)
+                if root is not None:
+                    found.append(Passed(label, carry.row.line, at, root, given, after))
+                at += 1
+        return found
+
     def _outputs(self, carries: Sequence[Carry], step: Step) -> list[Node]:
         place = {id(row): number for number, row in enumerate(self.rows)}
         found = [
@@ -286,12 +339,7 @@ class Looped:
         outputs = self._outputs(carries, step)
         new = [node for items in step.added for node in items.nodes]
         body, initial = closed(step.trace, [*outputs, *new], LEAF), self._initial(carries)
-        results = loop(body, initial, [], span)
-        rest = iter(results[len(initial) :])
-        for row, items in zip(self.lists, step.added, strict=True):
-            if items.nodes:
-                grow(row, items.of_all_steps(rest))
-        return results[: len(initial)]
+        return loop(body, initial, [], span)
 
     def _record_while(
         self, carries: Sequence[Carry], step: Step, items: Items | None
@@ -324,20 +372,44 @@ class Looped:
         )
         return closed(child, [node], LEAF, draws)
 
-    def _finish(self, carries: Sequence[Carry], results: Sequence[Traced]) -> None:
-        """Variables and arrays as they are behind the loop."""
+    def _finish(
+        self,
+        carries: Sequence[Carry],
+        step: Step,
+        results: Sequence[Traced],
+        never_empty: Callable[[], bool] | None,
+    ) -> None:
+        """Variables, arrays and lists as they are behind the loop."""
         labels = [label for carry in carries for label in carry.labels]
+        count = len(labels)
         labels += [self.trace.names.get(root.node, "") for root in self.roots]
-        name_results(self.trace, results, labels)
-        rest = iter(results)
+        name_results(self.trace, results[: len(labels)], labels)
+        for root, result in zip(self.roots, results[count:], strict=False):
+            root.write(result)
+        for array in step.spoilt:
+            spoil(array)
+        relate(step.passed, results, never_empty)
+        rest = iter(results[:count])
         for carry in carries:
             after = unflatten(carry.tree, rest)
             if carry.row in self.held:
                 put_back(carry.row, carry.row.value, after)
             elif carry.labels:
                 carry.row.value = after
-        for root, result in zip(self.roots, rest, strict=True):
-            root.write(result)
+            carry.values = []
+        self._grow(step, iter(results[len(labels) :]))
+
+    def _grow(self, step: Step, rest: Iterator[Traced]) -> None:
+        """The lists behind the loop."""
+        for row, items in zip(self.lists, step.added, strict=True):
+            if items.nodes:
+                new = [next(rest) for _ in items.nodes]
+                again = [
+                    x is not None and is_repeated(x, step.passed, step.trace) for x in items.roots
+                ]
+                stacked = items.of_all_steps(new, again)
+                grow(row, stacked)
+                spoil_items(items, new, step.passed)
 
 
 def listed_items(items: Items, item: Callable[[Any], Any]) -> Any:

@@ -27,6 +27,7 @@ from tracegrad.ops.op import PUBLIC, type_of
 from tracegrad.ops.operators import ArrayMethods
 from tracegrad.ops.shape import row_major
 from tracegrad.tracing.counters import span_of
+from tracegrad.tracing.sharing import Twin, spoil_twins
 from tracegrad.tracing.size import Shape, TracedSize, pinned, sized
 from tracegrad.tracing.source import called_in_scipy
 from tracegrad.tracing.trace import Trace, current_trace
@@ -63,6 +64,7 @@ class Traced(ArrayMethods):
 
     dispatch_rank = 2
     __array_priority__ = 200
+    _twins: tuple[Twin, ...] = ()
 
     def __init__(self, trace: Trace, node: Node, argument: str = "") -> None:
         self._trace, self._node = trace, node
@@ -190,6 +192,8 @@ class Traced(ArrayMethods):
             trace.written(self)
         self._node = value.node
         self._version += 1
+        if self._twins:
+            spoil_twins(self)
 
     @property
     def root(self) -> Traced:

@@ -28,6 +28,7 @@ from tracegrad.ir.op import Op
 from tracegrad.ir.types import ArrayType
 from tracegrad.ops.op import Bindable, SizeValue, apply
 from tracegrad.tracing.array import Traced, View
+from tracegrad.tracing.sharing import spoil_twins
 from tracegrad.tracing.trace import Trace, current_trace
 
 NUMBERS = "biuf"
@@ -138,6 +139,8 @@ class Fresh(Traced):
 
     def _written(self) -> None:
         self._own._version += 1
+        if self._own._twins:
+            spoil_twins(self._own)
 
     def write(self, value: Any) -> None:
         if self._may_write(value) and isinstance(value, Fresh):

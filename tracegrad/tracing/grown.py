@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import operator
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from tracegrad.errors import TraceError
 from tracegrad.ops.op import PUBLIC, Bindable, SizeValue, as_operand, type_of
+from tracegrad.tracing.array import Traced
+from tracegrad.tracing.sharing import are_shared, is_shared_within, link, may_be
 from tracegrad.tracing.size import pinned
 from tracegrad.tree import Tree, flatten, unflatten
 
@@ -60,8 +63,9 @@ class Grown(list):
         return Grown(found) if isinstance(key, slice) else found
 
     def array(self) -> Any:
-        """What `np.array` makes of the list."""
-        return _as_one(self.stacked, 1)
+        """What `np.array` makes of the list: a new array."""
+        one = _as_one(self.stacked, 1)
+        return Traced(one._trace, one.node)
 
     def __add__(self, other: Any) -> list[Any]:
         return [*self, *other]
@@ -176,8 +180,25 @@ def stacked_items(items: list[Any]) -> Any:
         other = next(item for item in items if parts(item)[1] != structure)
         raise _unlike(items[0], other)
     columns = zip(*(leaves for leaves, _ in found), strict=True)
-    made = [PUBLIC["stack"]([as_operand(leaf) for leaf in column]) for column in columns]
+    made = []
+    for column in columns:
+        made.append(PUBLIC["stack"]([as_operand(leaf) for leaf in column]))
+        share(made[-1], [x for x in map(root_of, column) if x is not None])
     return rebuilt(structure, iter(made))
+
+
+def root_of(value: Any) -> Traced | None:
+    """The array whose memory a value is; None for numbers."""
+    return value.root if isinstance(value, Traced) and value.type.rank else None
+
+
+def share(made: Any, roots: Sequence[Traced], again: bool = False) -> None:
+    """The items in an array are of these arrays' memory, some of them twice if `again`."""
+    if isinstance(made, Traced) and roots:
+        again |= any(are_shared(a, b) for a, b in combinations(roots, 2))
+        may_be(made, roots)
+        if again:
+            link(made, made)
 
 
 def joined(first: Any, then: Any) -> Any:
@@ -185,7 +206,12 @@ def joined(first: Any, then: Any) -> Any:
     (a, structure), (b, other) = parts(first), parts(then)
     if structure != other:
         raise _unlike(_changed(lambda x: x[0], first), _changed(lambda x: x[0], then))
-    return rebuilt(structure, iter(map(PUBLIC["concatenate"], zip(a, b, strict=True))))
+    made = []
+    for column in zip(a, b, strict=True):
+        made.append(PUBLIC["concatenate"](column))
+        roots = [array.root for array in column]
+        share(made[-1], roots, any(map(is_shared_within, roots)))
+    return rebuilt(structure, iter(made))
 
 
 def _unlike(first: Any, then: Any) -> TraceError:
