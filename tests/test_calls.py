@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import linecache
-from collections import OrderedDict
+from collections import Counter, OrderedDict, defaultdict
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -61,6 +61,7 @@ def squares(p: Any) -> Any:
 PARAMETERS = {
     "dict": {"w": W, "b": B},
     "ordered": OrderedDict(w=W, b=B),
+    "default": defaultdict(list, w=W, b=B),
     "list": [W, B],
     "tuple": (W, B),
     "namedtuple": Pair(W, B),
@@ -87,6 +88,14 @@ def test_structures_of_parameters(kind: str, long_road: LongRoad) -> None:
         np.testing.assert_allclose(d_w, 2 * W * B**2, rtol=1e-15)
         np.testing.assert_allclose(d_b, 2 * B * np.sum(W**2, axis=0), rtol=1e-15)
     assert long_road.count == 1
+
+
+def test_counted_numbers_are_values() -> None:
+    product = tg.trace(lambda counts: counts["a"] * counts["b"] ** 2)
+    assert product(Counter(a=2, b=3)) == 18
+    value, gradient = product.value_and_grad(Counter(a=2.0, b=3.0))
+    assert (value, gradient) == (18.0, {"a": 9.0, "b": 12.0})
+    assert type(gradient) is Counter
 
 
 def test_nested_structures(long_road: LongRoad) -> None:

@@ -463,3 +463,10 @@ def test_an_element_is_read_again_after_a_loop_over_all() -> None:
 
     _, slope = tg.jvp(combined, (x,), (x,))  # products of 1, 2, 3 squares
     np.testing.assert_allclose(slope, np.cumprod(x * x) @ [2.0, 4.0, 6.0], rtol=1e-14)
+
+
+@pytest.mark.parametrize("axis", [None, 0])
+def test_take_reads_bools_as_places(axis: int | None) -> None:
+    x, places = np.arange(6.0).reshape(3, 2), np.array([True, False, True, True])
+    taken = tg.trace(lambda x, places: np.take(x, places, axis=axis))
+    np.testing.assert_array_equal(taken(x, places), np.take(x, places, axis=axis))

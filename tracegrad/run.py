@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import keyword
 import linecache
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
@@ -270,7 +271,8 @@ def structure(writer: Writer, tree: Tree, values: Iterator[str]) -> str:
     kind = writer.type(tree.kind)
     if issubclass(tree.kind, dict):
         body = ", ".join(f"{key}: {item}" for key, item in zip(keys, items, strict=True))
-        return f"{{{body}}}" if tree.kind is dict else f"{kind}({{{body}}})"
+        factory = "None, " if issubclass(tree.kind, defaultdict) else ""
+        return f"{{{body}}}" if tree.kind is dict else f"{kind}({factory}{{{body}}})"
     if hasattr(tree.kind, "_fields"):
         return f"{kind}({listed})"
     if issubclass(tree.kind, list | tuple):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -111,7 +112,8 @@ def unflatten(tree: Tree, leaves: Iterator[Any]) -> Any:
             return value
     items = [unflatten(child, leaves) for child in tree.children]
     if issubclass(tree.kind, dict):
-        return tree.kind(zip(tree.keys, items, strict=True))
+        given = dict(zip(tree.keys, items, strict=True))  # a Counter would count pairs
+        return tree.kind(None, given) if issubclass(tree.kind, defaultdict) else tree.kind(given)
     if issubclass(tree.kind, list | tuple) and not hasattr(tree.kind, "_fields"):
         return tree.kind(items)
     if hasattr(tree.kind, "_fields"):

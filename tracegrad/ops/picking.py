@@ -40,6 +40,8 @@ def take(a: Any, indices: Any, axis: Any = None, out: Any = None, mode: str = "r
         a, axis = reshape(a, -1), 0
     axis = normal_axis(axis, type_of(a).rank)
     index = operand_of(indices)
+    if type_of(index).dtype.kind == "b":  # False and True are the places 0 and 1, no mask
+        index = astype(index, np.int64)
     if mode != "raise":
         index = _bounded(index, type_of(a).shape[axis], mode)
     return getitem(a, (*[slice(None)] * axis, index))
