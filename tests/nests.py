@@ -18,12 +18,14 @@ from typing import Any
 import numpy as np
 
 import tracegrad as tg
+from codegen.costs import SCIPY
 from tests import oracle
 from tracegrad.function import Function
 from tracegrad.ir.interpret import interpret
 from tracegrad.ops import REGISTRY
 from tracegrad.ops.elementwise import Elementwise
 from tracegrad.ops.op import SAMPLES, Sample
+from tracegrad.ops.unknown import NoFormula
 
 Vector = Callable[[Any], Any]
 """A function from vectors to vectors."""
@@ -315,7 +317,12 @@ def _of_sample(number: int, sample: Sample) -> Program:
 
 
 def _has_partials(op: Any) -> bool:
-    return isinstance(op, Elementwise) and any(op.differentiable_in()) and "f" in op.kinds
+    return isinstance(op, Elementwise) and any(_active(op)) and "f" in op.kinds
+
+
+def _active(op: Elementwise) -> list[bool]:
+    """By which arguments there is a derivative."""
+    return [p is not None and not isinstance(p, NoFormula) for p in op.partials]
 
 
 DOMAINS = {
@@ -332,8 +339,31 @@ DOMAINS = {
 
 
 def _of_row(op: Any) -> Program:
+    if op.scalar in SCIPY:
+        return Program(f"row-{op.name}", "rows", _inside(op))
     domain = DOMAINS.get(op.name, (0.6, 1.4))
     return Program(f"row-{op.name}", "rows", Sample(op, ((3,),) * op.arity, domain))
+
+
+def _inside(op: Elementwise) -> Sample:
+    """Between the ends of each argument's own domain; what there is no derivative by is fixed."""
+    domains = [op.domain[min(k, len(op.domain) - 1)] for k in range(op.arity)]
+    active = _active(op)
+
+    def program(*parts: Any) -> Any:
+        given = iter(parts)
+        return op(
+            *(
+                low + (high - low) * next(given)
+                if free
+                else int(low)
+                if low == high
+                else (low + high) / 2
+                for (low, high), free in zip(domains, active, strict=True)
+            )
+        )
+
+    return Sample(program, ((3,),) * sum(active), (0.3, 0.7))
 
 
 PROGRAMS = _programs()
