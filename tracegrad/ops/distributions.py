@@ -26,19 +26,32 @@ def _of(name: str) -> Formula:
     return lambda *args: PUBLIC[name](*args)
 
 
-log, log1p, exp, arctan, gammaln, betaln, xlogy, xlog1py, where, ndtr, log_ndtr, sigmoid = map(
+log, log1p, exp, expm1, arctan, tan, gammaln, betaln, xlogy, xlog1py, where = map(
     _of,
     (
-        *("log", "log1p", "exp", "arctan", "gammaln", "betaln", "xlogy", "xlog1py", "where"),
-        *("ndtr", "log_ndtr", "sigmoid"),
+        *("log", "log1p", "exp", "expm1", "arctan", "tan", "gammaln", "betaln"),
+        *("xlogy", "xlog1py", "where"),
     ),
 )
+ndtr, ndtri, log_ndtr, sigmoid, logit, gammainc, gammaincc, gammaincinv = map(
+    _of,
+    (
+        *("ndtr", "ndtri", "log_ndtr", "sigmoid", "logit"),
+        *("gammainc", "gammaincc", "gammaincinv"),
+    ),
+)
+betainc, betaincc, betaincinv, stdtr, stdtrit, fdtr, fdtrc, fdtri = map(
+    _of,
+    ("betainc", "betaincc", "betaincinv", "stdtr", "stdtrit", "fdtr", "fdtrc", "fdtri"),
+)
+pdtr, pdtrc, bdtr, bdtrc = map(_of, ("pdtr", "pdtrc", "bdtr", "bdtrc"))
 
 
 @dataclass(frozen=True)
 class Distribution:
     """`logarithm(z, *shapes)` of the density or the probability; `below(z, *shapes)` of what lies
-    up to `z`, and its logarithm, where there is a formula for them."""
+    up to `z`, its logarithm and what lies `above`, where there is a formula for them; `inverse(q,
+    *shapes)` of `below`."""
 
     name: str
     shapes: int
@@ -46,6 +59,8 @@ class Distribution:
     below: Formula | None = None
     log_below: Formula | None = None
     discrete: bool = False
+    above: Formula | None = None
+    inverse: Formula | None = None
 
     def logpdf(self, x: Any, *shapes: Any, loc: Any = 0, scale: Any = 1) -> Any:
         return self.logarithm(self._standard(x, loc, scale), *shapes) - log(as_operand(scale) * 1.0)
@@ -62,7 +77,12 @@ class Distribution:
     def cdf(self, x: Any, *shapes: Any, loc: Any = 0, scale: Any = 1) -> Any:
         return self._has(self.below, "cdf")(self._standard(x, loc, scale), *shapes)
 
+    def ppf(self, q: Any, *shapes: Any, loc: Any = 0, scale: Any = 1) -> Any:
+        return self._has(self.inverse, "ppf")(as_operand(q), *shapes) * scale + loc
+
     def sf(self, x: Any, *shapes: Any, loc: Any = 0, scale: Any = 1) -> Any:
+        if self.above is not None:
+            return self.above(self._standard(x, loc, scale), *shapes)
         if self.name in SYMMETRIC:
             return self._has(self.below, "sf")(-self._standard(x, loc, scale), *shapes)
         return 1 - self.cdf(x, *shapes, loc=loc, scale=scale)
@@ -78,6 +98,8 @@ class Distribution:
         return log(self.sf(x, *shapes, loc=loc, scale=scale))
 
     def _standard(self, x: Any, loc: Any, scale: Any) -> Any:
+        if self.discrete:
+            return PUBLIC["stop_gradient"](PUBLIC["floor"]((as_operand(x) - loc) * 1.0))
         return (as_operand(x) - loc) / scale
 
     def _has(self, formula: Formula | None, method: str) -> Formula:
@@ -100,16 +122,18 @@ class Distribution:
 
 
 METHODS = {
-    False: ("pdf", "logpdf", "cdf", "logcdf", "sf", "logsf"),
-    True: ("pmf", "logpmf"),
+    False: ("pdf", "logpdf", "cdf", "logcdf", "sf", "logsf", "ppf"),
+    True: ("pmf", "logpmf", "cdf", "logcdf", "sf", "logsf"),
 }
 """What is there of continuous distributions, and of discrete ones."""
-SYMMETRIC = ("norm", "laplace", "cauchy", "logistic")
+SYMMETRIC = ("norm", "laplace", "cauchy", "logistic", "t")
 _NAMED = {
     "t": ("df",),
     "gamma": ("a",),
     "beta": ("a", "b"),
     "lognorm": ("s",),
+    "chi2": ("df",),
+    "f": ("dfn", "dfd"),
     "poisson": ("mu",),
     "bernoulli": ("p",),
     "binom": ("n", "p"),
@@ -159,30 +183,135 @@ def _logistic(z: Any) -> Any:
     return -abs(z) - 2 * log1p(exp(-abs(z)))
 
 
+def _chi2(z: Any, df: Any) -> Any:
+    return _gamma(z / 2, df / 2) - math.log(2)
+
+
+def _f(z: Any, dfn: Any, dfd: Any) -> Any:
+    n, d = as_operand(dfn) * 1.0, as_operand(dfd) * 1.0
+    front = xlogy(n / 2, n) + xlogy(d / 2, d) - betaln(n / 2, d / 2)
+
+    def inside(z: Any) -> Any:
+        return front + xlogy(n / 2 - 1, z) - (n + d) / 2 * log(d + n * z)
+
+    return _within(z >= 0, z, inside, 1.0)
+
+
+def _from_zero(inside: Formula, outside: float) -> Formula:
+    """`inside(z, *shapes)` of positive numbers, `outside` of the others; a NaN is neither."""
+
+    def below(z: Any, *shapes: Any) -> Any:
+        out = z <= 0
+        return where(out, outside, inside(where(out, 1.0, z), *shapes))
+
+    return below
+
+
+def _unit(z: Any) -> Any:
+    return PUBLIC["clip"](z, 0.0, 1.0)
+
+
+def _laplace_below(z: Any) -> Any:
+    half = exp(-abs(z)) / 2
+    return where(z < 0, half, 1 - half)
+
+
+def _laplace_inverse(q: Any) -> Any:
+    low = q < 0.5
+    return where(low, log(2 * where(low, q, 0.25)), -log(2 * (1 - where(low, 0.5, q))))
+
+
+def _counted(inside: Formula, outside: float) -> Formula:
+    """`inside(k, *shapes)` of counts, `outside` of negative ones."""
+
+    def below(k: Any, *shapes: Any) -> Any:
+        out = k < 0
+        return where(out, outside, inside(where(out, 0.0, k), *shapes))
+
+    return below
+
+
+def _binom_below(k: Any, n: Any, p: Any) -> Any:
+    full = k >= n
+    return where(full, 1.0, bdtr(where(full, 0.0, k), n, p))
+
+
+def _binom_above(k: Any, n: Any, p: Any) -> Any:
+    full = k >= n
+    return where(full, 0.0, bdtrc(where(full, 0.0, k), n, p))
+
+
 DISTRIBUTIONS = {
     found.name: found
     for found in (
-        Distribution("norm", 0, _norm, ndtr, log_ndtr),
-        Distribution("uniform", 0, lambda z: where((z >= 0) & (z <= 1), 0.0 * z, NEVER)),
-        Distribution("expon", 0, lambda z: where(z >= 0, -z, NEVER)),
-        Distribution("laplace", 0, lambda z: -abs(z) - math.log(2)),
+        Distribution("norm", 0, _norm, ndtr, log_ndtr, inverse=ndtri),
+        Distribution(
+            *("uniform", 0, lambda z: where((z >= 0) & (z <= 1), 0.0 * z, NEVER), _unit),
+            inverse=lambda q: q * 1.0,
+        ),
+        Distribution(
+            *("expon", 0, lambda z: where(z >= 0, -z, NEVER)),
+            _from_zero(lambda z: -expm1(-z), 0.0),
+            above=_from_zero(lambda z: exp(-z), 1.0),
+            inverse=lambda q: -log1p(-q),
+        ),
+        Distribution(
+            *("laplace", 0, lambda z: -abs(z) - math.log(2), _laplace_below),
+            inverse=_laplace_inverse,
+        ),
         Distribution(
             *("cauchy", 0, lambda z: -log1p(z**2) - math.log(math.pi)),
             lambda z: 0.5 + arctan(z) / math.pi,
-        ),
-        Distribution("logistic", 0, _logistic, sigmoid, lambda z: PUBLIC["log_sigmoid"](z)),
-        Distribution("t", 1, _t),
-        Distribution("gamma", 1, _gamma),
-        Distribution("beta", 2, _beta),
-        Distribution("lognorm", 1, _lognorm),
-        Distribution(
-            "poisson", 1, lambda k, mu: xlogy(k, mu) - gammaln(k + 1.0) - mu, discrete=True
+            inverse=lambda q: tan(math.pi * (q - 0.5)),
         ),
         Distribution(
-            "bernoulli", 1, lambda k, p: xlogy(k, p) + xlog1py(1.0 - k, -p), discrete=True
+            *("logistic", 0, _logistic, sigmoid, lambda z: PUBLIC["log_sigmoid"](z)),
+            inverse=logit,
+        ),
+        Distribution(
+            *("t", 1, _t, lambda z, df: stdtr(df, z)), inverse=lambda q, df: stdtrit(df, q)
+        ),
+        Distribution(
+            *("gamma", 1, _gamma, _from_zero(lambda z, a: gammainc(a, z), 0.0)),
+            above=_from_zero(lambda z, a: gammaincc(a, z), 1.0),
+            inverse=lambda q, a: gammaincinv(a, q),
+        ),
+        Distribution(
+            *("chi2", 1, _chi2, _from_zero(lambda z, df: gammainc(df / 2, z / 2), 0.0)),
+            above=_from_zero(lambda z, df: gammaincc(df / 2, z / 2), 1.0),
+            inverse=lambda q, df: 2 * gammaincinv(df / 2, q),
+        ),
+        Distribution(
+            *("f", 2, _f, _from_zero(lambda z, n, d: fdtr(n, d, z), 0.0)),
+            above=_from_zero(lambda z, n, d: fdtrc(n, d, z), 1.0),
+            inverse=lambda q, n, d: fdtri(n, d, q),
+        ),
+        Distribution(
+            *("beta", 2, _beta, lambda z, a, b: betainc(a, b, _unit(z))),
+            above=lambda z, a, b: betaincc(a, b, _unit(z)),
+            inverse=lambda q, a, b: betaincinv(a, b, q),
+        ),
+        Distribution(
+            *("lognorm", 1, _lognorm, _from_zero(lambda z, s: ndtr(log(z) / s), 0.0)),
+            above=_from_zero(lambda z, s: ndtr(-log(z) / s), 1.0),
+            inverse=lambda q, s: exp(s * ndtri(q)),
+        ),
+        Distribution(
+            *("poisson", 1, lambda k, mu: xlogy(k, mu) - gammaln(k + 1.0) - mu),
+            below=_counted(pdtr, 0.0),
+            above=_counted(pdtrc, 1.0),
+            discrete=True,
+        ),
+        Distribution(
+            *("bernoulli", 1, lambda k, p: xlogy(k, p) + xlog1py(1.0 - k, -p)),
+            below=_counted(lambda k, p: where(k < 1, 1 - p, 1.0), 0.0),
+            above=_counted(lambda k, p: where(k < 1, p, 0.0), 1.0),
+            discrete=True,
         ),
         Distribution(
             *("binom", 2, lambda k, n, p: _choices(n, k) + xlogy(k, p) + xlog1py(n - k, -p)),
+            below=_counted(_binom_below, 0.0),
+            above=_counted(_binom_above, 1.0),
             discrete=True,
         ),
         Distribution(
@@ -194,6 +323,8 @@ DISTRIBUTIONS = {
                 + xlogy(n, p)
                 + xlog1py(k, -p)
             ),
+            below=_counted(lambda k, n, p: betainc(n, k + 1, p), 0.0),
+            above=_counted(lambda k, n, p: betaincc(n, k + 1, p), 1.0),
             discrete=True,
         ),
     )
