@@ -1,11 +1,15 @@
 """Distributions of `scipy.stats` in traced functions: SciPy's numbers, with derivatives."""
 
+import itertools
+
 import numpy as np
 import pytest
 import scipy.stats
 from scipy.stats import norm
 
 import tracegrad as tg
+from tests.oracle import interpreted
+from tracegrad.ops.distributions import DISTRIBUTIONS, METHODS
 
 X = np.array([-1.3, -0.2, 0.3, 0.9, 2.5])
 UNIT = np.array([0.1, 0.35, 0.5, 0.8, 0.9])
@@ -147,3 +151,51 @@ def test_outside_of_the_support_the_logarithm_has_no_slope():
 def test_missing_parameters():
     with pytest.raises(TypeError, match="wrong number of parameters"):
         tg.trace(lambda x: scipy.stats.t.logpdf(x))(X)
+
+
+EDGES = np.array([-np.inf, -2, -0.5, -0.0, 0, 0.25, 0.5, 1, 1.5, 2, 3, 5, 6, 40, np.inf, np.nan])
+CHANCES = np.array([-0.5, 0.0, 1e-9, 0.25, 0.5, 0.75, 1.0, 1.5, np.nan])
+SHAPES: dict[str, list[tuple[float, ...]]] = {
+    "t": [(3.0,), (0.5,), (-1.0,)],
+    "gamma": [(2.0,), (0.5,), (-1.0,)],
+    "beta": [(2.0, 3.0), (0.5, 0.5), (-1.0, 2.0)],
+    "chi2": [(3.0,), (-1.0,)],
+    "f": [(3.0, 4.0), (-1.0, 2.0)],
+    "lognorm": [(0.7,), (-1.0,)],
+    "poisson": [(2.5,), (0.0,), (-1.0,)],
+    "bernoulli": [(0.3,), (0.0,), (1.5,)],
+    "binom": [(5, 0.3), (5, 0.0), (5, 1.0), (5, 1.5), (0, 0.5)],
+    "nbinom": [(4, 0.3), (4, 1.0), (4, 0.0), (2.5, 0.3)],
+}
+
+
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_edges_and_parameters_of_no_distribution(name):
+    """NaN in, NaN out; nothing outside of the support; NaN where there is no such distribution."""
+    discrete = DISTRIBUTIONS[name].discrete
+    places = [(0,), (1,)] if discrete else [(0.5, scale) for scale in (2.0, 0.0, -1.0)]
+    for method, shapes in itertools.product(METHODS[discrete], SHAPES.get(name, [()])):
+        for place in places:
+            check_edges(name, method, (*shapes, *place))
+
+
+def check_edges(name, method, parameters):
+    distribution = getattr(scipy.stats, name)
+
+    def theirs(x, *parameters):
+        return getattr(distribution, method)(x, *parameters)
+
+    x = CHANCES if method == "ppf" else EDGES
+    wanted = theirs(x, *parameters)
+    (fixed,) = interpreted(lambda x: theirs(x, *parameters), x)
+    (free,) = interpreted(theirs, x, *parameters)
+    sane = np.full(x.shape, True)
+    if DISTRIBUTIONS[name].discrete:
+        sane = ~np.isinf(x)  # SciPy says NaN or 0
+        if method == "logcdf" and np.isnan(wanted).any():
+            sane &= wanted != 0  # log(1) beyond the support, whatever the parameters
+    for found in (fixed, free):
+        np.testing.assert_allclose(
+            found[sane], wanted[sane], rtol=1e-9, atol=1e-15, err_msg=f"{method} {parameters}"
+        )

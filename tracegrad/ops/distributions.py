@@ -10,7 +10,7 @@ Distributions; the parameters are SciPy's. Derivatives follow from the formulas,
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -51,7 +51,8 @@ pdtr, pdtrc, bdtr, bdtrc = map(_of, ("pdtr", "pdtrc", "bdtr", "bdtrc"))
 class Distribution:
     """`logarithm(z, *shapes)` of the density or the probability; `below(z, *shapes)` of what lies
     up to `z`, its logarithm and what lies `above`, where there is a formula for them; `inverse(q,
-    *shapes)` of `below`."""
+    *shapes)` of `below`. `valid(*shapes)`: whether there is such a distribution; all is NaN if not.
+    """
 
     name: str
     shapes: int
@@ -61,46 +62,52 @@ class Distribution:
     discrete: bool = False
     above: Formula | None = None
     inverse: Formula | None = None
+    valid: Formula = lambda *shapes: _all(shape > 0 for shape in shapes)
 
     def logpdf(self, x: Any, *shapes: Any, loc: Any = 0, scale: Any = 1) -> Any:
-        return self.logarithm(self._standard(x, loc, scale), *shapes) - log(as_operand(scale) * 1.0)
+        z = _if(self.valid(*shapes), (as_operand(x) - loc) / scale)
+        return self.logarithm(z, *shapes) - log(as_operand(scale) * 1.0)
 
     def pdf(self, x: Any, *shapes: Any, loc: Any = 0, scale: Any = 1) -> Any:
         return exp(self.logpdf(x, *shapes, loc=loc, scale=scale))
 
     def logpmf(self, k: Any, *shapes: Any, loc: Any = 0) -> Any:
-        return self.logarithm(as_operand(k) - loc, *shapes)
+        return self.logarithm(_if(self.valid(*shapes), as_operand(k) - loc), *shapes)
 
     def pmf(self, k: Any, *shapes: Any, loc: Any = 0) -> Any:
         return exp(self.logpmf(k, *shapes, loc=loc))
 
     def cdf(self, x: Any, *shapes: Any, loc: Any = 0, scale: Any = 1) -> Any:
-        return self._has(self.below, "cdf")(self._standard(x, loc, scale), *shapes)
+        return self._has(self.below, "cdf")(self._valid(x, loc, scale, shapes), *shapes)
 
     def ppf(self, q: Any, *shapes: Any, loc: Any = 0, scale: Any = 1) -> Any:
-        return self._has(self.inverse, "ppf")(as_operand(q), *shapes) * scale + loc
+        q = as_operand(q) * 1.0
+        valid = _all((self.valid(*shapes), scale > 0, q >= 0, q <= 1))
+        return self._has(self.inverse, "ppf")(_if(valid, q), *shapes) * scale + loc
 
     def sf(self, x: Any, *shapes: Any, loc: Any = 0, scale: Any = 1) -> Any:
         if self.above is not None:
-            return self.above(self._standard(x, loc, scale), *shapes)
+            return self.above(self._valid(x, loc, scale, shapes), *shapes)
         if self.name in SYMMETRIC:
-            return self._has(self.below, "sf")(-self._standard(x, loc, scale), *shapes)
+            return self._has(self.below, "sf")(-self._valid(x, loc, scale, shapes), *shapes)
         return 1 - self.cdf(x, *shapes, loc=loc, scale=scale)
 
     def logcdf(self, x: Any, *shapes: Any, loc: Any = 0, scale: Any = 1) -> Any:
         if self.log_below is not None:
-            return self.log_below(self._standard(x, loc, scale), *shapes)
+            return self.log_below(self._valid(x, loc, scale, shapes), *shapes)
         return log(self.cdf(x, *shapes, loc=loc, scale=scale))
 
     def logsf(self, x: Any, *shapes: Any, loc: Any = 0, scale: Any = 1) -> Any:
         if self.log_below is not None and self.name in SYMMETRIC:
-            return self.log_below(-self._standard(x, loc, scale), *shapes)
+            return self.log_below(-self._valid(x, loc, scale, shapes), *shapes)
         return log(self.sf(x, *shapes, loc=loc, scale=scale))
 
-    def _standard(self, x: Any, loc: Any, scale: Any) -> Any:
+    def _valid(self, x: Any, loc: Any, scale: Any, shapes: tuple[Any, ...]) -> Any:
+        """`x` as a number of the standard distribution; NaN where there is none."""
+        z = (as_operand(x) - loc) / scale
         if self.discrete:
-            return PUBLIC["stop_gradient"](PUBLIC["floor"]((as_operand(x) - loc) * 1.0))
-        return (as_operand(x) - loc) / scale
+            z = PUBLIC["stop_gradient"](PUBLIC["floor"](z))
+        return _if(_all((self.valid(*shapes), scale > 0)), z)
 
     def _has(self, formula: Formula | None, method: str) -> Formula:
         if formula is None:
@@ -142,9 +149,36 @@ _NAMED = {
 NEVER = -np.inf
 
 
-def _within(condition: Any, z: Any, inside: Formula, safe: float) -> Any:
-    """`inside(z)` where the condition holds, else log(0); derivatives outside are 0."""
-    return where(condition, inside(where(condition, z, safe)), NEVER)
+def _all(conditions: Iterable[Any]) -> Any:
+    """Whether all hold; those that are known need no code."""
+    found: Any = True
+    for condition in conditions:
+        if isinstance(condition, bool | np.bool_):
+            found = found if condition else False
+        elif found is not False:
+            found = condition if found is True else found & condition
+    return found
+
+
+def _if(condition: Any, z: Any) -> Any:
+    """`z` where the condition holds, else NaN."""
+    return z if condition is True else where(condition, z, np.nan)
+
+
+def _within(outside: Any, z: Any, inside: Formula, safe: float) -> Any:
+    """log(0) outside, where derivatives are 0, else `inside(z)`; a NaN is not outside."""
+    return where(outside, NEVER, inside(where(outside, safe, z)))
+
+
+def _at_counts(inside: Formula, most: Formula = lambda *shapes: np.inf) -> Formula:
+    """`inside(k, *shapes)` at 0, 1, ..., `most`; else log(0)."""
+
+    def logarithm(k: Any, *shapes: Any) -> Any:
+        k = as_operand(k) * 1.0
+        outside = (k < 0) | (k > PUBLIC["floor"](k)) | (k > most(*shapes)) | (k == np.inf)
+        return _within(outside, k, lambda k: inside(k, *shapes), 0.0)
+
+    return logarithm
 
 
 def _choices(n: Any, k: Any) -> Any:
@@ -158,21 +192,21 @@ def _t(z: Any, df: Any) -> Any:
 
 
 def _gamma(z: Any, a: Any) -> Any:
-    return _within(z >= 0, z, lambda z: xlogy(a - 1.0, z) - z - gammaln(as_operand(a) * 1.0), 1.0)
+    return _within(z < 0, z, lambda z: xlogy(a - 1.0, z) - z - gammaln(as_operand(a) * 1.0), 1.0)
 
 
 def _beta(z: Any, a: Any, b: Any) -> Any:
     def inside(z: Any) -> Any:
         return xlogy(a - 1.0, z) + xlog1py(b - 1.0, -z) - betaln(a, b)
 
-    return _within((z >= 0) & (z <= 1), z, inside, 0.5)
+    return _within((z < 0) | (z > 1), z, inside, 0.5)
 
 
 def _lognorm(z: Any, s: Any) -> Any:
     def inside(z: Any) -> Any:
         return _norm(log(z) / s) - log(as_operand(s) * z)
 
-    return _within(z > 0, z, inside, 1.0)
+    return _within(z <= 0, z, inside, 1.0)
 
 
 def _norm(z: Any) -> Any:
@@ -194,7 +228,7 @@ def _f(z: Any, dfn: Any, dfd: Any) -> Any:
     def inside(z: Any) -> Any:
         return front + xlogy(n / 2 - 1, z) - (n + d) / 2 * log(d + n * z)
 
-    return _within(z >= 0, z, inside, 1.0)
+    return _within(z < 0, z, inside, 1.0)
 
 
 def _from_zero(inside: Formula, outside: float) -> Formula:
@@ -221,12 +255,22 @@ def _laplace_inverse(q: Any) -> Any:
     return where(low, log(2 * where(low, q, 0.25)), -log(2 * (1 - where(low, 0.5, q))))
 
 
+def _cauchy_inverse(q: Any) -> Any:
+    low = q < 0.5
+    cotangent = 1 / tan(math.pi * where(low, q, 1 - q))
+    return where(low, -cotangent, cotangent)
+
+
+def _t_inverse(q: Any, df: Any) -> Any:
+    return where(q <= 0, -np.inf, stdtrit(df, where(q <= 0, 0.5, q)))
+
+
 def _counted(inside: Formula, outside: float) -> Formula:
     """`inside(k, *shapes)` of counts, `outside` of negative ones."""
 
     def below(k: Any, *shapes: Any) -> Any:
         out = k < 0
-        return where(out, outside, inside(where(out, 0.0, k), *shapes))
+        return where(out, outside, _if(k == k, inside(where(out, 0.0, k), *shapes)))
 
     return below
 
@@ -246,11 +290,11 @@ DISTRIBUTIONS = {
     for found in (
         Distribution("norm", 0, _norm, ndtr, log_ndtr, inverse=ndtri),
         Distribution(
-            *("uniform", 0, lambda z: where((z >= 0) & (z <= 1), 0.0 * z, NEVER), _unit),
+            *("uniform", 0, lambda z: where((z < 0) | (z > 1), NEVER, 0.0 * z), _unit),
             inverse=lambda q: q * 1.0,
         ),
         Distribution(
-            *("expon", 0, lambda z: where(z >= 0, -z, NEVER)),
+            *("expon", 0, lambda z: where(z < 0, NEVER, -z)),
             _from_zero(lambda z: -expm1(-z), 0.0),
             above=_from_zero(lambda z: exp(-z), 1.0),
             inverse=lambda q: -log1p(-q),
@@ -262,15 +306,13 @@ DISTRIBUTIONS = {
         Distribution(
             *("cauchy", 0, lambda z: -log1p(z**2) - math.log(math.pi)),
             lambda z: 0.5 + arctan(z) / math.pi,
-            inverse=lambda q: tan(math.pi * (q - 0.5)),
+            inverse=_cauchy_inverse,
         ),
         Distribution(
             *("logistic", 0, _logistic, sigmoid, lambda z: PUBLIC["log_sigmoid"](z)),
             inverse=logit,
         ),
-        Distribution(
-            *("t", 1, _t, lambda z, df: stdtr(df, z)), inverse=lambda q, df: stdtrit(df, q)
-        ),
+        Distribution(*("t", 1, _t, lambda z, df: stdtr(df, z)), inverse=_t_inverse),
         Distribution(
             *("gamma", 1, _gamma, _from_zero(lambda z, a: gammainc(a, z), 0.0)),
             above=_from_zero(lambda z, a: gammaincc(a, z), 1.0),
@@ -297,32 +339,42 @@ DISTRIBUTIONS = {
             inverse=lambda q, s: exp(s * ndtri(q)),
         ),
         Distribution(
-            *("poisson", 1, lambda k, mu: xlogy(k, mu) - gammaln(k + 1.0) - mu),
+            *("poisson", 1, _at_counts(lambda k, mu: xlogy(k, mu) - gammaln(k + 1.0) - mu)),
+            valid=lambda mu: mu >= 0,
             below=_counted(pdtr, 0.0),
             above=_counted(pdtrc, 1.0),
             discrete=True,
         ),
         Distribution(
-            *("bernoulli", 1, lambda k, p: xlogy(k, p) + xlog1py(1.0 - k, -p)),
+            *("bernoulli", 1),
+            _at_counts(lambda k, p: xlogy(k, p) + xlog1py(1.0 - k, -p), lambda p: 1),
+            valid=lambda p: _all((p >= 0, p <= 1)),
             below=_counted(lambda k, p: where(k < 1, 1 - p, 1.0), 0.0),
             above=_counted(lambda k, p: where(k < 1, p, 0.0), 1.0),
             discrete=True,
         ),
         Distribution(
-            *("binom", 2, lambda k, n, p: _choices(n, k) + xlogy(k, p) + xlog1py(n - k, -p)),
+            *("binom", 2),
+            _at_counts(
+                lambda k, n, p: _choices(n, k) + xlogy(k, p) + xlog1py(n - k, -p), lambda n, p: n
+            ),
+            valid=lambda n, p: _all((n >= 0, n == n // 1, p >= 0, p <= 1)),
             below=_counted(_binom_below, 0.0),
             above=_counted(_binom_above, 1.0),
             discrete=True,
         ),
         Distribution(
             *("nbinom", 2),
-            lambda k, n, p: (
-                gammaln(n + k * 1.0)
-                - gammaln(k + 1.0)
-                - gammaln(n * 1.0)
-                + xlogy(n, p)
-                + xlog1py(k, -p)
+            _at_counts(
+                lambda k, n, p: (
+                    gammaln(n + k)
+                    - gammaln(k + 1)
+                    - gammaln(n * 1.0)
+                    + xlogy(n, p)
+                    + xlog1py(k, -p)
+                )
             ),
+            valid=lambda n, p: _all((n > 0, p > 0, p <= 1)),
             below=_counted(lambda k, n, p: betainc(n, k + 1, p), 0.0),
             above=_counted(lambda k, n, p: betaincc(n, k + 1, p), 1.0),
             discrete=True,
