@@ -83,8 +83,8 @@ SCIPY = {
             "iv kve kn betainc stdtr bdtr bdtrc nbdtr nbdtrc expi exp1 expn hyp0f1 hyp1f1 hyp2f1",
         ),
         (700, "kv jve ive gammaincinv gammainccinv stdtrit chdtri fdtr fdtrc pdtri"),
-        (1700, "jv yv yve fdtri bdtri nbdtri pdtrik"),
-        (5000, "betaincc betaincinv betainccinv bdtrik nbdtrik hyperu"),
+        (1700, "jv yv yve fdtri bdtri nbdtri"),
+        (5000, "betaincc betaincinv betainccinv hyperu"),
     )
     for name in names.split()
 }
@@ -95,6 +95,9 @@ OF_WHOLE = "_whole"
 """What the name ends with of such a function on integers, where there are two: `eval_legendre`
 computes polynomials of whole degrees by their recurrence."""
 
+REACH = {"hyp1f1": (2, 1e6), "yn": (0, 2.0**31)}
+"""An argument of a function, by its place, and its largest magnitude for which SciPy is sure to
+return: beyond, its series takes hours. The result there is NaN."""
 FUNCTIONS |= SCIPY | {name + OF_WHOLE: nanoseconds for name, nanoseconds in SCIPY.items()}
 
 

@@ -8,6 +8,7 @@ They compute in float64, also of float32. Which there are is in `codegen.costs.S
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -16,7 +17,7 @@ from llvmlite import ir
 from numba import types
 
 from codegen import special
-from codegen.costs import OF_WHOLE
+from codegen.costs import OF_WHOLE, REACH
 from codegen.vecmath.primitives import cast_like, instruction
 
 DOUBLE, WHOLE, INT = ir.DoubleType(), ir.IntType(64), ir.IntType(32)
@@ -28,6 +29,9 @@ def twin(name: str) -> Any:
     """SciPy's function of that name, in plain Python."""
 
     def call(*args: Any) -> Any:
+        place, most = REACH.get(name.removesuffix(OF_WHOLE), (0, math.inf))
+        if abs(args[place]) > most:
+            return cast_like(math.nan, args[0])
         kinds = special.exported(name).arguments
         pairs = zip(kinds, args, strict=True)
         given = [int(value) if kind in special.WHOLE else value for kind, value in pairs]
@@ -58,10 +62,19 @@ def function(full: str) -> Any:
 
 def call(builder: Any, name: str, values: list[Any]) -> Any:
     """LLVM code of the call. It has no effect that anybody looks at, so what is not used may go.
-    Where integers are wanted, fractions are cut off; what is no count gives NaN."""
+    Where integers are wanted, fractions are cut off; what is no count gives NaN, and so does what
+    is out of reach."""
     wanted = special.exported(name).arguments
     good, given = ir.Constant(ir.IntType(1), 1), []
-    for kind, value in zip(wanted, values, strict=True):
+    limited, most = REACH.get(name.removesuffix(OF_WHOLE), (None, 0.0))
+    for place, (kind, value) in enumerate(zip(wanted, values, strict=True)):
+        if place == limited:
+            near = builder.and_(
+                builder.fcmp_ordered(">=", value, DOUBLE(-most)),
+                builder.fcmp_ordered("<=", value, DOUBLE(most)),
+            )
+            good = builder.and_(good, near)
+            value = builder.select(near, value, DOUBLE(0.0))
         if kind in special.WHOLE:
             counts = builder.and_(
                 builder.fcmp_ordered(">", value, DOUBLE(-MOST)),

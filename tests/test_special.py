@@ -9,6 +9,7 @@ import subprocess
 import sys
 from typing import Any
 
+import mpmath
 import numpy as np
 import pytest
 import scipy.special
@@ -35,11 +36,10 @@ def grid(dtype: np.dtype, arity: int) -> list[np.ndarray]:
 
 
 def sane(op: Elementwise, columns: list[np.ndarray]) -> Any:
-    """Without infinite counts, of which SciPy makes some integer, and where it does not return:
-    `hyp1f1(0.25, 0.5, inf)`."""
+    """Without infinite counts, of which SciPy makes some integer."""
     kept: Any = np.full(columns[0].shape, True)
     for column, kind in zip(columns, special.exported(op.scalar).arguments, strict=True):
-        if kind in special.WHOLE or op.name == "hyp1f1":
+        if kind in special.WHOLE:
             kept &= ~np.isinf(column)
     return kept
 
@@ -92,6 +92,31 @@ def test_degrees_are_whole_numbers() -> None:
         np.testing.assert_array_equal(got, value)
     with pytest.raises(TypeError, match="eval_hermite"):
         tg.trace(lambda x: scipy.special.eval_hermite(x, x))(x)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        ("hyp1f1", (0.25, 0.5, np.array([np.inf, -np.inf, 1e15, -1e15, 2.0, np.nan]))),
+        ("yn", (np.array([np.inf, -np.inf, 1e15, -1e15, 2.0, np.nan]), 1e15)),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:floating point number truncated to an integer")
+def test_where_scipy_does_not_return(name: str, args: tuple[Any, ...], dtype: Any) -> None:
+    given = [np.asarray(x, dtype) for x in args]
+    function = getattr(tg, name)
+    for found in (tg.trace(function)(*given), function(*map(tg.tensor, given)).numpy()):
+        assert found.dtype == dtype
+        np.testing.assert_array_equal(np.isnan(found), [True, True, True, True, False, True])
+
+
+@pytest.mark.parametrize("x", [-1e9, -50.0, -1.0, -1e-9, 1e-9, 0.999, 1.0, 30.0, 700.0, np.inf])
+def test_slope_of_exprel(x: float) -> None:
+    with mpmath.workdps(60):
+        z = mpmath.mpf(x)
+        wanted = np.inf if x == np.inf else float((mpmath.exp(z) * (z - 1) + 1) / z**2)
+    assert tg.grad(scipy.special.exprel)(x) == pytest.approx(wanted, rel=2e-14)
 
 
 def test_shapes_and_layouts() -> None:

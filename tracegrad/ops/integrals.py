@@ -42,7 +42,16 @@ HYPERU = scipys(
     domain=(SHAPE, SHAPE, (0.5, 4.0)),
 )
 
-EXPREL = scipys("exprel", lambda x, y: HYP1F1(2, 3, x) / 2, domain=((-3.0, 3.0),))
+
+def _exprel_slope(x: Any, y: Any) -> Any:
+    """Near 0, where the others cancel, Kummer's function."""
+    near = abs(x) < 1
+    far = where(near, 1.0, x)
+    beyond = where(far > 0, y * (1 - 1 / far) + 1 / far, (EXP(far) - y) / far)
+    return where(near, HYP1F1(2, 3, where(near, x, 0.0)) / 2, beyond)
+
+
+EXPREL = scipys("exprel", _exprel_slope, domain=((-3.0, 3.0),))
 EXPI = scipys("expi", lambda x, y: EXP(x) / x, domain=POSITIVE)
 EXP1 = scipys("exp1", lambda x, y: -EXP(-x) / x, domain=POSITIVE)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from codegen.costs import REACH
 from codegen.records import dataclass
 from tracegrad.ops.op import NUMPY
 
@@ -23,7 +24,15 @@ class SciPy:
     name: str
 
     def __call__(self, *args: Any) -> Any:
-        return self.function(*args)
+        return self.function(*args) if self.name not in REACH else self._in_reach(*args)
+
+    def _in_reach(self, *args: Any) -> Any:
+        """NaN where SciPy would not return."""
+        place, most = REACH[self.name]
+        good = np.abs(args[place]) <= most
+        given = [*args]
+        given[place] = np.where(good, args[place], 0)
+        return np.where(good, self.function(*given), np.nan)[()]
 
     @property
     def function(self) -> Any:

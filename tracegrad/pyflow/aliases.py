@@ -41,10 +41,10 @@ class Passed:
 
     def may_follow(self, other: Passed) -> bool:
         """Whether writing one in a step may change the other."""
-        later = self.after is not None and other.after is not None
-        return are_shared(self.before, other.before) or (
-            later and are_shared(self.after, other.after)  # type: ignore[union-attr]
-        )
+        if are_shared(self.before, other.before):
+            return True
+        ends = self.after, other.after
+        return ends[0] is not None and ends[1] is not None and are_shared(ends[0], ends[1])
 
 
 def rewritten(passed: Sequence[Passed], body: Trace) -> list[Traced]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import operator
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ import numpy as np
 from tracegrad.errors import TraceError
 from tracegrad.ops.op import PUBLIC, Bindable, SizeValue, as_operand, type_of
 from tracegrad.tracing.array import Traced
-from tracegrad.tracing.sharing import are_shared, is_shared_within, link, may_be
+from tracegrad.tracing.sharing import is_shared_within, link, may_be, twins
 from tracegrad.tracing.size import pinned
 from tracegrad.tree import Tree, flatten, unflatten
 
@@ -195,7 +194,10 @@ def root_of(value: Any) -> Traced | None:
 def share(made: Any, roots: Sequence[Traced], again: bool = False) -> None:
     """The items in an array are of these arrays' memory, some of them twice if `again`."""
     if isinstance(made, Traced) and roots:
-        again |= any(are_shared(a, b) for a, b in combinations(roots, 2))
+        several = {id(root) for root in roots}
+        again |= len(several) < len(roots) or any(
+            id(other) in several for root in roots for other in twins(root)[1:] if other is not root
+        )
         may_be(made, roots)
         if again:
             link(made, made)

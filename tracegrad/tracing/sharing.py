@@ -78,7 +78,8 @@ def reached(arrays: Iterable[Traced], unless: Unless = None) -> list[tuple[Trace
 
 def link(array: Traced, other: Traced, unless: Unless = None) -> None:
     """Writing one may change the other, which may be the array itself: several items are one."""
-    if not any(twin.array() is other and twin.unless is None for twin in array._twins):
+    one, two = sorted((array, other), key=lambda x: len(x._twins))  # each knows of the other
+    if not any(twin.array() is two and twin.unless is None for twin in one._twins):
         array._twins = (*array._twins, Twin(weakref.ref(other), unless))
         if other is not array:
             other._twins = (*other._twins, Twin(weakref.ref(array), unless))
