@@ -266,3 +266,16 @@ def test_the_middle_of_integers_has_room(dtype: Any) -> None:
     for program in (np.median, np.nanmedian):
         found = tg.trace(program)(x)
         assert found == program(x) and found.dtype == program(x).dtype, program
+
+
+@pytest.mark.parametrize("value", [0.0, 2.5, np.nan])
+def test_places_in_one_number(value: float) -> None:
+    def places(x: Any) -> Any:
+        return np.argsort(x), np.argsort(x, axis=None), np.argwhere(x), np.argwhere(x > 1)
+
+    for found, wanted in zip(tg.trace(places)(value), places(np.asarray(value)), strict=True):
+        assert found.dtype == wanted.dtype
+        assert found.shape == wanted.shape
+        np.testing.assert_array_equal(found, wanted)
+    with pytest.raises(np.exceptions.AxisError):
+        tg.trace(lambda x: np.argsort(x, axis=1))(value)

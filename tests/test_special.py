@@ -254,3 +254,12 @@ def test_export_is_refused(tmp_path: Any) -> None:
     function = tg.trace(lambda x: np.sum(scipy.special.j0(x)))
     with pytest.raises(tg.UnsupportedError, match=r"cannot be exported: it calls scipy\.special\."):
         function.export(tmp_path / "bessel.py", np.ones(3))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int8, np.bool_])
+def test_i0_of_numpy(dtype: Any) -> None:
+    x = np.array([0, 1, 3]).astype(dtype)
+    found, wanted = tg.trace(lambda x: np.i0(x))(x), np.i0(x)
+    assert found.dtype == wanted.dtype
+    np.testing.assert_allclose(found, wanted, rtol=4 * np.finfo(wanted.dtype).eps)
+    np.testing.assert_array_equal(np.i0(tg.tensor(x)).numpy(), found)

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from tracegrad.ops.constant import astype
 from tracegrad.ops.elementwise import Elementwise
-from tracegrad.ops.op import PUBLIC
+from tracegrad.ops.op import NUMPY, PUBLIC, as_operand, type_of
 from tracegrad.ops.scipys import scipys
 
 POSITIVE = ((0.3, 4.0),)
@@ -52,6 +55,15 @@ Y0 = scipys("y0", lambda x, y: -Y1(x), domain=POSITIVE)
 Y1 = scipys("y1", lambda x, y: (Y0(x) - YV(2, x)) / 2, domain=POSITIVE)
 I0 = scipys("i0", lambda x, y: I1(x), domain=EVERYWHERE)
 I1 = scipys("i1", lambda x, y: (I0(x) + IV(2, x)) / 2, domain=EVERYWHERE)
+
+
+def _i0_of_numpy(x: Any) -> Any:
+    """As `np.i0`: of integers and bools in float64, where SciPy's takes float32 for small ones."""
+    x = as_operand(x)
+    return I0(x if type_of(x).is_float else astype(x, np.float64))
+
+
+NUMPY[np.i0] = _i0_of_numpy
 K0 = scipys("k0", lambda x, y: -K1(x), domain=POSITIVE)
 K1 = scipys("k1", lambda x, y: -(K0(x) + KV(2, x)) / 2, domain=POSITIVE)
 I0E = scipys("i0e", lambda x, y: I1E(x) - _sign(x) * y, domain=EVERYWHERE)

@@ -145,6 +145,9 @@ def repeated(counts: Any, extent: Size) -> Any:
 @public(np.argwhere)
 def argwhere(a: Any) -> Any:
     """The places that are not zero as rows: int64 of shape (how many there are, rank of `a`)."""
+    a = as_operand(a)
+    if type_of(a).rank == 0:
+        return PUBLIC["stack"](nonzero(reshape(a, (1,))), axis=1)[:, :0]
     return PUBLIC["stack"](nonzero(a), axis=1)
 
 

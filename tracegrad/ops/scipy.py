@@ -29,10 +29,17 @@ class SciPy:
     def _in_reach(self, *args: Any) -> Any:
         """NaN where SciPy would not return."""
         place, most = REACH[self.name]
-        good = np.abs(args[place]) <= most
+        one = args[place]
+        good = np.abs(np.asarray(one, np.float64)) <= most
+        if np.all(good):
+            return self.function(*args)
         given = [*args]
-        given[place] = np.where(good, args[place], 0)
-        return np.where(good, self.function(*given), np.nan)[()]
+        if isinstance(one, (bool, int, float)):
+            given[place] = type(one)(0)  # its dtype still yields to the others'
+        else:
+            given[place] = np.where(good, one, np.asarray(one).dtype.type(0))
+        found = self.function(*given)
+        return np.where(good, found, found.dtype.type(np.nan))[()]
 
     @property
     def function(self) -> Any:

@@ -26,7 +26,7 @@ from tracegrad.ops.gathering import GATHER
 from tracegrad.ops.op import PUBLIC, as_operand, bind, public, register, sample, type_of
 from tracegrad.ops.picking import counting
 from tracegrad.ops.reduction import strong
-from tracegrad.ops.shape import normal_axis
+from tracegrad.ops.shape import normal_axis, reshape
 
 SIDES = ("left", "right")
 
@@ -218,6 +218,9 @@ def argsort(
     """
     del kind, stable
     _plain(order)
+    a = as_operand(a)
+    if type_of(a).rank == 0:
+        a = reshape(a, (1,))
     a, axis = _line(a, axis)
     return moveaxis(bind(ARGSORT, moveaxis(a, axis, -1)), -1, axis)
 
