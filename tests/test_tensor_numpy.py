@@ -91,7 +91,7 @@ def test_numpy_functions_that_have_no_gradient() -> None:
     x = tg.tensor([1.0, 7.0], requires_grad=True)
     with pytest.raises(TypeError, match="not supported"):
         np.spacing(x)
-    np.testing.assert_array_equal(np.spacing(x.detach()), np.i0(np.array([1.0, 7.0])))
+    np.testing.assert_array_equal(np.spacing(x.detach()), np.spacing(np.array([1.0, 7.0])))
     assert np.array_equal(x.detach(), [1.0, 7.0])
     array = np.ones(2)
     array += x.detach()
