@@ -31,6 +31,10 @@ for inputs, outputs in zip(widths, widths[1:]):
     parameters += [np.full((inputs, outputs), 0.01, np.float32), np.zeros(outputs, np.float32)]
 x, targets = np.ones((32, 784), np.float32), np.eye(10, dtype=np.float32)[np.arange(32) % 10]
 """
+LOGISTIC_DATA = """
+x, w = np.cos(np.arange(20_000.0)).reshape(1_000, 20), np.full(20, 0.1)
+labels = np.where(np.arange(1_000) % 2, 1.0, -1.0)
+"""
 PROGRAMS = {
     "import numpy alone": "import numpy as np",
     "import tracegrad alone": "import numpy as np, tracegrad",
@@ -84,6 +88,22 @@ def loss(w1, b1, w2, b2, w3, b3, x, targets):
 {MLP_DATA}
 f = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2, 3, 4, 5)))
 value, gradients = jax.block_until_ready(f(*parameters, x, targets))
+""",
+    "tracegrad, Hessian": f"""
+import numpy as np, tracegrad as tg
+def loss(w, x, labels):
+    return np.mean(np.logaddexp(0, -labels * (x @ w)))
+{LOGISTIC_DATA}
+matrix = tg.hessian(loss)(w, x, labels)
+""",
+    "jax.jit, Hessian": f"""
+import jax, jax.numpy as jnp, numpy as np
+jax.config.update("jax_enable_x64", True)
+{JAX_CACHE}
+def loss(w, x, labels):
+    return jnp.mean(jnp.logaddexp(0, -labels * (x @ w)))
+{LOGISTIC_DATA}
+matrix = jax.block_until_ready(jax.jit(jax.hessian(loss))(w, x, labels))
 """,
 }
 
